@@ -1,0 +1,1 @@
+"""Simulated soft open point, meters and feeders, reached only over the wire."""

@@ -1,0 +1,1 @@
+"""How the simulated devices look on the wire."""

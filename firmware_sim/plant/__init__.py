@@ -1,0 +1,1 @@
+"""Physics and firmware: step(dt), no clock inside."""

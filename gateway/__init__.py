@@ -1,0 +1,1 @@
+"""Gateway between a local electricity market and the soft open point that serves it."""

@@ -1,0 +1,1 @@
+"""Command groups of sopgw, one file each, imported only when used."""

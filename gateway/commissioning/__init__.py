@@ -1,0 +1,1 @@
+"""Checks and tests on devices: pure analysis beside a thin runner."""

@@ -1,0 +1,1 @@
+"""Reads site files strictly; every mistake with file, line, column and mend."""

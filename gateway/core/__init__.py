@@ -1,0 +1,1 @@
+"""Decisions: synchronous functions of values; no clock, no I/O, no logging."""

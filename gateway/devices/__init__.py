@@ -1,0 +1,1 @@
+"""Drivers and profiles of devices, and the last guard before the wire."""

@@ -1,0 +1,1 @@
+"""Read-only views: web page, metrics, northbound server."""

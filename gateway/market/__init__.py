@@ -1,0 +1,1 @@
+"""Settled trades in, acknowledgements and deliveries out."""

@@ -1,0 +1,1 @@
+"""Values every part speaks of; integers in base units."""

@@ -1,0 +1,1 @@
+"""Scan loop, dispatch, telemetry and the clock."""

@@ -1,0 +1,1 @@
+"""Invariants provable from the ledger alone."""

@@ -1,0 +1,1 @@
+"""Market contracts: pure integer functions, the same bytes on every node."""

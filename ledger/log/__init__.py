@@ -1,0 +1,1 @@
+"""Append-only signed log: bytes and hashes; knows nothing of power."""

@@ -1,0 +1,1 @@
+"""Ordering of blocks between gateways, countersignatures, witnesses."""
