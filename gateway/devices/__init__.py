@@ -1,1 +1,1 @@
-"""Drivers and profiles of devices, and the last guard before the wire."""
+"""Southbound edge: everything that speaks to converters, stations and meters."""
