@@ -1,0 +1,157 @@
+"""Envelope: what of the trades of one interval the SOP can carry, and why not the rest.
+
+Over-limit trades are curtailed pro rata of what shares the limit, never in silence (D26). Limits
+are on the energy of the interval, ramps from and to zero included, so that a planned energy can be
+delivered with power that stays inside the guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.core.netting import Leg, net
+from gateway.model.interval import Interval
+from gateway.model.reason import Reason, ReasonCode
+from gateway.model.terminal import Sop, Terminal
+
+HEADROOM_PERCENT = 5  # of the master's rating, kept for losses and transients (sop.md §1.3)
+ROUNDS_MAX = 1000  # each round takes at least 1 Wh from a trade that breaks a limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What is planned of one trade; ``reasons`` is empty when that is all of it."""
+
+    leg: Leg  # with the energy that was contracted
+    planned_wh: int
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Breach:
+    excess_wh: int
+    weights: dict[int, int]  # index of leg -> Wh that shares the limit
+    reason: Reason
+
+
+def energy_limit_wh(*, p_w: int, ramp_w_per_s: int, duration_ms: int) -> int:
+    """Energy of a trapezoid from zero up to ``p_w`` and back to zero inside the interval."""
+    ramp_ms = 1000 * p_w // ramp_w_per_s
+    if 2 * ramp_ms >= duration_ms:
+        return ramp_w_per_s * duration_ms * duration_ms // 4000 // 3_600_000
+    return p_w * (duration_ms - ramp_ms) // 3_600_000
+
+
+def curtail(
+    legs: Sequence[Leg],
+    *,
+    sop: Sop,
+    interval: Interval,
+    available_va: Mapping[str, int],
+) -> tuple[Planned, ...]:
+    """Reduce the trades of one interval until every limit holds.
+
+    ``available_va`` is what each terminal can carry now (derating, outage); a terminal missing
+    there counts as unavailable. The order of the trades does not change the outcome.
+    """
+    order = sorted(range(len(legs)), key=lambda i: legs[i].trade_id)
+    now = [legs[i] for i in order]
+    reasons: list[dict[ReasonCode, Reason]] = [{} for _ in now]
+    for _ in range(ROUNDS_MAX):
+        breach = _first_breach(now, sop, interval, available_va)
+        if breach is None:
+            break
+        shared_wh = sum(breach.weights.values())
+        left_wh = max(0, shared_wh - breach.excess_wh)
+        for i, weight_wh in breach.weights.items():
+            now[i] = replace(now[i], energy_wh=weight_wh * left_wh // shared_wh)
+            reasons[i].setdefault(breach.reason.code, breach.reason)
+    else:
+        raise AssertionError("curtailment did not come to an end")
+    return tuple(
+        Planned(leg=legs[i], planned_wh=leg.energy_wh, reasons=tuple(why.values()))
+        for i, leg, why in sorted(zip(order, now, reasons, strict=True))
+    )
+
+
+def _first_breach(
+    legs: Sequence[Leg], sop: Sop, interval: Interval, available_va: Mapping[str, int]
+) -> _Breach | None:
+    position_wh = net(legs, [t.id for t in sop.terminals])
+    for terminal in sop.terminals:
+        breach = _terminal_breach(terminal, legs, position_wh, sop, interval, available_va)
+        if breach:
+            return breach
+    through_wh = sum(e for e in position_wh.values() if e > 0)
+    limit_wh = sop.throughput_w * interval.duration_ms // 3_600_000
+    if through_wh > limit_wh:
+        weights = {i: leg.energy_wh for i, leg in enumerate(legs) if leg.energy_wh}
+        # Opposite trades cancel before they cross the DC bus: scale all by the same factor.
+        total_wh = sum(weights.values())
+        excess_wh = -(-total_wh * (through_wh - limit_wh) // through_wh)
+        detail = f"DC throughput {sop.throughput_w / 1000:.1f} kW"
+        return _Breach(
+            excess_wh=excess_wh,
+            weights=weights,
+            reason=Reason(code=ReasonCode.THROUGHPUT, detail=detail),
+        )
+    return None
+
+
+def _terminal_breach(
+    terminal: Terminal,
+    legs: Sequence[Leg],
+    position_wh: Mapping[str, int],
+    sop: Sop,
+    interval: Interval,
+    available_va: Mapping[str, int],
+) -> _Breach | None:
+    for sign, guard_w in ((1, terminal.p_w_max), (-1, -terminal.p_w_min)):
+        limit_w, reason = _power_limit(terminal, sop, sign, guard_w, available_va)
+        limit_wh = energy_limit_wh(
+            p_w=limit_w, ramp_w_per_s=terminal.ramp_w_per_s, duration_ms=interval.duration_ms
+        )
+        over_wh = sign * position_wh[terminal.id] - limit_wh
+        if over_wh > 0:
+            weights = {
+                i: leg.energy_wh
+                for i, leg in enumerate(legs)
+                if leg.sign_at(terminal.id) == sign and leg.energy_wh
+            }
+            return _Breach(excess_wh=over_wh, weights=weights, reason=reason)
+    return None
+
+
+def _power_limit(
+    terminal: Terminal,
+    sop: Sop,
+    sign: int,
+    guard_w: int,
+    available_va: Mapping[str, int],
+) -> tuple[int, Reason]:
+    """Return the smallest of the limits on |P| in this direction, and its name."""
+    available = available_va.get(terminal.id, 0)
+    options = [(guard_w, ReasonCode.GUARD_P)]
+    if available < terminal.s_va:
+        options.append((available, ReasonCode.DERATED))
+    else:
+        options.append((terminal.s_va, ReasonCode.RATING))
+    if terminal.id == sop.master:
+        # The master also draws every loss from its feeder: that adds to what it absorbs.
+        loss_w = worst_loss_w(sop, available_va) if sign < 0 else 0
+        room_w = available - terminal.s_va * HEADROOM_PERCENT // 100 - loss_w
+        options.append((max(0, room_w), ReasonCode.MASTER_HEADROOM))
+    limit_w, code = min(options)
+    detail = f"{terminal.id} limited to {sign * limit_w / 1000:+.1f} kW"
+    return limit_w, Reason(code=code, detail=detail)
+
+
+def worst_loss_w(sop: Sop, available_va: Mapping[str, int]) -> int:
+    """Upper bound of the losses: every terminal at what it can carry, within its guard."""
+    return sum(
+        sop.losses.loss_w(
+            p_w=min(available_va.get(t.id, 0), max(t.p_w_max, -t.p_w_min)), s_va=t.s_va
+        )
+        for t in sop.terminals
+    )

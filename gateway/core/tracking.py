@@ -1,0 +1,74 @@
+"""Energy tracking: the setpoint that delivers the rest of the planned energy by the interval's end.
+
+The trajectory contains its ramps (D16): it opens from the boundary power at the start, holds, and
+is back at the boundary power exactly at the end, so that ramp energy falls into the interval that
+owns it. Powers W, energies mWh, times ms; positive means injecting into the feeder.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+
+STEP_MS = 5_000  # how often the setpoint may follow the meter
+FREEZE_MS = 15_000  # the setpoint stays as it is for the last 15 s, but for the closing ramp
+BAND_PERCENT = 10  # of the schedule
+BAND_FLOOR_PERCENT = 2  # of the rating: a band around zero needs a width of its own
+DEAD_BAND_PER_S = 2000  # 0.05 % of the rating
+_W_MS_PER_MWH = 3600
+
+
+def boundary_w(before_w: int, after_w: int) -> int:
+    """Power at the instant between two intervals: the smaller of two equal signs, else zero."""
+    if before_w > 0 and after_w > 0:
+        return min(before_w, after_w)
+    if before_w < 0 and after_w < 0:
+        return max(before_w, after_w)
+    return 0
+
+
+def mean_w(energy_wh: int, duration_ms: int) -> int:
+    """Mean power of an energy over an interval, rounded to the nearest W."""
+    return (energy_wh * 3_600_000 * 2 + duration_ms) // (2 * duration_ms)
+
+
+def ramp_ms(*, from_w: int, to_w: int, ramp_w_per_s: int) -> int:
+    """Time a ramp takes, rounded up."""
+    return -(-abs(to_w - from_w) * 1000 // ramp_w_per_s)
+
+
+def solve_w(*, remaining_mwh: int, left_ms: int, now_w: int, end_w: int, ramp_w_per_s: int) -> int:
+    """Power that delivers ``remaining_mwh`` in ``left_ms``: ramp from now, hold, ramp to the end.
+
+    Where even a full triangle is too little the power of that triangle's tip is returned; limits
+    are the caller's.
+    """
+    rest_w_ms = remaining_mwh * _W_MS_PER_MWH
+    power_w = now_w
+    for _ in range(4):  # the opening ramp depends on the answer; four rounds settle within 1 W
+        opening = (power_w - now_w) * abs(power_w - now_w) * 500 // ramp_w_per_s
+        power_w = _closing_w(rest_w_ms + opening, left_ms, end_w, ramp_w_per_s)
+    return power_w
+
+
+def _closing_w(rest_w_ms: int, left_ms: int, end_w: int, ramp_w_per_s: int) -> int:
+    """Power P with P·t − (P − end)²·sign/(2·ramp) = rest."""
+    above = rest_w_ms - end_w * left_ms
+    reach = ramp_w_per_s * left_ms  # in W·ms/s: a thousandth of W
+    under_root = reach * reach - 2000 * ramp_w_per_s * abs(above)
+    step_w = (reach - isqrt(under_root)) // 1000 if under_root >= 0 else reach // 1000
+    return end_w + (step_w if above >= 0 else -step_w)
+
+
+def bounded_w(
+    wanted_w: int, *, schedule_w: int, s_va: int, p_w_min: int, p_w_max: int, available_va: int
+) -> int:
+    """Keep the wanted power within the band around the schedule, the guard and the capability."""
+    band_w = max(abs(schedule_w) * BAND_PERCENT // 100, s_va * BAND_FLOOR_PERCENT // 100)
+    low = max(schedule_w - band_w, p_w_min, -available_va)
+    high = min(schedule_w + band_w, p_w_max, available_va)
+    return max(min(wanted_w, high), low)
+
+
+def worth_writing(*, wanted_w: int, held_w: int, s_va: int) -> bool:
+    """Tell whether a change is more than the dead-band."""
+    return abs(wanted_w - held_w) * DEAD_BAND_PER_S > s_va
