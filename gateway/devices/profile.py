@@ -182,9 +182,9 @@ class Point:
     byte_order: Order | None = None  # None: the profile's
     word_order: Order | None = None
     not_available: Words | None = None  # raw patterns; None: the profile's rule
-    label_by_code: Mapping[int, str] = NOTHING  # `enum:` or `map:`
+    label_by_code: Mapping[int, str] = field(default_factory=lambda: NOTHING)  # `enum:` or `map:`
     labels_from_server: bool = False  # `enum: server`
-    bits: Mapping[int, str] = NOTHING
+    bits: Mapping[int, str] = field(default_factory=lambda: NOTHING)
     access: Access = Access.READ
     poll_ms: int | None = None  # None: read when asked; 0: once after connecting
     doc_number: int | None = None
