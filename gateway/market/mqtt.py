@@ -1,0 +1,276 @@
+"""The link to the market's broker: thin, at least once in both directions, never ahead of the disk.
+
+Messages are acknowledged to the broker only when the caller says so, after their entry is
+durable; the client library would do it on receipt and lose trades at a crash. A broker's own
+acknowledgement proves nothing about the market having read something: that is what the signed
+answers are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiomqtt
+
+from gateway.model.errors import ContractError
+from gateway.model.message import Inbound
+
+log = logging.getLogger(__name__)
+
+ONLINE, OFFLINE = b"online", b"offline"
+INBOX_MAX = 64  # mosquitto stops at 20 unacknowledged; the rest is room for QoS 0
+BEHIND_INBOX_MAX = 1024  # held by the client library while the inbox is full, unacknowledged
+OUTBOX_MAX = 10_000  # a day of answers and reports while the broker is away
+SENDING_MAX = 16  # messages under way at once: hides the round trip, keeps the order
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.25, 30.0
+STEADY_S = 10.0  # a session that lasted this long ended for a new cause
+REQUEST_TIMEOUT_S = 10.0
+KEEPALIVE_S = 15
+QOS = 1
+_SUBSCRIBE_FAILED = 0x80  # SUBACK return code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """Where the broker is and who we are there."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    username: str | None = None
+    password: str | None = None
+
+
+def broker_from(url: str, *, username: str | None = None, password: str | None = None) -> Broker:
+    """Return the broker of ``mqtt://host[:port]`` or ``mqtts://host[:port]``."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+        raise ContractError(f"{url!r} is not mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
+    secure = parts.scheme == "mqtts"
+    return Broker(
+        host=parts.hostname,
+        port=parts.port or (8883 if secure else 1883),
+        tls=ssl.create_default_context() if secure else None,
+        username=username,
+        password=password,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+class MarketLink:
+    """One persistent session with the broker; ``run`` it in a task group until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        identifier: str,
+        subscriptions: Sequence[str],
+        availability: str,
+    ) -> None:
+        """Prepare the link; nothing is sent before ``run``.
+
+        Args:
+            broker: where to connect.
+            identifier: name of the session; the same after every restart, or what waits is lost.
+            subscriptions: topics to hear.
+            availability: topic that says whether we are there, also as our last will.
+        """
+        self.inbox: asyncio.Queue[Inbound] = asyncio.Queue(maxsize=INBOX_MAX)
+        self.online = asyncio.Event()
+        self.dropped_count = 0
+        self.connection_seq = 0
+        self._broker = broker
+        self._identifier = identifier
+        self._subscriptions = [(topic, QOS) for topic in subscriptions]
+        self._availability = availability
+        self._client: aiomqtt.Client | None = None
+        self._numbers = itertools.count()
+        self._outbox: dict[int, _Outgoing] = {}
+        self._waiting_retained: dict[str, int] = {}  # topic -> place of a value not yet under way
+        self._something = asyncio.Event()
+        self._nothing = asyncio.Event()
+        self._nothing.set()
+
+    async def run(self) -> None:
+        """Keep the session up until cancelled; then say goodbye."""
+        delay_s = BACKOFF_S_MIN
+        loop = asyncio.get_running_loop()
+        while True:
+            began_s = loop.time()
+            try:
+                await self._session()
+            except* (aiomqtt.MqttError, OSError) as errors:
+                log.warning("broker lost: %s", "; ".join(str(e) for e in _leaves(errors)))
+            # A session that ended at once may have been taken by a namesake: back off as well.
+            delay_s = BACKOFF_S_MIN if loop.time() - began_s > STEADY_S else delay_s
+            await self._pause(delay_s)
+            delay_s = min(delay_s * 2, BACKOFF_S_MAX)
+
+    async def acknowledge(self, inbound: Inbound) -> None:
+        """Tell the broker that a message is ours now; call it only after its entry is durable.
+
+        Of a message from an earlier connection nothing is said: the broker sends it again, and
+        the repetition is acknowledged then.
+        """
+        client = self._client
+        if (
+            client is None
+            or inbound.qos_level == 0
+            or inbound.connection_seq != self.connection_seq
+        ):
+            return
+        client._client.ack(inbound.mid_number, inbound.qos_level)  # noqa: SLF001 - no public way
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Queue one message; it is sent again after a reconnect until the broker has it.
+
+        A retained value that still waits is replaced by the newer one. When the queue is full
+        the oldest message gives way and ``dropped_count`` grows: the ledger has what it said.
+        """
+        if retain and (place := self._waiting_retained.get(topic)) is not None:
+            self._outbox[place] = _Outgoing(topic, payload, retain)
+            return
+        if len(self._outbox) >= OUTBOX_MAX:
+            oldest = next(iter(self._outbox))
+            gone = self._outbox.pop(oldest)
+            if self._waiting_retained.get(gone.topic) == oldest:
+                del self._waiting_retained[gone.topic]
+            self.dropped_count += 1
+            log.warning("outbox full, dropped topic=%s", gone.topic)
+        number = next(self._numbers)
+        self._outbox[number] = _Outgoing(topic, payload, retain)
+        if retain:
+            self._waiting_retained[topic] = number
+        self._nothing.clear()
+        self._something.set()
+
+    @property
+    def outbox_size(self) -> int:
+        """Number of messages the broker does not have yet."""
+        return len(self._outbox)
+
+    async def flushed(self) -> None:
+        """Return once the broker has everything that was published."""
+        await self._nothing.wait()
+
+    async def _session(self) -> None:
+        client = self._new_client()
+        with _retrieved(client):
+            async with client:
+                self.connection_seq += 1
+                self._client = client
+                try:
+                    await self._greet(client)
+                    self.online.set()
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._receive(client))
+                        group.create_task(self._send(client))
+                except asyncio.CancelledError:
+                    await self._say_goodbye(client)
+                    raise
+                finally:
+                    self.online.clear()
+                    self._client = None
+
+    def _new_client(self) -> aiomqtt.Client:
+        # A new client a connection: the library would otherwise repeat messages on its own.
+        client = aiomqtt.Client(
+            self._broker.host,
+            self._broker.port,
+            username=self._broker.username,
+            password=self._broker.password,
+            identifier=self._identifier,
+            clean_session=False,
+            protocol=aiomqtt.ProtocolVersion.V311,
+            will=aiomqtt.Will(self._availability, OFFLINE, qos=QOS, retain=True),
+            timeout=REQUEST_TIMEOUT_S,
+            keepalive=KEEPALIVE_S,
+            max_queued_incoming_messages=BEHIND_INBOX_MAX,
+            tls_context=self._broker.tls,
+        )
+        client.pending_calls_threshold = 2 * SENDING_MAX
+        # Before connecting, so that no message of a waiting session slips through acknowledged.
+        client._client.manual_ack_set(on=True)  # noqa: SLF001 - aiomqtt has no public way
+        return client
+
+    async def _greet(self, client: aiomqtt.Client) -> None:
+        if self._subscriptions:
+            codes = await client.subscribe(self._subscriptions)
+            for (topic, _), code in zip(self._subscriptions, codes, strict=True):
+                if isinstance(code, int) and code >= _SUBSCRIBE_FAILED:
+                    raise aiomqtt.MqttError(f"the broker refuses a subscription to {topic}")
+        await client.publish(self._availability, ONLINE, qos=QOS, retain=True)
+
+    async def _say_goodbye(self, client: aiomqtt.Client) -> None:
+        with contextlib.suppress(aiomqtt.MqttError):
+            await client.publish(self._availability, OFFLINE, qos=QOS, retain=True, timeout=1.0)
+
+    async def _receive(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            await self.inbox.put(
+                Inbound(
+                    topic=str(message.topic),
+                    payload=bytes(message.payload),
+                    retain=message.retain,
+                    qos_level=message.qos,
+                    connection_seq=self.connection_seq,
+                    mid_number=message.mid,
+                )
+            )
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        while True:
+            await self._something.wait()
+            batch = list(itertools.islice(self._outbox.items(), SENDING_MAX))
+            for number, message in batch:
+                if self._waiting_retained.get(message.topic) == number:
+                    del self._waiting_retained[message.topic]
+            async with asyncio.TaskGroup() as group:
+                for _, message in batch:
+                    group.create_task(self._send_one(client, message))
+            for number, _ in batch:
+                self._outbox.pop(number, None)
+            if not self._outbox:
+                self._something.clear()
+                self._nothing.set()
+
+    async def _send_one(self, client: aiomqtt.Client, message: _Outgoing) -> None:
+        await client.publish(message.topic, message.payload, qos=QOS, retain=message.retain)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def _retrieved(client: aiomqtt.Client) -> Iterator[None]:
+    """Look at how the connection ended, or the loop reports it as never looked at."""
+    try:
+        yield
+    finally:
+        ended = client._disconnected  # noqa: SLF001
+        if ended.done() and not ended.cancelled():
+            ended.exception()
+
+
+def _leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
