@@ -1,0 +1,233 @@
+"""A whole simulated device behind its faces: physics brought up to simulated now on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import random  # noqa: TID251 (seeded instances only)
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from firmware_sim.faces.iem3255_map import Iem3255Map
+from firmware_sim.faces.modbus_tcp import ModbusTcpServer
+from firmware_sim.faces.registers import Unit
+from firmware_sim.faces.station_map import StationMap
+from firmware_sim.faces.sunspec_map import SunSpecMap
+from firmware_sim.plant.firmware import Firmware
+from firmware_sim.plant.meter import Meter
+from firmware_sim.plant.ratings import DeviceSpec
+from firmware_sim.plant.sop import Sop
+from firmware_sim.plant.states import Event, OpState
+from firmware_sim.timebase import SimClock
+from firmware_sim.trace import Trace
+
+STATION_UNIT: Final = 100
+TICK_S: Final = 0.020
+STEP_SLOW_US: Final = 20_000
+STEP_FAST_US: Final = 100_000
+# A stall of the host must never look like a fault of the link.
+REAL_LIMIT_MIN_US: Final = 500_000
+# At most this much simulated time is caught up in one go; a longer pause is simply lost.
+CATCH_UP_MAX_US: Final = 6 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a device is started."""
+
+    seed: int = 1
+    state: str = "standby"
+    master_index: int = 0
+    bias_ratio_max: float = 0.01
+    noise_ratio: float = 0.002
+    start_energy_wh: float = 1_000_000.0
+
+
+class SopDevice:
+    """One soft open point with its terminal meters, reachable by Modbus TCP."""
+
+    def __init__(self, spec: DeviceSpec, clock: SimClock, options: Options) -> None:
+        self.clock = clock
+        self.sop = Sop(
+            spec,
+            seed=options.seed,
+            bias_ratio_max=options.bias_ratio_max,
+            noise_ratio=options.noise_ratio,
+            state=options.state,
+            master_index=options.master_index,
+        )
+        factor = clock.base.factor
+        self.step_us = STEP_SLOW_US if factor <= 3.0 else STEP_FAST_US
+        self._floor_us = int(REAL_LIMIT_MIN_US * factor) if factor > 1.0 else 0
+        self.firmware = Firmware(self.sop, limit_floor_us=self._floor_us)
+        self._start_us = clock.elapsed_us()
+        draw = random.Random(options.seed ^ 0x5EED)  # noqa: S311
+        self.meters = [
+            Meter(
+                converter,
+                serial_id=draw.randrange(10_000_000, 99_999_999),
+                start_import_wh=draw.random() * options.start_energy_wh,
+                start_export_wh=draw.random() * options.start_energy_wh,
+            )
+            for converter in self.sop.converters
+        ]
+        self.terminal_maps = [
+            SunSpecMap(
+                self.sop,
+                lambda: self.firmware,
+                index,
+                serial=f"SIM-{options.seed}-{index + 1}",
+                now_us=self.now_us,
+            )
+            for index in range(self.sop.n)
+        ]
+        self.station_map = StationMap(
+            self.sop, lambda: self.firmware, now_us=self.now_us, utc_us=clock.utc_us
+        )
+        units: dict[int, Unit] = dict(enumerate(self.terminal_maps, 1))
+        units[STATION_UNIT] = self.station_map
+        self.station = ModbusTcpServer(units, refresh=self.advance)
+        self.meter_servers = [
+            ModbusTcpServer({1: Iem3255Map(m, ahead_s=self._ahead_s)}, refresh=self.advance)
+            for m in self.meters
+        ]
+        self.trace: Trace | None = None
+
+    # ------------------------------------------------------------------- time
+
+    def now_us(self) -> int:
+        """Simulated time since the device was switched on."""
+        return self.clock.elapsed_us() - self._start_us
+
+    def _ahead_s(self) -> float:
+        return max(0, self.now_us() - self.sop.t_us) * 1e-6
+
+    def advance(self) -> None:
+        """Step the physics on its fixed grid up to simulated now."""
+        now_us, step_us, sop = self.now_us(), self.step_us, self.sop
+        if now_us - sop.t_us > CATCH_UP_MAX_US:
+            self._start_us += now_us - sop.t_us
+            return
+        while sop.t_us + step_us <= now_us:
+            sop.step(step_us)
+            self.firmware.tick(sop.t_us)
+            for terminal in self.terminal_maps:
+                terminal.tick(sop.t_us)
+            if self.trace is not None:
+                self.trace.sample()
+
+    async def run(self, wait: Callable[[float], Awaitable[None]]) -> None:
+        """Keep the physics going while nobody asks."""
+        while True:
+            self.advance()
+            await wait(TICK_S)
+
+    # ------------------------------------------------------------------- life
+
+    async def start(self, port: int) -> dict[str, Any]:
+        """Open all ports (0: free ones) and say which."""
+        station = await self.station.start(port)
+        meters = [
+            await server.start(0 if port == 0 else port + k)
+            for k, server in enumerate(self.meter_servers, 1)
+        ]
+        return {"station": station, "meters": meters}
+
+    async def close(self) -> None:
+        """Close all ports."""
+        for server in self.servers():
+            await server.close()
+
+    def servers(self, target: str = "all") -> list[ModbusTcpServer]:
+        """Servers by name: ``station``, ``meters``, ``m1`` …, ``all``."""
+        if target == "station":
+            return [self.station]
+        if target == "meters":
+            return list(self.meter_servers)
+        if target == "all":
+            return [self.station, *self.meter_servers]
+        number = target.removeprefix("m")
+        if target.startswith("m") and number.isdigit() and 1 <= int(number) <= self.sop.n:
+            return [self.meter_servers[int(number) - 1]]
+        raise ValueError(f"no such target {target!r}; station, meters, m1 … m{self.sop.n}, all")
+
+    def reboot(self) -> None:
+        """Power-cycle the station: set values and lease are gone, counters stay, no auto-start."""
+        self.station.drop_connections()
+        for index in range(self.sop.n):
+            self.sop.raise_event(index, Event.POWER_OFF)
+            self.sop.raise_event(index, Event.POWER_ON)
+        self.firmware = Firmware(self.sop, limit_floor_us=self._floor_us)
+        self.firmware.booted_us = self.now_us()
+
+    def truth(self) -> dict[str, Any]:
+        """The true state, for testers."""
+        self.advance()
+        sop, firmware, now_us = self.sop, self.firmware, self.now_us()
+        ahead_s = self._ahead_s()
+        terminals = [
+            {
+                "state": c.state.name,
+                "mode": c.mode.name,
+                "p_w": round(c.p_w, 1),
+                "q_var": round(c.q_var, 1),
+                "p_set_w": round(c.p_set_w),
+                "p_set_received_w": c.p_set_rx_w,
+                "bias_ratio": c.bias_ratio,
+                "faults": int(c.faults),
+                "injected_wh": c.injected_wh,
+                "absorbed_wh": c.absorbed_wh,
+            }
+            for c in sop.converters
+        ]
+        meters = [
+            {"import_wh": m.import_wh(ahead_s), "export_wh": m.export_wh(ahead_s), "p_w": m.p_w()}
+            for m in self.meters
+        ]
+        counters = firmware.counters
+        return {
+            "t_us": sop.t_us,
+            "utc_us": self.clock.utc_us(),
+            "state": sop.station_state().name,
+            "master": sop.master_index + 1,
+            "v_dc_v": sop.v_dc_measured_v,
+            "loss_w": sop.loss_w,
+            "loss_wh": sop.loss_wh,
+            "local": firmware.local,
+            "comm_fault": firmware.comm_fault,
+            "failsafe": firmware.failsafe_active,
+            "lease_owner": firmware.lease_owner_id,
+            "leased": firmware.leased(now_us),
+            "watchdog_remaining_us": firmware.watchdog_remaining_us(now_us),
+            "ack_seq": firmware.ack_seq,
+            "ack_code": firmware.ack_code.name,
+            "active_instr_id": firmware.active_id,
+            "operated_instr_ids": counters.operated_ids[-1000:],
+            "selects": counters.select_count,
+            "operates": counters.operate_count,
+            "rejected": counters.rejected_count,
+            "heartbeats": counters.heartbeat_count,
+            "direct_writes": counters.direct_count,
+            "writes": self.station_map.write_count + sum(m.write_count for m in self.terminal_maps),
+            "terminals": terminals,
+            "meters": meters,
+            "events": [{"t_us": t_us, "what": what} for t_us, what in sop.events[-100:]],
+        }
+
+    def estop(self) -> None:
+        """The hard-wired emergency stop of the device."""
+        for index in range(self.sop.n):
+            self.sop.raise_event(index, Event.ESTOP)
+        self.firmware.drop_setpoints()
+
+    def release_estop(self) -> None:
+        """Local release and reset after an emergency stop."""
+        for index, converter in enumerate(self.sop.converters):
+            if converter.state is OpState.ESTOP:
+                self.sop.reset(index, local=True)
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task of ours and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,104 @@
+"""Run one simulated device until it is told to stop: signals, control socket, closed stdin."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firmware_sim.bench import SopDevice
+from firmware_sim.control import ControlServer, Injector
+from firmware_sim.trace import Trace
+
+INJECTION_TICK_S = 0.010
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Where a device listens and what ends it."""
+
+    port: int
+    control: Path | None = None
+    trace: Path | None = None
+    with_stdin: bool = False
+
+
+async def _until_stdin_closes(quit_now: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while await reader.read(4096):
+        pass
+    transport.close()
+    quit_now.set()
+
+
+async def _take_back(injector: Injector, wait: Callable[[float], Awaitable[None]]) -> None:
+    while True:
+        injector.tick()
+        await wait(INJECTION_TICK_S)
+
+
+async def serve(
+    device: SopDevice,
+    service: Service,
+    *,
+    wait: Callable[[float], Awaitable[None]],
+    announce: Callable[[dict[str, Any]], None],
+) -> None:
+    """Open the ports, announce them, run until asked to stop, close everything."""
+    quit_now = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, quit_now.set)
+    injector = Injector(device)
+    control = ControlServer(device, injector, quit_now)
+    out = service.trace.open("w") if service.trace is not None else None
+    try:
+        if out is not None:
+            device.trace = Trace(out, device.sop)
+        listening = await device.start(service.port)
+        if service.control is not None:
+            await control.start(service.control)
+        announce({"listening": listening})
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(device.run(wait)),
+                group.create_task(_take_back(injector, wait)),
+            ]
+            if service.with_stdin:
+                tasks.append(group.create_task(_until_stdin_closes(quit_now)))
+            await quit_now.wait()
+            for task in tasks:
+                task.cancel()
+    finally:
+        await control.close()
+        if service.control is not None:
+            service.control.unlink(missing_ok=True)
+        await device.close()
+        if out is not None:
+            out.close()
+
+
+def ask(path: Path, order: dict[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
+    """Send one order to a running device and return its answer."""
+
+    async def exchange() -> dict[str, Any]:
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            writer.write(json.dumps(order).encode() + b"\n")
+            await writer.drain()
+            async with asyncio.timeout(timeout_s):
+                answer: dict[str, Any] = json.loads(await reader.readline())
+                return answer
+        finally:
+            writer.close()
+
+    return asyncio.run(exchange())

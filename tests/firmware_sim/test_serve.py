@@ -1,0 +1,127 @@
+"""The device as a process: announcement, SELECT and OPERATE on the wire, meters, clean end."""
+
+import signal
+import struct
+import time
+
+OWNER = 7
+
+
+def crc16(data):
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ 0xA001 if crc & 1 else crc >> 1
+    return crc
+
+
+def staged(powers, master=0):
+    block = b""
+    for index, p_w in enumerate(powers):
+        mode = 1 if index == master else 0
+        block += struct.pack(">iiHHHiHHH", p_w, 0, mode, 200, 0, 0, 0, 0, 0)
+    return block
+
+
+def i32(words, at):
+    return struct.unpack(">i", struct.pack(">HH", *words[at : at + 2]))[0]
+
+
+def command(wire, seq, code, block, *, heartbeat=1, instr=0x12345678, ttl=900, owner=OWNER):
+    crc = crc16(block)
+    words = [seq, code, 0, crc, heartbeat, 50, 1, 200, instr >> 16, instr & 0xFFFF, ttl, owner]
+    assert wire.write(0, words) == 0
+    station = wire.read(4, 1000, 28)
+    assert station[6] == seq
+    return station[7]
+
+
+def select_and_operate(wire, powers, seq=1, **kw):
+    block = staged(powers)
+    assert wire.write(20, struct.unpack(f">{len(block) // 2}H", block)) == 0
+    assert command(wire, seq, 7, block, **kw) == 1
+    assert wire.read(3, 20, 12 * len(powers)) == list(struct.unpack(f">{len(block) // 2}H", block))
+    return command(wire, seq + 1, 8, block, **kw)
+
+
+def until(condition, timeout_s=10):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "not reached in time"
+        time.sleep(0.01)
+
+
+def test_a_trade_is_carried_out_and_metered(start):
+    device = start("--speed", "60", "--bias", "0%")
+    wire = device.wire()
+    assert wire.read(4, 1000, 1) == [5]
+    assert select_and_operate(wire, [0, 50_000, -30_000, 10_000]) == 2
+    until(lambda: device.truth()["t_us"] > 10e6)
+    terminals = wire.read(4, 1100, 120)
+    assert abs(i32(terminals, 41) - 50_000) < 1000
+    assert i32(terminals, 52) == i32(terminals, 54) == 50_000
+    assert i32(terminals, 1) < -30_000  # the master: minus the others and all losses
+    meter = device.wire(device.listening["meters"][1], unit=1)
+    kilowatts = struct.unpack(">f", struct.pack(">HH", *meter.read(3, 0x0BF3, 2)))[0]
+    assert abs(kilowatts + 50) < 1  # import is positive at the meter, the converter injects
+    before = meter.read(3, 0x0C83, 8)
+    until(lambda: device.truth()["t_us"] > 20e6)
+    after = meter.read(3, 0x0C83, 8)
+    assert after[:4] == before[:4]  # import stands still
+    assert after[6:8] != before[6:8]  # export counts
+
+
+def test_without_heartbeat_the_power_goes_to_zero_and_stays_there(start):
+    device = start("--speed", "60")
+    wire = device.wire()
+    assert select_and_operate(wire, [0, 100_000, 0, 0]) == 2
+    until(lambda: device.truth()["state"] == "STANDBY")
+    station = wire.read(4, 1000, 28)
+    assert station[1] >> 9 & 1
+    assert wire.write(4, [99]) == 0  # the sign of life alone brings nothing back
+    for _ in range(3):
+        assert abs(device.truth()["terminals"][1]["p_w"]) <= 0.005 * 250_000
+        assert wire.write(4, [100 + _]) == 0
+    assert device.truth()["failsafe"]
+    assert select_and_operate(wire, [0, 100_000, 0, 0], seq=3) == 2
+    assert device.truth()["state"] == "RUN"
+
+
+def test_link_cut_resets_refuses_and_heals(start):
+    device = start("--speed", "20")
+    wire = device.wire()
+    assert wire.read(4, 1000, 1) == [5]
+    assert device.ask({"inject": "link_cut", "for_s": 4, "target": "station"})["ok"]
+    until(lambda: broken(wire))
+    until(lambda: not broken(device.wire()))
+
+
+def broken(wire):
+    try:
+        wire.read(4, 1000, 1)
+    except OSError:
+        return True
+    return False
+
+
+def test_ends_cleanly_on_signal_and_on_closed_stdin(start):
+    device = start()
+    device.process.send_signal(signal.SIGTERM)
+    assert device.process.wait(5) == 0
+    other = start("--with-stdin")
+    other.process.stdin.close()
+    assert other.process.wait(5) == 0
+
+
+def test_time_base_file_is_followed(start, tmp_path):
+    file = tmp_path / "base.json"
+    file.write_text(
+        f'{{"epoch_ns": {time.monotonic_ns()}, "utc_epoch_us": 1000000000, "factor": 60}}'
+    )
+    device = start("--timebase", str(file))
+    utc_us = device.truth()["utc_us"]
+    assert 1_000_000_000 < utc_us < 1_000_000_000 + 60e6 * 30
+    words = device.wire().read(4, 1024, 4)
+    on_wire = int.from_bytes(struct.pack(">4H", *words), "big")
+    assert utc_us <= on_wire < utc_us + 60e6 * 30
