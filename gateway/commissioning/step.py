@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from typing_extensions import override
+
 from gateway.commissioning.finding import Finding, Punch, Verdict
 
 SETTLE_BAND_RATIO = 0.02  # of the step
@@ -39,6 +41,7 @@ class Timed:
     value_s: float
     resolution_s: float
 
+    @override
     def __str__(self) -> str:
         digits = max(0, -math.floor(math.log10(max(self.resolution_s, 1e-6))))
         return f"{self.value_s:.{digits}f} ±{self.resolution_s:.{digits}f} s"

@@ -42,7 +42,7 @@ class Capability:
 
     def p_range_w(self, q_var: int = 0) -> tuple[int, int] | None:
         """Return the lowest and highest P the polygon admits at a reactive power."""
-        crossings = []
+        crossings: list[float] = []
         for (p0, q0), (p1, q1) in zip(
             self.corners, self.corners[1:] + self.corners[:1], strict=True
         ):
