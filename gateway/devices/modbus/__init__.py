@@ -1,0 +1,1 @@
+"""Modbus client of our own: strict framing without I/O, and one line over it."""

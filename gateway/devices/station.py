@@ -1,0 +1,446 @@
+"""A station controller on Modbus that takes SELECT and OPERATE over one staged block.
+
+All addresses come from the profile's ``command:`` block and ``each_terminal:`` table. A command
+is one write; no write is repeated; the sequence number only grows, and starts from what the
+station reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from gateway.devices.codec import codecs_of
+from gateway.devices.guard import GuardReason, GuardRefused, StationGuard
+from gateway.devices.modbus import frame
+from gateway.devices.modbus.client import ModbusUnit
+from gateway.devices.planner import plan
+from gateway.devices.profile import CommandBlock, Point, Profile, Register
+from gateway.devices.reader import Snapshot, read_blocks
+from gateway.model.errors import BadAnswer, DeviceError, DeviceRefused, OutcomeUnknown
+from gateway.model.setpoint import Ack, Command, Instruction
+from gateway.model.telemetry import Quality, State, StationTelemetry, TerminalTelemetry
+from gateway.model.terminal import Terminal
+from gateway.ports import Clock
+
+# Waits between looks at the acknowledgement, in s: about one second in all.
+ACK_PAUSES_S = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.45)
+STATION_POINTS = (
+    "state.code", "state.bits", "fault.bits", "alarm.bits", "ack.seq", "ack.code", "hb.device",
+    "wdg.remain", "instr.echo", "master.number", "dc.v", "loss", "uptime",
+)  # fmt: skip
+TERMINAL_POINTS = (
+    "state", "p", "q", "v", "s_available", "p_active", "p_received", "fault", "limit",
+    "e.inject", "e.absorb",
+)  # fmt: skip
+ACCEPTANCES = frozenset({Ack.ACCEPTED, Ack.EXECUTED})
+ABSURD_RATIO = 1.2  # |P| beyond that much of the rating is a wrong reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Selected:
+    instruction: Instruction
+    staged: bytes
+    mono_us: int
+
+
+class ModbusStation:
+    """Implements ``gateway.ports.Station``."""
+
+    def __init__(
+        self,
+        *,
+        unit: ModbusUnit,
+        unit_id: int,
+        profile: Profile,
+        terminals: Sequence[Terminal],
+        clock: Clock,
+        owner: int,
+    ) -> None:
+        assert profile.command is not None, f"{profile.id} has no command block"
+        assert profile.each_terminal is not None
+        assert len(terminals) <= profile.each_terminal.count
+        self.name = unit.name
+        self._unit = unit
+        self._unit_id = unit_id
+        self._clock = clock
+        self._command: CommandBlock = profile.command
+        self._profile = profile
+        self._terminals = tuple(sorted(terminals, key=lambda t: t.index))
+        self._codecs = codecs_of(profile)
+        staged = profile.each_terminal.block("staged")
+        self._staged_at = staged.register
+        self._stride_size = staged.stride_size
+        self._guard = StationGuard(
+            name=self.name,
+            terminals=terminals,
+            staged={p.name: p for p in staged.points},
+            owner=owner,
+        )
+        self._plan()
+        self._shadow: list[int] | None = None
+        self._seq = -1
+        self._heartbeat_count = 0
+        self._staged_words: tuple[int, ...] | None = None
+        self._selected: _Selected | None = None
+        self._seen: StationTelemetry | None = None
+
+    def _plan(self) -> None:
+        command, codecs, settings = self._command, self._codecs, self._profile.modbus
+        watch = command.watchdog
+        names = [
+            command.sequence, command.code, command.argument, command.crc.point,
+            command.heartbeat.point, watch.timeout, watch.failsafe, watch.ramp,
+            command.instruction_id, command.ttl, command.lease,
+        ]  # fmt: skip
+        registers = [_register(codecs[name].point) for name in names]
+        first = min(r.address for r in registers)
+        last = max(_register(codecs[n].point).address + codecs[n].size_bytes // 2 for n in names)
+        self._command_at = Register(table=registers[0].table, address=first)
+        self._command_size = last - first
+        terminals = [
+            [f"t{t.index + 1}.{name}" for name in TERMINAL_POINTS] for t in self._terminals
+        ]
+        polled = [*STATION_POINTS, *(name for names in terminals for name in names)]
+        self._blocks = plan(
+            [codecs[name] for name in polled],
+            settings,
+            unit=self._unit_id,
+            together=[STATION_POINTS, *terminals],
+        )
+        self._read_command = frame.read(
+            self._unit_id, self._command_at.table, first, self._command_size
+        )
+        echo = command.echo
+        self._ack_blocks = plan(
+            [codecs[echo.sequence], codecs[echo.code], codecs[echo.instruction_id]],
+            settings,
+            unit=self._unit_id,
+            together=[(echo.sequence, echo.code)],
+        )
+        self._staged_size = self._stride_size * (
+            1 + max(terminal.index for terminal in self._terminals)
+        )
+        self._read_staged = frame.read(
+            self._unit_id, self._staged_at.table, self._staged_at.address, self._staged_size
+        )
+
+    # Reading
+
+    async def read(self) -> StationTelemetry:
+        """Read state, terminals and the command registers; all of it or nothing."""
+        utc_us, mono_us = self._clock.utc_us(), self._clock.mono_us()
+        got = await read_blocks(self._unit, self._blocks)
+        shadow = await self._read_shadow()
+        lease_owner = self._of_shadow(self._command.lease, shadow)
+        telemetry = self._telemetry(
+            got,
+            utc_us=(utc_us + self._clock.utc_us()) // 2,
+            mono_us=(mono_us + self._clock.mono_us()) // 2,
+            lease_owner=lease_owner,
+        )
+        self._seen = telemetry
+        return telemetry
+
+    async def _read_shadow(self) -> list[int]:
+        data = await self._unit.read(self._read_command)
+        self._shadow = list(struct.unpack(f">{self._command_size}H", data))
+        reported = self._of_shadow(self._command.sequence, self._shadow)
+        if self._seq < 0:
+            self._seq = reported
+        return self._shadow
+
+    def _of_shadow(self, name: str, shadow: Sequence[int]) -> int:
+        codec = self._codecs[name]
+        offset = _register(codec.point).address - self._command_at.address
+        value, _ = codec.decode(shadow[offset : offset + codec.size_bytes // 2])
+        if not isinstance(value, int | float):
+            raise BadAnswer(self.name, f"{name} has no value")
+        return round(value)
+
+    def _telemetry(
+        self, got: Snapshot, *, utc_us: int, mono_us: int, lease_owner: int
+    ) -> StationTelemetry:
+        terminals = tuple(self._terminal(got, t) for t in self._terminals)
+        absurd = any(
+            abs(seen.p_w) > ABSURD_RATIO * t.s_va
+            for seen, t in zip(terminals, self._terminals, strict=True)
+        )
+        number = got.integer("master.number")
+        return StationTelemetry(
+            utc_us=utc_us,
+            mono_us=mono_us,
+            state=self._state(got.integer("state.code")),
+            status_bits=got.integer("state.bits"),
+            fault_bits=got.integer("fault.bits"),
+            alarm_bits=got.integer("alarm.bits"),
+            ack_seq=got.integer(self._command.echo.sequence),
+            ack_code=got.integer(self._command.echo.code),
+            heartbeat_count=got.integer("hb.device"),
+            watchdog_remaining_ds=got.integer("wdg.remain", per_unit=10),
+            instruction_id=got.integer(self._command.echo.instruction_id),
+            master=next((t.id for t in self._terminals if t.index == number - 1), ""),
+            v_dc_dv=got.integer("dc.v", per_unit=10),
+            loss_w=got.integer("loss"),
+            uptime_s=got.integer("uptime"),
+            lease_owner=lease_owner,
+            terminals=terminals,
+            quality=Quality.UNCERTAIN if absurd else Quality.GOOD,
+            registers=got.registers,
+        )
+
+    def _terminal(self, got: Snapshot, terminal: Terminal) -> TerminalTelemetry:
+        at = f"t{terminal.index + 1}."
+        return TerminalTelemetry(
+            id=terminal.id,
+            state=self._state(got.integer(at + "state")),
+            p_w=got.integer(at + "p"),
+            q_var=got.integer(at + "q"),
+            v_dv=got.integer(at + "v", per_unit=10),
+            s_va_available=got.integer(at + "s_available"),
+            p_w_set_active=got.integer(at + "p_active"),
+            p_w_set_received=got.integer(at + "p_received"),
+            fault_bits=got.integer(at + "fault"),
+            limit_bits=got.integer(at + "limit"),
+            export_wh=got.integer(at + "e.inject"),
+            import_wh=got.integer(at + "e.absorb"),
+        )
+
+    def _state(self, code: int) -> State:
+        try:
+            return State(code)
+        except ValueError:
+            raise BadAnswer(self.name, f"unknown operating state {code}") from None
+
+    # Commands
+
+    def staged_block(self, instruction: Instruction) -> bytes:
+        """The registers that ``select`` will write, as big-endian bytes; raises GuardRefused."""
+        words = self._staged_of(instruction)
+        return struct.pack(f">{len(words)}H", *words)
+
+    def _staged_of(self, instruction: Instruction) -> tuple[int, ...]:
+        by_id = {s.terminal: s for s in instruction.setpoints}
+        if len(by_id) != len(instruction.setpoints) or by_id.keys() != {
+            t.id for t in self._terminals
+        }:
+            raise GuardRefused(self.name, GuardReason.TERMINALS, ", ".join(by_id) or "none given")
+        words = [0] * self._staged_size
+        for terminal in self._terminals:
+            setpoint = by_id[terminal.id]
+            values: dict[str, int | Decimal] = {
+                "p_set": setpoint.p_w,
+                "q_set": setpoint.q_var,
+                "mode_set": int(setpoint.mode),
+                "ramp_set": Decimal(instruction.ramp_permille_per_s) / 1000,
+            }
+            for name in self._command.staged:
+                if name in values:
+                    codec = self._codecs[f"t{terminal.index + 1}.{name}"]
+                    offset = _register(codec.point).address - self._staged_at.address
+                    encoded = codec.encode(values[name])
+                    words[offset : offset + len(encoded)] = encoded
+        return tuple(words)
+
+    async def select(self, instruction: Instruction) -> Ack:
+        """Stage the setpoints, send SELECT and read the acknowledgement back."""
+        self._guard.check(instruction, seen=self._seen, now_us=self._clock.mono_us())
+        words = self._staged_of(instruction)
+        self._selected = None
+        self._staged_words = None
+        at = self._staged_at.address
+        limit = self._profile.modbus.register_write_count_max
+        assert len(words) <= limit, "a staged block is one transaction"
+        self._guard.sent(instruction, now_us=self._clock.mono_us())
+        await self._unit.write(frame.write_registers(self._unit_id, at, words))
+        self._staged_words = words
+        ack = await self._send(
+            Command.SELECT, instruction_id=instruction.id, ttl_s=instruction.ttl_s
+        )
+        if ack in ACCEPTANCES:
+            staged = struct.pack(f">{len(words)}H", *words)
+            self._selected = _Selected(
+                instruction=instruction, staged=staged, mono_us=self._clock.mono_us()
+            )
+        return ack
+
+    async def staged_equals(self, instruction: Instruction) -> bool:
+        """Read the staged block and the id of the selection back and compare byte for byte."""
+        data = await self._unit.read(self._read_staged)
+        got = await read_blocks(self._unit, self._ack_blocks)
+        return (
+            data == self.staged_block(instruction)
+            and got.integer(self._command.echo.instruction_id) == instruction.id
+        )
+
+    async def operate(self, instruction: Instruction) -> Ack:
+        """Send OPERATE for what was selected and read the acknowledgement."""
+        selected = self._selected
+        now_us = self._clock.mono_us()
+        if (
+            selected is None
+            or selected.instruction != instruction
+            or now_us - selected.mono_us > self._command.select_timeout_ms * 1000
+        ):
+            raise GuardRefused(self.name, GuardReason.NOT_SELECTED, f"{instruction.id:#010x}")
+        self._guard.check_lease(self._seen)
+        self._selected = None
+        return await self._send(
+            Command.OPERATE, instruction_id=instruction.id, ttl_s=instruction.ttl_s
+        )
+
+    async def command(self, command: Command, argument: int = 0) -> Ack:
+        """Send a command without staging; STOP, SOFT_ESTOP and CANCEL always may."""
+        if command in (Command.SELECT, Command.OPERATE):
+            raise GuardRefused(self.name, GuardReason.NOT_SELECTED, "use select and operate")
+        if command not in (Command.STOP, Command.SOFT_ESTOP, Command.CANCEL):
+            self._guard.check_lease(self._seen)
+        self._selected = None
+        return await self._send(command, argument=argument)
+
+    async def heartbeat(self, count: int) -> None:
+        """Write the sign of life alone."""
+        self._heartbeat_count = count & 0xFFFF
+        address = _register(self._codecs[self._command.heartbeat.point].point).address
+        await self._unit.write(
+            frame.write_registers(self._unit_id, address, [self._heartbeat_count])
+        )
+
+    async def configure(
+        self,
+        *,
+        watchdog_ds: int,
+        failsafe: int,
+        failsafe_ramp_permille_per_s: int,
+        lease_owner: int,
+    ) -> None:
+        """Arm the watchdog and name the lease owner, then read both back."""
+        watch = self._command.watchdog
+        wanted = {
+            watch.timeout: watchdog_ds,
+            watch.failsafe: failsafe,
+            watch.ramp: failsafe_ramp_permille_per_s,
+            self._command.lease: lease_owner,
+        }
+        if not watchdog_ds:
+            raise GuardRefused(self.name, GuardReason.WATCHDOG, "it must not be switched off")
+        for address, words in self._joined(wanted):
+            await self._unit.write(frame.write_registers(self._unit_id, address, words))
+        self._guard.owner = lease_owner
+        shadow = await self._read_shadow()
+        for name, raw in wanted.items():
+            offset = _register(self._codecs[name].point).address - self._command_at.address
+            if shadow[offset] != raw:
+                raise DeviceRefused(self.name, f"{name} reads {shadow[offset]}, not {raw}", 0)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._unit.client.close()
+
+    def _joined(self, raw_by_name: Mapping[str, int]) -> list[tuple[int, list[int]]]:
+        """Registers to write, neighbours in one transaction."""
+        raws = {_register(self._codecs[n].point).address: raw for n, raw in raw_by_name.items()}
+        runs: list[tuple[int, list[int]]] = []
+        for address in sorted(raws):
+            if runs and runs[-1][0] + len(runs[-1][1]) == address:
+                runs[-1][1].append(raws[address])
+            else:
+                runs.append((address, [raws[address]]))
+        return runs
+
+    async def _send(
+        self,
+        command: Command,
+        *,
+        argument: int = 0,
+        instruction_id: int | None = None,
+        ttl_s: int | None = None,
+    ) -> Ack:
+        """Write the command registers once and wait for the answer to this sequence number."""
+        shadow = list(self._shadow if self._shadow is not None else await self._read_shadow())
+        if self._staged_words is None:
+            data = await self._unit.read(self._read_staged)
+            self._staged_words = struct.unpack(f">{self._staged_size}H", data)
+        seq = await self._next_seq()
+        words = {
+            self._command.sequence: seq,
+            self._command.code: int(command),
+            self._command.argument: argument,
+            self._command.crc.point: _crc(self._staged_words),
+            self._command.heartbeat.point: self._heartbeat_count,
+            self._command.lease: self._guard.owner,
+        }
+        if ttl_s is not None:
+            words[self._command.ttl] = ttl_s
+        if instruction_id is not None:
+            words[self._command.instruction_id] = instruction_id
+        for name, value in words.items():
+            codec = self._codecs[name]
+            offset = _register(codec.point).address - self._command_at.address
+            encoded = codec.encode(value)
+            shadow[offset : offset + len(encoded)] = encoded
+        self._shadow = None  # after an unknown outcome the station is asked what it keeps
+        await self._unit.write(
+            frame.write_registers(self._unit_id, self._command_at.address, shadow)
+        )
+        ack = await self._await_ack(command, seq, instruction_id)
+        self._shadow = shadow
+        return ack
+
+    async def _next_seq(self) -> int:
+        """A sequence number that neither we nor, as far as it tells, the station has used."""
+        got = await read_blocks(self._unit, self._ack_blocks)
+        used = got.integer(self._command.echo.sequence)
+        seq = self._seq % 0xFFFF + 1
+        self._seq = seq if seq != used else seq % 0xFFFF + 1
+        return self._seq
+
+    async def _await_ack(self, command: Command, seq: int, instruction_id: int | None) -> Ack:
+        last = Ack.NONE
+        for pause_s in ACK_PAUSES_S:
+            if pause_s:
+                await _pause(pause_s)
+            try:
+                got = await read_blocks(self._unit, self._ack_blocks)
+            except DeviceError as error:
+                # The command has left; only its answer could not be read.
+                raise OutcomeUnknown(self.name, f"{command.name} {seq}: {error.what}") from None
+            if got.integer(self._command.echo.sequence) != seq:
+                continue
+            code = got.integer(self._command.echo.code)
+            try:
+                last = Ack(code)
+            except ValueError:
+                raise BadAnswer(self.name, f"unknown acknowledgement code {code}") from None
+            echoed = got.integer(self._command.echo.instruction_id)
+            if last in ACCEPTANCES and instruction_id not in (None, echoed):
+                raise BadAnswer(
+                    self.name, f"{echoed:#010x} acknowledged, not {instruction_id:#010x}"
+                )
+            if last is not Ack.NONE and (last is not Ack.ACCEPTED or command is Command.SELECT):
+                return last
+        if last is Ack.ACCEPTED:
+            return last
+        raise OutcomeUnknown(self.name, f"{command.name} {seq} was not acknowledged")
+
+
+def _register(point: Point) -> Register:
+    assert point.register is not None
+    return point.register
+
+
+def _crc(words: Sequence[int]) -> int:
+    return frame.crc16(struct.pack(f">{len(words)}H", *words))
+
+
+async def _pause(pause_s: float) -> None:
+    """Wait in real time: this is the protocol's patience, not the site's."""
+    done = asyncio.get_running_loop().create_future()
+    timer = asyncio.get_running_loop().call_later(pause_s, done.set_result, None)
+    try:
+        await done
+    finally:
+        timer.cancel()
