@@ -15,7 +15,7 @@ DIMENSIONLESS = (
     "_number", "_position", "_bits", "_seed", "_address", "_mode", "_factor", "_exponent", "_length",
     "_offset", "_height", "_width", "_percent", "_levels", "_step", "_quorum",
 )  # fmt: skip
-PLAIN = {"id", "index", "unit", "port", "seed", "size", "count", "code", "width", "length", "scale", "address", "value", "level", "seq"}  # fmt: skip
+PLAIN = {"id", "index", "unit", "port", "seed", "size", "count", "code", "width", "length", "scale", "address", "value", "level", "seq", "line", "column"}  # fmt: skip
 QUALIFIERS = ("_max", "_min", "_mean", "_nominal", "_start", "_end", "_available", "_active", "_received", "_per_s", "_per_kwh")  # fmt: skip
 LINES_MAX = 70
 FILE_LINES_MAX = 500
@@ -46,7 +46,8 @@ def numeric_fields_without_unit(path):
 
 
 def test_numeric_fields_carry_their_unit():
-    files = sources("gateway", "ledger", "firmware_sim")
+    # Fields of a *_shape module are the keys of a file, where the value itself carries the unit.
+    files = (p for p in sources("gateway", "ledger", "firmware_sim") if "_shape" not in p.stem)
     assert [f for p in files for f in numeric_fields_without_unit(p)] == []
 
 

@@ -1,0 +1,98 @@
+"""Reads a profile file into the values the drivers use; every mistake at once, or nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gateway.config import profile_build, profile_checks, shape
+from gateway.config.profile_merge import merged
+from gateway.config.profile_shape import ProfileShape
+from gateway.config.yaml_reader import Document, nearest, read_file, read_text
+from gateway.devices.profile import Profile
+
+PREFIX = "P"
+
+
+def shipped_folders() -> tuple[Path, ...]:
+    """Folders with the profiles that come with the program, the source tree first."""
+    tree = Path(__file__).resolve().parents[2] / "configs" / "profiles"
+    installed = Path(sys.prefix) / "share" / "sopgw" / "profiles"
+    return tuple(folder for folder in (tree, installed) if folder.is_dir())
+
+
+def profile_paths(search: Sequence[Path] = ()) -> Iterator[Path]:
+    """Yield every profile file in the given folders, then in the shipped ones."""
+    seen = set()
+    for folder in (*search, *shipped_folders()):
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem not in seen:
+                seen.add(path.stem)
+                yield path
+
+
+def find_profile(name_or_path: str, search: Sequence[Path] = ()) -> Path | None:
+    """Return the file of a profile given by name or by path; None when there is none."""
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+        given = Path(name_or_path)
+        for base in (Path(), *search):
+            if (base / given).is_file():
+                return base / given
+        return None
+    return next((p for p in profile_paths(search) if p.stem == name_or_path), None)
+
+
+def nearest_profile(name: str, search: Sequence[Path] = ()) -> str | None:
+    """Return the profile that was probably meant."""
+    return nearest(name, [p.stem for p in profile_paths(search)])
+
+
+def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profile:
+    """Read a profile by name or path; raise ConfigFileError with every problem."""
+    path = find_profile(str(name_or_path), search)
+    if path is None:
+        document = Document(file=str(name_or_path), prefix=PREFIX)
+        near = nearest_profile(str(name_or_path), search)
+        help_text = f"did you mean `{near}`?" if near else "`sopgw profile ls` lists them"
+        document.add(1, f"there is no profile {shape.quoted(name_or_path)}", None, help=help_text)
+        document.raise_if_failed()
+        raise AssertionError("a missing profile is an error")
+    document, profile = check_profile(path)
+    document.raise_if_failed()
+    assert profile is not None, "a profile without errors can be built"
+    return profile
+
+
+def check_profile(path: Path) -> tuple[Document, Profile | None]:
+    """Read a profile file; the document holds every problem, warnings included."""
+    document = read_file(path, prefix=PREFIX)
+    profile = build_profile(document)
+    if profile is not None and path.suffix in (".yaml", ".yml") and profile.id != path.stem:
+        node = document.root.get("profile") if document.root else None
+        document.warn(
+            26,
+            f"the profile calls itself “{profile.id}” and the file “{path.name}”",
+            node,
+            help=f"name the file `{profile.id}.yaml`: profiles are found by file name",
+        )
+    return document, profile
+
+
+def profile_from_text(text: str, *, file: str) -> tuple[Document, Profile | None]:
+    """Like check_profile for text."""
+    document = read_text(text, file=file, prefix=PREFIX)
+    return document, build_profile(document)
+
+
+def build_profile(document: Document) -> Profile | None:
+    """Turn a read document into a profile, None when anything forbids it."""
+    root = document.root
+    if root is None or root.kind != "map":
+        return None
+    whole = merged(document, root)
+    found = shape.held_against(document, ProfileShape, whole)
+    profile_checks.check(document, whole)
+    if found is None or document.failed:
+        return None
+    return profile_build.profile_of(found)

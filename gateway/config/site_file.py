@@ -1,0 +1,417 @@
+"""Reads a site file into frozen values; every mistake of it and of its profiles, or a site."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.config import profile_file, shape, site_checks, site_shape
+from gateway.config.problem import Problem
+from gateway.config.yaml_reader import Document, read_file, read_text
+from gateway.devices.profile import Profile
+from gateway.model.terminal import LossCurve, Sop, Terminal
+
+PREFIX = "C"
+SECRETS = Path("/etc/sopgw/secrets")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceConfig:
+    """One device: where it answers and what is known of its model."""
+
+    name: str
+    profile: Profile
+    url: str
+    unit: int
+    profile_sha256: str  # of the profile file's bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatConfig:
+    """Sign of life to the station; ``on_loss`` is ``ramp_zero`` or ``block``."""
+
+    period_ms: int
+    device_timeout_ms: int
+    on_loss: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SopConfig:
+    """One SOP with the device that carries out its instructions."""
+
+    sop: Sop
+    station: str  # name of the device
+    v_dc_dv_nominal: int
+    heartbeat: HeartbeatConfig
+    rearm: str  # manual | auto
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """A market operator: ``key`` is the raw Ed25519 public key."""
+
+    name: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketConfig:
+    """Where settled trades come from and which of them count."""
+
+    broker: str
+    username: str | None
+    password_file: Path | None
+    ca_file: Path | None
+    signers: tuple[Signer, ...]
+    required_count: int
+    gate_s: int
+    horizon_s: int
+    over_limit: str  # curtail | refuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """Somebody elsewhere who cosigns checkpoints; ``vkey`` in signed-note form."""
+
+    url: str
+    vkey: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerConfig:
+    """The gateway's record; ``dir`` and ``key_file`` are resolved against the site file."""
+
+    dir: Path
+    origin: str
+    key_file: Path
+    checkpoint_every_s: int
+    witnesses: tuple[Witness, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeConfig:
+    """Pace of the gateway."""
+
+    scan_ms: int
+    meter_poll_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    """The page for people."""
+
+    host: str
+    port: int
+    expose: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Everything a site file says, checked."""
+
+    id: str
+    name: str
+    timezone: str
+    mode: str  # off | blocked | test | test-blocked | on
+    devices: dict[str, DeviceConfig]
+    sops: tuple[SopConfig, ...]
+    market: MarketConfig
+    ledger: LedgerConfig
+    runtime: RuntimeConfig
+    web: WebConfig | None
+    effective: dict[str, Any]  # base units, no secrets, no machine paths
+    sha256: str  # of ``effective`` as canonical JSON
+    path: Path
+    warnings: tuple[Problem, ...] = ()
+
+    def sop(self, sop_id: str) -> SopConfig:
+        """Return a SOP by id; KeyError when there is none."""
+        for config in self.sops:
+            if config.sop.id == sop_id:
+                return config
+        raise KeyError(sop_id)
+
+
+def load_site(path: Path) -> Site:
+    """Read a site file and its profiles; raise ConfigFileError with every problem."""
+    document, site = check_site(path)
+    document.raise_if_failed()
+    assert site is not None, "a site file without errors can be built"
+    return site
+
+
+def check_site(path: Path) -> tuple[Document, Site | None]:
+    """Read a site file; the document holds every problem, warnings included."""
+    return _build(read_file(path, prefix=PREFIX), path)
+
+
+def site_from_text(text: str, *, path: Path) -> tuple[Document, Site | None]:
+    """Like check_site for text that would stand at ``path``."""
+    return _build(read_text(text, file=str(path), prefix=PREFIX), path)
+
+
+def _build(document: Document, path: Path) -> tuple[Document, Site | None]:
+    if document.root is None or document.root.kind != "map":
+        return document, None
+    found = shape.held_against(document, site_shape.SiteShape)
+    profiles = _profiles(document, path.parent)
+    kinds = {name: str(p[0].kind) for name, p in profiles.items() if p is not None}
+    counts = {
+        name: p[0].each_terminal.count
+        for name, p in profiles.items()
+        if p is not None and p[0].each_terminal is not None
+    }
+    site_checks.check(document, kinds=kinds, terminal_counts=counts)
+    if found is None or document.failed:
+        return document, None
+    return document, _site(document, found, profiles, path)
+
+
+def _profiles(document: Document, folder: Path) -> dict[str, tuple[Profile, str] | None]:
+    """Read the profile of every device; their problems join the site's."""
+    assert document.root is not None
+    devices = document.root.get("devices")
+    read: dict[str, tuple[Profile, str] | None] = {}
+    by_device: dict[str, tuple[Profile, str] | None] = {}
+    search = (folder, folder / "profiles")
+    for name, _, device in devices.pairs() if devices is not None else ():
+        node = device.get("profile")
+        wanted = device.word("profile")
+        if node is None or wanted is None:
+            continue
+        if wanted not in read:
+            path = profile_file.find_profile(wanted, search)
+            if path is None:
+                near = profile_file.nearest_profile(wanted, search)
+                help_text = f"did you mean `{near}`?" if near else "`sopgw profile ls` lists them"
+                message = f"there is no profile {shape.quoted(wanted)}"
+                document.add(24, message, node, help=help_text)
+                read[wanted] = None
+            else:
+                inner, profile = profile_file.check_profile(path)
+                document.problems += [p for p in inner.problems if p.severity == "error"]
+                digest = hashlib.sha256(path.read_bytes()).hexdigest() if profile else ""
+                read[wanted] = (profile, digest) if profile else None
+        by_device[name] = read[wanted]
+    return by_device
+
+
+def _site(
+    document: Document,
+    found: site_shape.SiteShape,
+    profiles: dict[str, tuple[Profile, str] | None],
+    path: Path,
+) -> Site:
+    devices = {}
+    for name, device in found.devices.items():
+        known = profiles[name]
+        assert known is not None, "a device without profile is an error"
+        profile, digest = known
+        devices[name] = DeviceConfig(
+            name=name,
+            profile=profile,
+            url=device.url,
+            unit=profile.modbus.unit if device.unit is None else device.unit,
+            profile_sha256=digest,
+        )
+    sops = tuple(_sop(sop_id, sop) for sop_id, sop in found.sops.items())
+    effective = _effective(found, devices, sops)
+    return Site(
+        id=found.site.id,
+        name=found.site.name,
+        timezone=found.site.timezone,
+        mode=found.mode,
+        devices=devices,
+        sops=sops,
+        market=_market(found.market, path.parent),
+        ledger=_ledger(found.ledger, path.parent),
+        runtime=RuntimeConfig(scan_ms=found.runtime.scan, meter_poll_ms=found.runtime.meter_poll),
+        web=_web(found.web),
+        effective=effective,
+        sha256=hashlib.sha256(canonical(effective)).hexdigest(),
+        path=path,
+        warnings=tuple(document.problems),
+    )
+
+
+def _sop(sop_id: str, found: site_shape.SopShape) -> SopConfig:
+    assert found.station is not None, "checked: a station carries out the instructions"
+    terminals = tuple(
+        Terminal(
+            id=terminal_id,
+            index=t.index,
+            domain=t.domain,
+            meter=t.meter,
+            s_va=t.s,
+            p_w_min=t.guard.p[0],
+            p_w_max=t.guard.p[1],
+            ramp_w_per_s=ramp_w_per_s(t.guard.ramp, s_va=t.s),
+            v_dv_min=t.guard.v[0],
+            v_dv_max=t.guard.v[1],
+        )
+        for terminal_id, t in found.terminals.items()
+    )
+    return SopConfig(
+        sop=Sop(
+            id=sop_id,
+            master=found.master,
+            terminals=tuple(sorted(terminals, key=lambda t: t.index)),
+            throughput_w=found.dc.throughput,
+            losses=LossCurve(a_ppm=found.losses.a, b_ppm=found.losses.b, c_ppm=found.losses.c),
+            v_dc_dv_min=found.dc.v[0],
+            v_dc_dv_max=found.dc.v[1],
+        ),
+        station=found.station,
+        v_dc_dv_nominal=found.dc.v_nominal,
+        heartbeat=HeartbeatConfig(
+            period_ms=found.heartbeat.period,
+            device_timeout_ms=found.heartbeat.device_timeout,
+            on_loss=found.heartbeat.on_loss,
+        ),
+        rearm=found.rearm,
+    )
+
+
+def ramp_w_per_s(ramp: tuple[str, int], *, s_va: int) -> int:
+    """Turn ``20 %/s`` of a rating, or ``50 kW/s``, into W/s, at least 1."""
+    dimension, amount = ramp
+    return max(1, amount * s_va // 1_000_000 if dimension == "ratio_rate" else amount)
+
+
+def secret_path(found: site_shape.SecretShape, folder: Path) -> Path:
+    """Return where a secret lies; nothing is read here."""
+    if found.file is not None:
+        return folder / found.file
+    assert found.secret is not None, "checked: one of the two is given"
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / found.secret).exists():
+        return Path(credentials) / found.secret
+    return SECRETS / found.secret
+
+
+def _market(found: site_shape.MarketShape, folder: Path) -> MarketConfig:
+    return MarketConfig(
+        broker=found.broker,
+        username=found.username,
+        password_file=secret_path(found.password, folder) if found.password else None,
+        ca_file=folder / found.ca if found.ca else None,
+        signers=tuple(Signer(name=s.name, key=s.key) for s in found.signers),
+        required_count=found.required,
+        gate_s=found.gate,
+        horizon_s=found.horizon,
+        over_limit=found.over_limit,
+    )
+
+
+def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
+    return LedgerConfig(
+        dir=folder / found.dir,
+        origin=found.origin,
+        key_file=secret_path(found.key, folder),
+        checkpoint_every_s=found.checkpoint.every,
+        witnesses=tuple(Witness(url=w.url, vkey=w.key) for w in found.witnesses),
+    )
+
+
+def _web(found: site_shape.WebShape | None) -> WebConfig | None:
+    if found is None:
+        return None
+    host, _, port = found.listen.rpartition(":")
+    return WebConfig(host=host.strip("[]"), port=int(port), expose=found.expose)
+
+
+def canonical(value: Any) -> bytes:
+    """Write JSON with one spelling: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _effective(
+    found: site_shape.SiteShape,
+    devices: dict[str, DeviceConfig],
+    sops: tuple[SopConfig, ...],
+) -> dict[str, Any]:
+    """Everything that decides, in base units; secrets by name only, paths as written."""
+    market, ledger = found.market, found.ledger
+    return {
+        "version": 1,
+        "site": {"id": found.site.id, "name": found.site.name, "timezone": found.site.timezone},
+        "mode": found.mode,
+        "devices": {
+            d.name: {
+                "profile": d.profile.id,
+                "profile_sha256": d.profile_sha256,
+                "url": d.url,
+                "unit": d.unit,
+            }
+            for d in devices.values()
+        },
+        "sops": {c.sop.id: _effective_sop(c) for c in sops},
+        "market": {
+            "broker": market.broker,
+            "username": market.username,
+            "password": _secret_name(market.password),
+            "ca": market.ca,
+            "signers": [{"name": s.name, "key": s.key.hex()} for s in market.signers],
+            "required": market.required,
+            "gate_s": market.gate,
+            "horizon_s": market.horizon,
+            "over_limit": market.over_limit,
+        },
+        "ledger": {
+            "dir": ledger.dir,
+            "origin": ledger.origin,
+            "key": _secret_name(ledger.key),
+            "checkpoint_every_s": ledger.checkpoint.every,
+            "witnesses": [{"url": w.url, "key": w.key} for w in ledger.witnesses],
+        },
+        "runtime": {
+            "scan_ms": found.runtime.scan,
+            "meter_poll_ms": found.runtime.meter_poll,
+        },
+        "limits": {"dso_mask": found.limits.dso_mask},
+        "web": found.web.model_dump() if found.web else None,
+    }
+
+
+def _effective_sop(config: SopConfig) -> dict[str, Any]:
+    sop = config.sop
+    return {
+        "station": config.station,
+        "master": sop.master,
+        "throughput_w": sop.throughput_w,
+        "v_dc_dv_nominal": config.v_dc_dv_nominal,
+        "v_dc_dv_min": sop.v_dc_dv_min,
+        "v_dc_dv_max": sop.v_dc_dv_max,
+        "losses": {"a_ppm": sop.losses.a_ppm, "b_ppm": sop.losses.b_ppm, "c_ppm": sop.losses.c_ppm},
+        "heartbeat": {
+            "period_ms": config.heartbeat.period_ms,
+            "device_timeout_ms": config.heartbeat.device_timeout_ms,
+            "on_loss": config.heartbeat.on_loss,
+        },
+        "rearm": config.rearm,
+        "terminals": [
+            {
+                "id": t.id,
+                "index": t.index,
+                "domain": t.domain,
+                "meter": t.meter,
+                "s_va": t.s_va,
+                "p_w_min": t.p_w_min,
+                "p_w_max": t.p_w_max,
+                "ramp_w_per_s": t.ramp_w_per_s,
+                "v_dv_min": t.v_dv_min,
+                "v_dv_max": t.v_dv_max,
+            }
+            for t in sop.terminals
+        ],
+    }
+
+
+def _secret_name(found: site_shape.SecretShape | None) -> dict[str, str] | None:
+    if found is None:
+        return None
+    return {"file": found.file} if found.file is not None else {"secret": str(found.secret)}
