@@ -1,0 +1,134 @@
+"""A made-up hour of a four-terminal site as report and ledger entries, with known figures."""
+
+import random
+
+import pytest
+
+START_US = 1_767_319_200_000_000  # 2026-01-02T02:00:00Z
+QUARTER_US = 900_000_000
+TERMINALS = ("T1", "T2", "T3", "T4")
+PLAN_W = (
+    {"T1": 0, "T2": -150_000, "T3": 150_000, "T4": 0},
+    {"T1": 0, "T2": 0, "T3": -80_000, "T4": 80_000},
+    {"T1": 0, "T2": -200_000, "T3": 0, "T4": 100_000},
+)
+
+
+def stamp(us):
+    minutes = (us - START_US) // 60_000_000
+    return f"2026-01-02T{2 + minutes // 60:02d}:{minutes % 60:02d}Z"
+
+
+def trade(name, seller, buyer, quarter, contracted, delivered, status, *reasons):
+    begin = START_US + quarter * QUARTER_US
+    return {
+        "id": name,
+        "seller_terminal": seller,
+        "buyer_terminal": buyer,
+        "interval_start": stamp(begin),
+        "interval_end": stamp(begin + QUARTER_US),
+        "contracted_wh": contracted,
+        "delivered_wh": delivered,
+        "status": status,
+        "reasons": list(reasons),
+    }
+
+
+@pytest.fixture
+def report():
+    return {
+        "schema": "sopgw/v1/demo",
+        "ok": True,
+        "seed": 7,
+        "trades": [
+            trade("T-0041", "T2", "T3", 0, 37_500, 37_488, "delivered"),
+            trade("T-0042", "T3", "T4", 1, 20_000, 20_009, "delivered"),
+            trade("T-0043", "T2", "T4", 2, 27_500, 25_000, "partial", "guard_p"),
+            trade("T-0044", "T2", "T1", 2, 25_000, 16_120, "partial", "link_lost"),
+            {"message_id": "m-5<script>", "status": "refused", "reasons": ["retained"]},
+            {"message_id": "m-6", "status": "refused", "reasons": ["duplicate"]},
+        ],
+        "ledger": {"entries": 700, "checkpoint_size": 700, "verified": True},
+        "energy_balance_wh": 3,
+        "faults": [
+            {"utc_us": START_US + 2 * QUARTER_US + 300_000_000, "kind": "link_lost", "for_s": 300}
+        ],
+    }
+
+
+class Book:
+    def __init__(self):
+        self.entries = []
+
+    def add(self, kind, us, **fields):
+        entry = {"index": len(self.entries), "kind": kind, "utc_us": us, "mono_us": us - START_US}
+        self.entries.append({**entry, "boot": 1, "tq": "good", **fields})
+        return entry["index"]
+
+
+@pytest.fixture
+def entries():
+    chance = random.Random(7)
+    book = Book()
+    config = {
+        "site": "bench4",
+        "sop": "SOP-1",
+        "master": "T1",
+        "terminals": [{"id": t, "index": i} for i, t in enumerate(TERMINALS)],
+    }
+    book.add("boot", START_US - 10_000_000, version="0.1.0", site="bench4", sop="SOP-1")
+    book.add("config", START_US - 9_000_000, sha256="00", config=config)
+    for quarter, plan in enumerate(PLAN_W):
+        begin = START_US + quarter * QUARTER_US
+        interval = {"start": stamp(begin), "end": stamp(begin + QUARTER_US)}
+        names = {0: ["T-0041"], 1: ["T-0042"], 2: ["T-0043", "T-0044"]}[quarter]
+        for name in names:
+            book.add("trade.accepted", begin - 120_000_000, trade_id=name, revision=1)
+        at = book.add(
+            "plan", begin - 60_000_000, interval=interval, trades=[{"trade_id": n} for n in names]
+        )
+        intent = book.add(
+            "intent",
+            begin,
+            instr_id=quarter + 1,
+            authority="plan",
+            plan_index=at,
+            ttl_s=960,
+            setpoints=[
+                {"terminal": t, "mode": "P_Q", "p_w": w, "q_var": 0} for t, w in plan.items()
+            ],
+        )
+        book.add("outcome", begin + 200_000, intent_index=intent, outcome="executed", reasons=[])
+        for second in range(0, 900, 5):
+            now = begin + second * 1_000_000
+            share = min(second / 15, 1.0)
+            cut = quarter == 2 and 300 <= second < 600
+            real = {t: 0 if cut else round(w * share) for t, w in plan.items()}
+            real["T1"] = -sum(w for t, w in real.items() if t != "T1")
+            meters = [
+                {
+                    "meter": t.lower().replace("t", "m"),
+                    "terminal": t,
+                    "utc_us": now,
+                    "p_w": w + chance.randint(-300, 300),
+                    "quality": "bad" if cut and second == 300 else "good",
+                }
+                for t, w in real.items()
+            ]
+            book.add("reading", now, meters=meters)
+        book.add(
+            "delivery",
+            begin + QUARTER_US + 5_000_000,
+            interval=interval,
+            trades=[{"trade_id": n} for n in names],
+        )
+    return book.entries
+
+
+@pytest.fixture
+def truth():
+    chance = random.Random(3)
+    return [
+        {"utc_us": START_US + s * 1_000_000, "v_dc_dv": 8000 + chance.randint(-60, 60), "p_w": {}}
+        for s in range(0, 2700, 5)
+    ]
