@@ -1,0 +1,69 @@
+"""Ledger entries sorted by what they say: the common ground of receipts and audits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ledger.audit.delivery import EntryError, bounds_ms
+from ledger.log import reader
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decoded entry with its place and its exact bytes."""
+
+    index: int
+    leaf: bytes
+    fields: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """The entry's kind; empty for entries that state none."""
+        return str(self.fields.get("kind", ""))
+
+
+def decoded(index: int, leaf: bytes) -> Entry:
+    """Decode one leaf; leaves that are no JSON object become entries without fields."""
+    try:
+        return Entry(index, leaf, _decoder.decode(leaf))
+    except (msgspec.DecodeError, RecursionError):
+        return Entry(index, leaf, {})
+
+
+def read(directory: Path, kinds: frozenset[str]) -> Iterable[Entry]:
+    """Entries of some kinds, in order; the others are not decoded."""
+    marks = [b'"kind":"%s"' % kind.encode() for kind in sorted(kinds)]
+    for index, leaf in reader.entries(directory):
+        if any(mark in leaf for mark in marks):
+            entry = decoded(index, leaf)
+            if entry.kind in kinds:
+                yield entry
+
+
+def has_trade(entry: Entry, trade_id: str) -> bool:
+    """Whether a plan or delivery speaks of a trade."""
+    return any(t.get("trade_id") == trade_id for t in entry.fields.get("trades", ()))
+
+
+def interval_of(entry: Entry) -> tuple[int, int]:
+    """Start and end in ms of the interval a plan or delivery is for."""
+    try:
+        return bounds_ms(entry.fields["interval"])
+    except (KeyError, TypeError) as error:
+        raise EntryError(f"entry {entry.index} has no interval: {error}") from None
+
+
+def in_force(configs: Iterable[Entry], index: int) -> Entry | None:
+    """The last configuration before an index."""
+    found = None
+    for entry in configs:
+        if entry.index < index:
+            found = entry
+    return found

@@ -1,0 +1,382 @@
+"""Checking a receipt offline: proofs, signatures, and the energy computed again.
+
+Collects every fault with its place instead of stopping at the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from ledger.audit import delivery, evidence, trade
+from ledger.audit.delivery import EntryError
+from ledger.audit.evidence import Entry, has_trade, in_force, interval_of
+from ledger.log import checkpoint, note
+from ledger.log.merkle import ProofError, leaf_hash, verify_inclusion
+from ledger.log.note import Key, NoteError
+
+RECEIPT_BYTES_MAX = 256 << 20
+"""A year of one-minute readings stays below; a larger file is not a receipt."""
+
+CHECKED = (
+    "every enclosed entry is in the ledger that the checkpoint commits to",
+    "the checkpoint is signed by the given key",
+    "the trade's signatures, and that its energies are those that were accepted",
+    "each interval's energy, computed again from the enclosed readings",
+)
+NOT_CHECKED = (
+    "whether the ledger holds further entries about this trade",
+    "whether the ledger as a whole is free of faults (sopledger verify)",
+    "whether the meters told the truth",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptFault:
+    """One thing that is wrong with a receipt, and where."""
+
+    place: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptReport:
+    """The outcome of checking a receipt."""
+
+    trade_id: str
+    origin: str
+    tree_size: int
+    entry_count: int
+    intervals: tuple[Mapping[str, Any], ...]
+    faults: tuple[ReceiptFault, ...]
+    checked: tuple[str, ...] = CHECKED
+    not_checked: tuple[str, ...] = NOT_CHECKED
+
+    @property
+    def ok(self) -> bool:
+        """Whether the receipt proves what it says."""
+        return not self.faults
+
+
+class RowShape(msgspec.Struct, forbid_unknown_fields=True):
+    """One interval of a receipt."""
+
+    start: str
+    end: str
+    contracted_wh: int
+    delivered_wh: int
+    status: str
+    reasons: list[Any]
+
+
+class EntryShape(msgspec.Struct, forbid_unknown_fields=True):
+    """One entry of a receipt with its proof."""
+
+    index: int
+    leaf: str
+    proof: list[str]
+
+
+class SignatureShape(msgspec.Struct, forbid_unknown_fields=True):
+    """One signature of the trade."""
+
+    keyid: str
+    sig: str
+
+
+class MessageShape(msgspec.Struct, forbid_unknown_fields=True):
+    """The signed trade."""
+
+    payloadType: str  # noqa: N815 - the field's name in DSSE
+    payload: str
+    signatures: list[SignatureShape]
+
+
+class ReceiptShape(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole receipt."""
+
+    schema: str
+    trade_id: str
+    intervals: list[RowShape]
+    trade: MessageShape
+    entries: list[EntryShape]
+    checkpoint: str
+    tlog: str
+
+
+class Faults:
+    """Faults as they are found."""
+
+    def __init__(self) -> None:
+        self.found: list[ReceiptFault] = []
+
+    def add(self, place: str, what: str) -> None:
+        """Note one fault."""
+        self.found.append(ReceiptFault(place=place, what=what))
+
+
+def verify(receipt: bytes, *, vkey: str, more_vkeys: Sequence[str] = ()) -> ReceiptReport:
+    """Check a receipt with nothing but the ledger's public key.
+
+    Args:
+        receipt: The file's bytes.
+        vkey: The log's verifier key.
+        more_vkeys: Keys of witnesses and of a rotation; the checkpoint may carry signatures of
+            these and of the log, and no others.
+
+    Raises:
+        NoteError: A given key is not a verifier key.
+    """
+    key = note.parse_vkey(vkey)
+    more = [note.parse_vkey(v) for v in more_vkeys]
+    faults = Faults()
+    try:
+        shape = parse(receipt)
+    except (EntryError, msgspec.ValidationError) as error:
+        faults.add("receipt", str(error))
+        return ReceiptReport(
+            trade_id="", origin="", tree_size=0, entry_count=0, intervals=(),
+            faults=tuple(faults.found),
+        )  # fmt: skip
+    point = check_checkpoint(shape.checkpoint, key, more, faults)
+    entries = list(check_entries(shape.entries, point, faults))
+    if not faults.found:
+        Story(shape, entries, faults).check()
+    return ReceiptReport(
+        trade_id=shape.trade_id,
+        origin=point.origin if point else "",
+        tree_size=point.size if point else 0,
+        entry_count=len(entries),
+        intervals=tuple(msgspec.to_builtins(r) for r in shape.intervals),
+        faults=tuple(faults.found),
+    )
+
+
+def parse(receipt: bytes) -> ReceiptShape:
+    """Read a receipt's shape; unknown and repeated fields are refused."""
+    if len(receipt) > RECEIPT_BYTES_MAX:
+        raise EntryError("too large for a receipt")
+    shape = msgspec.convert(trade.strict_json(receipt), ReceiptShape)
+    if shape.schema != "sopgw/v1/receipt" or shape.tlog != "C2SP":
+        raise EntryError(f"schema {shape.schema}, tlog {shape.tlog}: not a receipt known here")
+    return shape
+
+
+def check_checkpoint(
+    text: str, key: Key, more: Sequence[Key], faults: Faults
+) -> checkpoint.Checkpoint | None:
+    """Check the checkpoint's signatures; every line must be one that a given key can check."""
+    try:
+        signed = checkpoint.parse(text.encode())
+        good = checkpoint.verified_keys(signed.note, [key, *more])
+    except (NoteError, UnicodeEncodeError) as error:
+        faults.add("checkpoint", str(error))
+        return None
+    if key not in good:
+        faults.add("checkpoint", f"not signed by {key.name}+{key.key_hash.hex()}")
+    if len(good) != len(signed.note.signatures):
+        faults.add("checkpoint", "carries a signature that no given key can check")
+    if key not in more and signed.checkpoint.origin != key.name:
+        faults.add("checkpoint", f"is of {signed.checkpoint.origin}, the key of {key.name}")
+    return signed.checkpoint
+
+
+def check_entries(
+    shapes: Sequence[EntryShape], point: checkpoint.Checkpoint | None, faults: Faults
+) -> Iterator[Entry]:
+    """Check each entry's inclusion proof and decode it."""
+    previous = -1
+    for position, shape in enumerate(shapes):
+        place = f"entries[{position}] (index {shape.index})"
+        if shape.index <= previous:
+            faults.add(place, "entries are not in order")
+        previous = shape.index
+        try:
+            leaf = note.strict_base64(shape.leaf)
+            proof = [note.strict_base64(h) for h in shape.proof]
+            if point is not None:
+                verify_inclusion(
+                    index=shape.index, size=point.size, leaf=leaf_hash(leaf), proof=proof,
+                    root=point.root,
+                )  # fmt: skip
+        except (NoteError, ProofError) as error:
+            faults.add(place, str(error))
+            continue
+        yield evidence.decoded(shape.index, leaf)
+
+
+class Story:
+    """What the enclosed entries say about the trade, checked against each other."""
+
+    def __init__(self, shape: ReceiptShape, entries: Sequence[Entry], faults: Faults) -> None:
+        self.shape = shape
+        self.faults = faults
+        self.by_index = {e.index: e for e in entries}
+        self.by_kind: dict[str, list[Entry]] = {}
+        for entry in entries:
+            self.by_kind.setdefault(entry.kind, []).append(entry)
+
+    def check(self) -> None:
+        """Run every check; a field that is missing or odd becomes a fault too."""
+        for place, check in (
+            ("trade", self.check_trade),
+            ("intervals", self.check_rows),
+            ("entries", self.check_intents),
+        ):
+            try:
+                check()
+            except (EntryError, KeyError, TypeError, ValueError, AttributeError) as error:
+                self.faults.add(place, f"an enclosed entry cannot be used: {error!r}")
+
+    def of(self, kind: str) -> list[Entry]:
+        """Enclosed entries of a kind."""
+        return self.by_kind.get(kind, [])
+
+    def accepted(self) -> list[Entry]:
+        """The acceptances of this trade."""
+        return [e for e in self.of("trade.accepted") if e.fields["trade_id"] == self.shape.trade_id]
+
+    def check_trade(self) -> None:
+        """The signed message is the one received, and says what was accepted."""
+        accepted = self.accepted()
+        if not accepted:
+            self.faults.add("trade", f"no enclosed entry accepts {self.shape.trade_id}")
+            return
+        for entry in accepted:
+            received = self.by_index.get(entry.fields["received_index"])
+            if received is None or received.kind != "trade.received":
+                self.faults.add("trade", f"entry {entry.index} cites a message not enclosed")
+                continue
+            self.check_message(entry, received, newest=entry is accepted[-1])
+
+    def check_message(self, accepted: Entry, received: Entry, *, newest: bool) -> None:
+        """One received message: its bytes, its signatures, its energies."""
+        payload = trade.base64_bytes(received.fields["payload"])
+        place = f"trade (entry {received.index})"
+        if sha256(payload).hexdigest() != received.fields["sha256"]:
+            self.faults.add(place, "the payload does not have the hash the entry states")
+        message = trade.strict_json(payload)
+        if newest and message != msgspec.to_builtins(self.shape.trade):
+            self.faults.add("trade", "differs from the message in the ledger")
+        config = in_force(self.of("config"), received.index)
+        if config is None:
+            self.faults.add(place, "no configuration before it is enclosed")
+            return
+        body, names = trade.signers_of(message, config.fields["config"]["signers"])
+        required = config.fields["config"]["required"]
+        if len(names) < required:
+            self.faults.add(place, f"{len(names)} known signatures, {required} are required")
+        stated = trade.contracted(body, self.shape.trade_id)
+        positions = {
+            delivery.bounds_ms(p["interval"]): p["energy_wh"] for p in accepted.fields["positions"]
+        }
+        if stated != positions:
+            self.faults.add(place, "the accepted energies are not those of the message")
+
+    def check_rows(self) -> None:
+        """Each interval's figures follow from the readings and stand so in the ledger."""
+        positions = {
+            delivery.bounds_ms(p["interval"]): p["energy_wh"]
+            for e in self.accepted()
+            for p in e.fields["positions"]
+        }
+        newest = self.accepted()[-1:]
+        wanted = {delivery.bounds_ms(p["interval"]) for e in newest for p in e.fields["positions"]}
+        seen: set[tuple[int, int]] = set()
+        for number, row in enumerate(self.shape.intervals):
+            place = f"intervals[{number}]"
+            bounds = delivery.bounds_ms({"start": row.start, "end": row.end})
+            if bounds in seen:
+                self.faults.add(place, "stands twice")
+            seen.add(bounds)
+            if bounds not in positions:
+                self.faults.add(place, "is not an interval of this trade")
+            self.check_row(place, bounds, row, positions.get(bounds, 0))
+        if wanted - seen:
+            self.faults.add("intervals", f"{len(wanted - seen)} intervals of the trade are missing")
+
+    def check_row(
+        self, place: str, bounds: tuple[int, int], row: RowShape, accepted_wh: int
+    ) -> None:
+        """One interval against its delivery entry, and that against the rule."""
+        settled = [
+            e
+            for e in self.of("delivery")
+            if interval_of(e) == bounds and has_trade(e, self.shape.trade_id)
+        ]
+        if not settled:
+            nothing = (0, 0, "cancelled")
+            if accepted_wh or (row.contracted_wh, row.delivered_wh, row.status) != nothing:
+                self.faults.add(place, "no enclosed delivery entry settles it")
+            return
+        if len(settled) > 1:
+            self.faults.add(place, "settled by more than one delivery entry")
+        stated = next(
+            t for t in settled[0].fields["trades"] if t["trade_id"] == self.shape.trade_id
+        )
+        if (row.start, row.end) != tuple(
+            settled[0].fields["interval"][k] for k in ("start", "end")
+        ):
+            self.faults.add(place, "start or end is not written as in the ledger")
+        for name in ("contracted_wh", "delivered_wh", "status", "reasons"):
+            if getattr(row, name) != stated[name]:
+                self.faults.add(
+                    f"{place}.{name}",
+                    f"{getattr(row, name)!r} here, {stated[name]!r} in entry {settled[0].index}",
+                )
+        if row.contracted_wh != accepted_wh and row.status != "cancelled":
+            self.faults.add(f"{place}.contracted_wh", f"{accepted_wh} Wh were accepted")
+        self.recompute(place, row, settled[0])
+
+    def recompute(self, place: str, row: RowShape, settled: Entry) -> None:
+        """Compute the energy again from the enclosed readings."""
+        plans = [
+            e
+            for e in self.of("plan")
+            if interval_of(e) == interval_of(settled)
+            and e.index < settled.index
+            and has_trade(e, self.shape.trade_id)
+        ]
+        if not plans:
+            if row.delivered_wh or row.status not in ("failed", "cancelled"):
+                self.faults.add(place, "no enclosed plan entry is for it")
+            return
+        if len(plans) > 1:
+            self.faults.add(place, "planned more than once")
+        config = in_force(self.of("config"), plans[0].index)
+        if config is None:
+            self.faults.add(place, "no configuration before its plan is enclosed")
+            return
+        readings = [e.fields for e in self.of("reading") if e.index < settled.index]
+        found = delivery.settle(
+            config=config.fields["config"],
+            plan=plans[0].fields,
+            readings=delivery.counters(readings),
+        ).trades[self.shape.trade_id]
+        if row.delivered_wh != found.delivered_wh:
+            self.faults.add(
+                f"{place}.delivered_wh",
+                f"{row.delivered_wh} Wh stated, {found.delivered_wh} Wh follow from the readings",
+            )
+        if row.status != found.status:
+            self.faults.add(
+                f"{place}.status", f"{row.status} stated, {found.status} follows from the readings"
+            )
+
+    def check_intents(self) -> None:
+        """Each enclosed intent belongs to an enclosed plan and has one outcome."""
+        plans = {e.index for e in self.of("plan")}
+        outcomes: dict[int, int] = {}
+        for entry in self.of("outcome"):
+            index = entry.fields["intent_index"]
+            outcomes[index] = outcomes.get(index, 0) + 1
+        for entry in self.of("intent"):
+            place = f"entries (index {entry.index})"
+            if entry.fields["plan_index"] not in plans:
+                self.faults.add(place, "an intent without its plan")
+            if outcomes.get(entry.index, 0) != 1:
+                self.faults.add(place, f"an intent with {outcomes.get(entry.index, 0)} outcomes")

@@ -1,0 +1,97 @@
+"""Arguments that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ledger.cli.output import ExitCode, Failure
+from ledger.log import note, segment
+from ledger.log.keys import KeyFileError, Signer, load_key
+from ledger.log.record import Damage
+
+KEY_FILE = "ledger.key"
+VKEY_BYTES_MAX = 64 << 10
+
+directory_argument = click.argument(
+    "directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR"
+)
+key_option = click.option(
+    "--key",
+    "key_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with the ledger's verifier key, one key a line.",
+)
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File whose first line unlocks the key.",
+)
+private_key_option = click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"The log key; DIR/{KEY_FILE} when not given.",
+)
+
+
+def read_vkeys(path: Path) -> list[str]:
+    """Verifier keys from a file: one a line, blank lines and # comments passed over."""
+    try:
+        text = path.read_bytes()[:VKEY_BYTES_MAX].decode()
+    except OSError as error:
+        raise Failure(ExitCode.USAGE, "key-file", f"{path}: {error.strerror}",
+                      "the trusted key is an input: sopledger key show DIR") from None  # fmt: skip
+    except UnicodeDecodeError:
+        raise Failure(ExitCode.INPUT, "key-file", f"{path}: not a text file") from None
+    words = [line.strip() for line in text.splitlines()]
+    vkeys = [w for w in words if w and not w.startswith("#") and "+" in w]
+    try:
+        for vkey in vkeys:
+            note.parse_vkey(vkey)
+    except note.NoteError as error:
+        raise Failure(ExitCode.INPUT, "key-file", f"{path}: {error}") from None
+    if not vkeys:
+        raise Failure(ExitCode.INPUT, "key-file", f"{path} holds no verifier key")
+    return vkeys
+
+
+def read_passphrase(path: Path | None) -> bytes | None:
+    """First line of a passphrase file."""
+    if path is None:
+        return None
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise Failure(ExitCode.USAGE, "passphrase-file", f"{path}: {error.strerror}") from None
+    if not lines or not lines[0]:
+        raise Failure(ExitCode.INPUT, "passphrase-file", f"{path} is empty")
+    return lines[0]
+
+
+def first_header(directory: Path) -> segment.Header:
+    """The header of a ledger's newest segment; ends the command when there is no ledger."""
+    paths = segment.segments(directory)
+    if not paths:
+        raise Failure(ExitCode.INPUT, "no-ledger", f"{directory} is not a ledger",
+                      "sopledger init DIR --origin NAME makes one")  # fmt: skip
+    try:
+        return segment.read_header(paths[-1])
+    except Damage as damage:
+        raise Failure(ExitCode.VERIFICATION, "damaged",
+                      f"{paths[-1].name} offset {damage.offset}: {damage}",
+                      "sopledger verify DIR --key FILE says more") from None  # fmt: skip
+
+
+def open_signer(directory: Path, key_file: Path | None, passphrase_file: Path | None) -> Signer:
+    """The log key of a ledger."""
+    origin = first_header(directory).origin
+    try:
+        return load_key(key_file or directory / KEY_FILE, origin, read_passphrase(passphrase_file))
+    except KeyFileError as error:
+        raise Failure(ExitCode.INPUT, "key-file", str(error),
+                      "--key-file and --passphrase-file name the key") from None  # fmt: skip

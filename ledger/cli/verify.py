@@ -1,0 +1,92 @@
+"""Verification of a whole ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ledger.cli.arguments import directory_argument, first_header, key_option, read_vkeys
+from ledger.cli.output import Answer, ExitCode, Remark, command, progress
+from ledger.log import verify as verification
+from ledger.log.verify import Report
+
+CHECKED = (
+    "every byte of every segment: record checksums, lengths, indexes, unused space",
+    "the Merkle root of every signed checkpoint, recomputed from the entries",
+    "every signature against the given key",
+    "that segments continue one another without a gap",
+)
+NOT_CHECKED = (
+    "whether entries were cut off at the end that nobody outside has seen",
+    "what the entries mean (sopledger audit)",
+    "whether the machine wrote the truth",
+)
+
+
+@command(
+    "verify",
+    "sopledger verify ledger --key ledger.vkey",
+    "sopledger verify ledger --key ledger.vkey --json",
+)
+@directory_argument
+@key_option
+def verify(directory: Path, key_file: Path) -> Answer:
+    """Recompute a ledger from its bytes and check every signature.
+
+    Exit code 0 when no errors were found, 8 otherwise.
+    """
+    vkeys = read_vkeys(key_file)
+    if not directory.is_dir():
+        first_header(directory)
+    total = sum(p.stat().st_size for p in (directory / "segments").glob("*.seg"))
+    with progress("verify", total) as advance:
+        report = verification.verify(directory, vkeys, advance)
+    return answer(report)
+
+
+def answer(report: Report) -> Answer:
+    """Put a report into words."""
+    checked, unchecked = list(CHECKED), list(NOT_CHECKED)
+    if report.unsigned_count:
+        unchecked.insert(
+            0, f"{report.unsigned_count} earlier checkpoints signed by other keys than the given"
+        )
+    if report.removed_count:
+        unchecked.insert(0, f"bodies of {report.removed_count} entries that were removed after "
+                         "export; their hashes are under the checkpoints")  # fmt: skip
+    if report.in_flight_count:
+        unchecked.insert(0, f"{report.in_flight_count} entries being written at this moment")
+    data = {
+        "origin": report.origin, "size": report.size, "segments": report.segment_count,
+        "checkpoints": report.checkpoint_count, "bytes": report.byte_count,
+        "closed": report.closed, "live": report.live, "removed": report.removed_count,
+        "intact": [0, report.good_size], "checkpoint": report.checkpoint.decode(),
+        "checked": checked, "not_checked": unchecked,
+        "faults": [
+            {"place": f.place(), "what": f.what, "index": f.index, "last_index": f.last_index,
+             "segment": f.segment, "offset": f.offset}
+            for f in report.faults
+        ],
+    }  # fmt: skip
+    state = "closed" if report.closed else "being written" if report.live else "open, not closed"
+    lines = [
+        f"Ledger   {report.origin or 'unknown'}: {report.size} entries, "
+        f"{report.checkpoint_count} checkpoints, {report.segment_count} segments ({state})",
+        "Checked",
+        *(f"  + {line}" for line in checked),
+        "Not checked",
+        *(f"  - {line}" for line in unchecked),
+    ]
+    if report.ok:
+        lines.append("no errors were found")
+        return Answer(data=data, lines=tuple(lines))
+    intact = (
+        f"entries 0 to {report.good_size - 1} are intact" if report.good_size else "nothing intact"
+    )
+    lines += [f"FAILED  {fault}" for fault in report.faults]
+    lines.append(f"first bad: {report.faults[0].place()}; {intact}")
+    return Answer(
+        data=data,
+        lines=tuple(lines),
+        errors=tuple(Remark(code="tampered", message=str(f)) for f in report.faults),
+        exit_code=ExitCode.VERIFICATION,
+    )

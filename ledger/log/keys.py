@@ -1,0 +1,127 @@
+"""Signing keys: Ed25519 in PKCS#8 files, one note signer shape for every kind of key.
+
+Keys never come from environment variables. A file without a passphrase is readable by its owner
+only and every listing says that it is not protected.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from ledger.log import note, pkcs8
+from ledger.log.note import Key, NoteError
+
+KEY_FILE_BYTES_MAX = 64 << 10
+"""A PEM file is a few hundred bytes; anything large is the wrong file."""
+
+
+class KeyFileError(Exception):
+    """A key file is missing, unreadable, in the way, or its passphrase is wrong."""
+
+
+class Sign(Protocol):
+    """The bare signing operation: whatever holds the private key."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Return the Ed25519 signature over the data."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs the text of a note as one named Ed25519 key."""
+
+    key: Key
+    private: Sign
+    protected: bool = True
+
+    @property
+    def name(self) -> str:
+        """The key's name; for a log it equals the origin."""
+        return self.key.name
+
+    @property
+    def vkey(self) -> str:
+        """The verifier key that others need."""
+        return self.key.vkey
+
+    def sign(self, text: bytes) -> bytes:
+        """Sign the text of a note; returns the bare 64-byte signature."""
+        return self.private.sign(text)
+
+    def signature(self, text: bytes) -> note.Signature:
+        """Sign the text of a note; returns the signature line."""
+        return note.Signature(
+            name=self.key.name, key_hash=self.key.key_hash, blob=self.private.sign(text)
+        )
+
+
+def signer_of(private: Ed25519PrivateKey, name: str, *, protected: bool = True) -> Signer:
+    """A note signer around a private key in memory."""
+    if not note.valid_name(name):
+        raise NoteError(f"{name!r} cannot be a key name: no spaces, no plus sign, not empty")
+    public = private.public_key().public_bytes_raw()
+    key = Key(name=name, algorithm_code=note.ED25519, public=public)
+    return Signer(key=key, private=private, protected=protected)
+
+
+def create_key(path: Path, name: str, passphrase: bytes | None = None) -> Signer:
+    """Make a key and write it as PKCS#8 PEM, readable by the owner only.
+
+    Refuses to overwrite. With a passphrase the file is encrypted (PBES2 with scrypt).
+    """
+    signer = signer_of(Ed25519PrivateKey.generate(), name, protected=bool(passphrase))
+    write_key(path, signer.private, passphrase)
+    return signer
+
+
+def write_key(path: Path, private: Sign, passphrase: bytes | None) -> None:
+    """Write a private key to a new file and make it durable."""
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError("this key cannot leave its token")
+    encoding = Encoding.DER if passphrase else Encoding.PEM
+    pem = private.private_bytes(encoding, PrivateFormat.PKCS8, NoEncryption())
+    if passphrase:
+        pem = pkcs8.encrypt(pem, passphrase)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise KeyFileError(f"{path} exists; keys are never overwritten") from None
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from None
+    try:
+        os.write(descriptor, pem)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_key(path: Path, name: str, passphrase: bytes | None = None) -> Signer:
+    """Read a PKCS#8 PEM file of an Ed25519 key."""
+    try:
+        with path.open("rb") as file:
+            pem = file.read(KEY_FILE_BYTES_MAX)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from None
+    encrypted = b"ENCRYPTED" in pem
+    if encrypted and not passphrase:
+        raise KeyFileError(f"{path} is encrypted; a passphrase is needed")
+    try:
+        private = load_pem_private_key(pem, passphrase if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyFileError(f"{path}: not a PEM key, or the passphrase is wrong") from None
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{path}: not an Ed25519 key")
+    return signer_of(private, name, protected=encrypted)

@@ -1,0 +1,102 @@
+"""Reading entries in order, also beside a writer at work.
+
+Only whole batches are given out, and only after a sync of ours, so that no reader ever acts on an
+entry that a power cut could take back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.log import record, segment
+from ledger.log.record import Damage, Kind
+from ledger.log.segment import LedgerCorrupt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Entries that were made durable together; a removed entry's body is its hash.
+
+    ``bodies`` holds pairs of data and whether that data is only the leaf hash of a removed body.
+    """
+
+    first_index: int
+    bodies: tuple[tuple[bytes, bool], ...]
+    checkpoint: bytes
+
+    @property
+    def size(self) -> int:
+        """Tree size after this batch."""
+        return self.first_index + len(self.bodies)
+
+
+def batches(directory: Path, start: int = 0) -> Iterator[Batch]:
+    """Give the durable batches that hold entries at or after ``start``, in order."""
+    paths = segment.segments(directory)
+    for position, path in enumerate(paths):
+        if position + 1 < len(paths) and segment.first_index(paths[position + 1]) <= start:
+            continue
+        yield from segment_batches(path, start, last=position + 1 == len(paths))
+
+
+def segment_batches(path: Path, start: int, *, last: bool) -> Iterator[Batch]:
+    """Give the batches of one segment; damage in the last one's tail ends it quietly."""
+    index = segment.first_index(path)
+    data = path.read_bytes()
+    if last:
+        settle(path)
+    bodies: list[tuple[bytes, bool]] = []
+    try:
+        first = record.read(data, 0, index)
+        for item in record.walk(data, first.end_offset if first else 0, index):
+            if item.kind in record.LEAVES:
+                bodies.append((item.payload, item.kind is Kind.REMOVED))
+            elif item.kind is Kind.CHECKPOINT:
+                if item.index + len(bodies) > start:
+                    yield Batch(
+                        first_index=item.index, bodies=tuple(bodies), checkpoint=item.payload
+                    )
+                bodies = []
+    except Damage as damage:
+        if not last:
+            raise LedgerCorrupt(f"{path.name} offset {damage.offset}: {damage}") from None
+
+
+def settle(path: Path) -> None:
+    """Sync a file somebody else may be writing; what was read from it before is durable then."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def entries(directory: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Give ``(index, leaf)`` of the durable entries from ``start`` on.
+
+    Entries whose body was removed after export are passed over.
+    """
+    for batch in batches(directory, start):
+        for index, (body, removed) in enumerate(batch.bodies, batch.first_index):
+            if index >= start and not removed:
+                yield index, body
+
+
+def last_checkpoint(directory: Path) -> bytes:
+    """The newest durable signed checkpoint; empty when the ledger has none yet."""
+    newest = b""
+    for path in reversed(segment.segments(directory)):
+        for batch in segment_batches(path, 0, last=True):
+            newest = batch.checkpoint
+        if newest:
+            return newest
+        try:
+            newest = segment.read_header(path).checkpoint
+        except Damage as damage:
+            raise LedgerCorrupt(f"{path.name} offset {damage.offset}: {damage}") from None
+        if newest:
+            return newest
+    return newest

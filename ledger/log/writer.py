@@ -1,0 +1,495 @@
+"""The one writer of a ledger: group commit, acknowledged only after the disk has it.
+
+A thread takes whatever waits, writes entries and the signed checkpoint over them in one call,
+syncs once and answers. The first error of the disk latches: nothing more is written, and the next
+start judges from the bytes on disk, because after a failed sync the page cache proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.log import record, recovery, segment
+from ledger.log.canonical import LEAF_BYTES_MAX
+from ledger.log.checkpoint import Checkpoint
+from ledger.log.keys import Signer
+from ledger.log.merkle import Frontier
+from ledger.log.note import Note
+from ledger.log.record import Kind
+from ledger.log.segment import Header, LedgerCorrupt
+
+LOCK = "lock"
+RESERVE = "reserve"
+RESERVE_BYTES = 8 << 20
+"""Released for entries marked urgent when the disk is full: room for thousands of them."""
+
+PENDING_COUNT_MAX = 100_000
+PENDING_BYTES_MAX = 64 << 20
+"""What may wait for the disk; more means that it does not keep up and callers must know."""
+
+BATCH_COUNT_MAX = 4_096
+BATCH_BYTES_MAX = 8 << 20
+"""One sync carries at most this, so that nobody waits for somebody else's flood."""
+
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class LedgerFull(Exception):  # noqa: N818 - a state of the ledger, in its own word
+    """Not taken, nothing written: the queue or the disk is full. May be tried again later."""
+
+
+class LedgerFailed(Exception):  # noqa: N818 - a state of the ledger, in its own word
+    """The ledger has stopped for good in this process; only a new start may go on."""
+
+
+class LedgerBusy(Exception):  # noqa: N818 - a state of the ledger, in its own word
+    """Another process writes this ledger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Entries somebody waits for."""
+
+    leaves: Sequence[bytes]
+    answer: asyncio.Future[int]
+    loop: asyncio.AbstractEventLoop
+    urgent: bool
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durable:
+    """The last state that is on disk."""
+
+    size: int
+    root: bytes
+    checkpoint: bytes
+
+
+class LedgerWriter:
+    """Appends to one ledger directory; open it with ``LedgerWriter.open``."""
+
+    def __init__(
+        self,
+        directory: Path,
+        lock: int,
+        signers: Sequence[Signer],
+        origin: str,
+        *,
+        segment_bytes: int,
+        mono_us: Callable[[], int] | None,
+    ) -> None:
+        self.directory = directory
+        self.origin = origin
+        self._lock = lock
+        self._signers = tuple(signers)
+        self._segment_bytes = segment_bytes
+        self._mono_us = mono_us
+        self._last_us = 0
+        self._changed = threading.Condition()
+        self._waiting: deque[Waiting] = deque()
+        self._waiting_bytes = 0
+        self._waiting_count = 0
+        self._idle = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._descriptor = -1
+        self._offset = 0
+        self._allocated = 0
+        self._segment_seq = 0
+        self._segment_start = 0
+        self._tree = Frontier()
+        self._durable = Durable(size=0, root=b"", checkpoint=b"")
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        signer: Signer,
+        origin: str,
+        also: Sequence[Signer] = (),
+        segment_bytes: int = segment.SEGMENT_BYTES,
+        mono_us: Callable[[], int] | None = None,
+    ) -> LedgerWriter:
+        """Open a ledger for writing, making it when there is none, and recover its tail.
+
+        Args:
+            directory: Where the ledger lives.
+            signer: The log key; its name is the origin.
+            origin: The ledger's name, first line of every checkpoint.
+            also: Further keys that sign too, such as the old one while keys change over.
+            segment_bytes: Size at which a new segment begins.
+            mono_us: A monotonic clock; when it steps back the ledger stops.
+
+        Raises:
+            LedgerBusy: Another process holds the ledger.
+            LedgerCorrupt: The files cannot be continued without hiding a loss.
+        """
+        if signer.name != origin:
+            raise ValueError(f"the log key is named {signer.name}, the origin is {origin}")
+        (directory / segment.FOLDER).mkdir(parents=True, exist_ok=True)
+        lock = take_lock(directory)
+        writer = cls(
+            directory, lock, (signer, *also), origin, segment_bytes=segment_bytes, mono_us=mono_us
+        )
+        try:
+            writer._recover()
+        except BaseException:
+            writer._release()
+            raise
+        writer._thread.start()
+        return writer
+
+    def size(self) -> int:
+        """Number of durable entries."""
+        return self._durable.size
+
+    def root(self) -> bytes:
+        """Root hash of the durable entries."""
+        return self._durable.root
+
+    def checkpoint(self) -> bytes:
+        """The last durable signed checkpoint."""
+        return self._durable.checkpoint
+
+    async def append(self, leaf: bytes, *, urgent: bool = False) -> int:
+        """Append one entry; returns its index once it is durable.
+
+        ``urgent`` entries, those of a safe stop, may use the disk's reserve.
+        """
+        return await self._enqueue((leaf,), urgent=urgent)
+
+    async def append_many(self, leaves: Sequence[bytes], *, urgent: bool = False) -> list[int]:
+        """Append entries that stand together in one batch; returns their indexes."""
+        if not leaves:
+            return []
+        first = await self._enqueue(tuple(leaves), urgent=urgent)
+        return list(range(first, first + len(leaves)))
+
+    def _enqueue(self, leaves: Sequence[bytes], *, urgent: bool) -> asyncio.Future[int]:
+        held = 0
+        for leaf in leaves:
+            if len(leaf) > LEAF_BYTES_MAX:
+                raise ValueError(f"an entry has {len(leaf)} bytes, at most {LEAF_BYTES_MAX}")
+            held += len(leaf) + record.FRAME_BYTES
+        if held > BATCH_BYTES_MAX:
+            raise ValueError(f"{held} bytes together, at most {BATCH_BYTES_MAX}")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[int] = loop.create_future()
+        with self._changed:
+            if self._failure is not None or self._closing:
+                raise LedgerFailed("the ledger is stopped") from self._failure
+            if not urgent and (
+                self._waiting_count + len(leaves) > PENDING_COUNT_MAX
+                or self._waiting_bytes + held > PENDING_BYTES_MAX
+            ):
+                raise LedgerFull("too many entries wait for the disk")
+            self._waiting.append(
+                Waiting(leaves=leaves, answer=answer, loop=loop, urgent=urgent, held_bytes=held)
+            )
+            self._waiting_count += len(leaves)
+            self._waiting_bytes += held
+            if self._idle:
+                self._changed.notify()
+        return answer
+
+    async def close(self) -> None:
+        """Write what waits, then the close record, and release the ledger."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+        if self._failure is not None:
+            raise LedgerFailed("the ledger stopped before it was closed") from self._failure
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._next_batch()) is not None:
+                try:
+                    self._commit(batch)
+                except LedgerFull as full:
+                    answer_all(batch, full)
+                except (OSError, LedgerFailed) as error:
+                    self._fail(batch, error)
+                    return
+            self._write_close()
+        except OSError as error:
+            self._fail([], error)
+        finally:
+            self._release()
+
+    def _next_batch(self) -> list[Waiting] | None:
+        """Take what waits, up to the limits of a batch; None when the ledger closes."""
+        with self._changed:
+            while not self._waiting:
+                if self._closing:
+                    return None
+                self._idle = True
+                self._changed.wait()
+            self._idle = False
+            batch: list[Waiting] = []
+            count = held = 0
+            urgent = self._waiting[0].urgent
+            while self._waiting:
+                item = self._waiting[0]
+                if batch and (
+                    count + len(item.leaves) > BATCH_COUNT_MAX
+                    or held + item.held_bytes > BATCH_BYTES_MAX
+                    or item.urgent is not urgent
+                ):
+                    break
+                batch.append(self._waiting.popleft())
+                count += len(item.leaves)
+                held += item.held_bytes
+            self._waiting_count -= count
+            self._waiting_bytes -= held
+            return batch
+
+    def _fail(self, batch: list[Waiting], error: BaseException) -> None:
+        """Latch the failure and tell everybody who waits."""
+        with self._changed:
+            self._failure = error
+            batch = [*batch, *self._waiting]
+            self._waiting.clear()
+        failure = LedgerFailed(f"the ledger has stopped: {error}")
+        failure.__cause__ = error
+        answer_all(batch, failure)
+
+    def _commit(self, batch: list[Waiting]) -> None:
+        """Make one batch durable and answer its callers."""
+        self._check_clock()
+        leaves = [leaf for item in batch for leaf in item.leaves]
+        self._write_batch(leaves, urgent=batch[0].urgent)
+        index = self._durable.size - len(leaves)
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[int], int]]] = {}
+        for item in batch:
+            by_loop.setdefault(item.loop, []).append((item.answer, index))
+            index += len(item.leaves)
+        for loop, answers in by_loop.items():
+            with suppress(RuntimeError):  # the loop of a caller that has gone
+                loop.call_soon_threadsafe(resolve, answers)
+
+    def _check_clock(self) -> None:
+        if self._mono_us is None:
+            return
+        now_us = self._mono_us()
+        if now_us < self._last_us:
+            raise LedgerFailed(f"the clock went back by {self._last_us - now_us} µs")
+        self._last_us = now_us
+
+    def _write_batch(self, leaves: Sequence[bytes], *, urgent: bool) -> None:
+        tree = self._tree.copy()
+        first = self._durable.size
+        tree.extend(leaves)
+        point = self._sign(tree)
+        data = b"".join(
+            (
+                *(record.encode(Kind.LEAF, first + n, leaf) for n, leaf in enumerate(leaves)),
+                record.encode(Kind.CHECKPOINT, first, point.checkpoint),
+            )
+        )
+        self._make_room(len(data), urgent=urgent)
+        segment.write_all(self._descriptor, data, self._offset)
+        os.fdatasync(self._descriptor)
+        self._offset += len(data)
+        self._tree = tree
+        self._durable = point
+
+    def _sign(self, tree: Frontier) -> Durable:
+        point = Checkpoint(origin=self.origin, size=tree.size, root=tree.root())
+        text = point.text()
+        signed = Note(text=text, signatures=tuple(s.signature(text) for s in self._signers))
+        return Durable(size=tree.size, root=point.root, checkpoint=signed.encode())
+
+    def _make_room(self, count: int, *, urgent: bool) -> None:
+        """Have ``count`` bytes and an end record allocated before anything is written."""
+        needed = self._offset + count + record.FRAME_BYTES
+        if needed > self._segment_bytes and self._durable.size > self._segment_start:
+            self._next_segment(urgent=urgent)
+            needed = self._offset + count + record.FRAME_BYTES
+        if needed <= self._allocated:
+            return
+        extents = -(-needed // segment.EXTENT_BYTES)
+        self._with_reserve(
+            lambda: os.posix_fallocate(self._descriptor, 0, extents * segment.EXTENT_BYTES),
+            urgent=urgent,
+        )
+        self._allocated = extents * segment.EXTENT_BYTES
+        self._keep_reserve()
+
+    def _with_reserve(self, allocate: Callable[[], None], *, urgent: bool) -> None:
+        """Allocate; when the disk is full, let urgent entries have the reserve."""
+        try:
+            allocate()
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            if not urgent:
+                raise LedgerFull(f"no room on disk: {error.strerror}") from error
+        else:
+            return
+        (self.directory / RESERVE).unlink(missing_ok=True)
+        try:
+            allocate()
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise LedgerFull(f"no room on disk, reserve used: {error.strerror}") from error
+
+    def _keep_reserve(self) -> None:
+        """Hold the reserve again as soon as the disk allows it."""
+        path = self.directory / RESERVE
+        if path.exists():
+            return
+        try:
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError:
+            path.unlink(missing_ok=True)
+
+    def _next_segment(self, *, urgent: bool) -> None:
+        """Make the following segment first, then seal the full one, so that room is certain."""
+        header = self._header()
+        path = segment.segment_path(self.directory, header.size)
+        self._with_reserve(lambda: segment.prepare(self.directory, header), urgent=urgent)
+        seal = record.encode(Kind.SEAL, self._durable.size, b"")
+        segment.write_all(self._descriptor, seal, self._offset)
+        os.ftruncate(self._descriptor, self._offset + len(seal))
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+        segment.publish(self.directory, header)
+        self._use(path, header, len(header.encode()))
+
+    def _header(self) -> Header:
+        return Header(
+            format_version=segment.FORMAT_VERSION,
+            origin=self.origin,
+            vkey=self._signers[0].vkey,
+            segment_seq=self._segment_seq + 1,
+            size=self._durable.size,
+            frontier=self._tree.hashes(),
+            checkpoint=self._durable.checkpoint if self._durable.size else b"",
+        )
+
+    def _use(self, path: Path, header: Header, offset: int) -> None:
+        self._descriptor = os.open(path, os.O_RDWR)
+        self._segment_seq = header.segment_seq
+        self._segment_start = header.size
+        self._offset = offset
+        self._allocated = os.fstat(self._descriptor).st_size
+
+    def _recover(self) -> None:
+        """Continue behind the last intact record; the same path after every kind of stop."""
+        keys = tuple(signer.key for signer in self._signers)
+        self._keep_reserve()
+        tail = recovery.read_tail(self.directory, keys=keys, origin=self.origin)
+        if tail is None:
+            self._segment_seq = -1
+            self._durable = self._sign(self._tree)
+            header = self._header()
+            segment.prepare(self.directory, header)
+            path = segment.publish(self.directory, header)
+            segment.sync_directory(self.directory)
+            self._use(path, header, len(header.encode()))
+            return
+        following = segment.segment_path(self.directory, tail.tree.size).with_suffix(".new")
+        for leftover in (self.directory / segment.FOLDER).glob("*.new"):
+            if leftover != following:
+                leftover.unlink()
+        self._tree = tail.tree
+        self._use(tail.path, tail.header, tail.end_offset)
+        if tail.torn or tail.closed:
+            os.ftruncate(self._descriptor, self._offset)
+            os.fsync(self._descriptor)
+            self._allocated = self._offset
+        if tail.signed_size < tail.tree.size:
+            self._sign_kept(tail.signed_size)
+        elif tail.signed_size:
+            self._durable = Durable(
+                size=tail.signed_size, root=tail.tree.root(), checkpoint=tail.checkpoint
+            )
+        else:
+            self._durable = self._sign(self._tree)
+        if tail.sealed:
+            self._continue_sealed()
+
+    def _sign_kept(self, signed_size: int) -> None:
+        """Sign for entries that were written before a stop but whose checkpoint was not."""
+        point = self._sign(self._tree)
+        data = record.encode(Kind.CHECKPOINT, signed_size, point.checkpoint)
+        segment.write_all(self._descriptor, data, self._offset)
+        os.fdatasync(self._descriptor)
+        self._offset += len(data)
+        self._durable = point
+
+    def _continue_sealed(self) -> None:
+        header = self._header()
+        segment.prepare(self.directory, header)
+        os.close(self._descriptor)
+        path = segment.publish(self.directory, header)
+        self._use(path, header, len(header.encode()))
+
+    def _write_close(self) -> None:
+        data = record.encode(Kind.CLOSE, self._durable.size, b"")
+        segment.write_all(self._descriptor, data, self._offset)
+        os.ftruncate(self._descriptor, self._offset + len(data))
+        os.fsync(self._descriptor)
+
+    def _release(self) -> None:
+        for descriptor in (self._descriptor, self._lock):
+            if descriptor >= 0:
+                with suppress(OSError):
+                    os.close(descriptor)
+        self._descriptor = self._lock = -1
+
+
+def take_lock(directory: Path) -> int:
+    """Hold the ledger for this process alone; the kernel frees it when the process ends."""
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise LedgerBusy(f"{directory} is being written by another process") from None
+    return descriptor
+
+
+def resolve(answers: list[tuple[asyncio.Future[int], int]]) -> None:
+    """Give each caller its index."""
+    for answer, index in answers:
+        if not answer.done():
+            answer.set_result(index)
+
+
+def answer_all(batch: Sequence[Waiting], error: Exception) -> None:
+    """Tell callers that their entries are not in the ledger."""
+    for item in batch:
+        with suppress(RuntimeError):  # the loop of a caller that has gone
+            item.loop.call_soon_threadsafe(refuse, item.answer, error)
+
+
+def refuse(answer: asyncio.Future[int], error: Exception) -> None:
+    """Fail one caller's wait."""
+    if not answer.done():
+        answer.set_exception(error)
+
+
+__all__ = [
+    "LedgerBusy",
+    "LedgerCorrupt",
+    "LedgerFailed",
+    "LedgerFull",
+    "LedgerWriter",
+]
