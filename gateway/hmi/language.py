@@ -46,12 +46,9 @@ class Words:
         return self(key) if self.has(key) else status
 
     def reason(self, reason: str | Mapping[str, Any]) -> str:
-        """Return a reason in words; ``word:detail`` and mappings keep their detail in brackets."""
+        """Return a reason in words; ``code: detail`` and mappings keep their detail in brackets."""
         if isinstance(reason, Mapping):
-            word = str(reason.get("word") or reason.get("reason") or reason.get("code") or "")
-            detail = ", ".join(
-                f"{k} {v}" for k, v in reason.items() if k not in {"word", "reason", "code"}
-            )
+            word, detail = str(reason.get("code", "")), str(reason.get("detail", ""))
         else:
             word, _, detail = reason.partition(":")
         key = f"reason.{word.strip()}"

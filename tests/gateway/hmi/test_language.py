@@ -3,6 +3,7 @@ import string
 import pytest
 
 from gateway.hmi.language import LANGUAGES, Words, catalogue
+from gateway.model.reason import ReasonCode
 
 
 def places(text):
@@ -25,7 +26,12 @@ def test_unknown_language_is_named():
 def test_reasons_in_words_with_their_detail():
     words = Words("en")
     assert words.reason("duplicate") == "already received"
-    assert words.reason("guard_p_max:T3") == "guard p max (T3)"
-    assert words.reason({"word": "unmetered", "terminal": "T2"}) == "not metered (terminal T2)"
-    assert words.reasons(["unsigned", "late"]) == "not signed; after the gate closed"
+    assert words.reason("guard_p: 230.0 kW at T2") == "site limit of active power (230.0 kW at T2)"
+    assert words.reason("a_word_of_tomorrow") == "a word of tomorrow"
+    assert words.reason({"code": "unmetered", "detail": "T2"}) == "not metered (T2)"
+    assert words.reasons(["unsigned", "late"]) == "not signed; too late"
     assert words.reasons(None) == ""
+
+
+def test_every_reason_of_the_model_has_its_words():
+    assert [c for c in ReasonCode if not Words("en").has(f"reason.{c.value}")] == []
