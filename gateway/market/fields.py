@@ -98,6 +98,10 @@ class Reader:
         """Return an identifier that is safe in a topic and in a file name."""
         return self._matching(name, self.text(name), IDENTIFIER)
 
+    def name(self, name: str) -> str:
+        """Return the name of a site, region or party, written as plain text."""
+        return self._matching(name, self.text(name), PARTY)
+
     def party(self, name: str, *, optional: bool = False) -> str:
         """Return the value of ``{"codingScheme", "value"}``, the standard's qualified id."""
         value = self._get(name, optional=optional)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.market import canonical, dsse
 from gateway.market.strict_json import Findings, parse
 from gateway.model.interval import Interval, utc_text
-from gateway.model.reason import Reason
+from gateway.model.reason import Reason, ReasonCode
 
 SCHEMA_ACKNOWLEDGEMENT = "sopgw/v1/acknowledgement"
 SCHEMA_DELIVERY = "sopgw/v1/delivery"
@@ -56,10 +56,13 @@ def delivery(
     contracted_wh: int,
     delivered_wh: int,
     status: str,
-    reasons: Sequence[Reason] = (),
+    reasons: Sequence[ReasonCode] = (),
     ledger_index: int,
 ) -> bytes:
-    """Return the signed report of one trade in one interval; ``ledger_index`` is its entry."""
+    """Return the signed report of one trade in one interval; ``ledger_index`` is its entry.
+
+    As in the ledger's ``delivery`` entry the reasons are words alone.
+    """
     body = {
         "schema": SCHEMA_DELIVERY,
         "trade_id": trade_id,
@@ -67,7 +70,7 @@ def delivery(
         "contracted_wh": contracted_wh,
         "delivered_wh": delivered_wh,
         "status": status,
-        "reasons": [r.fields() for r in reasons],
+        "reasons": [r.value for r in reasons],
         "ledger_index": ledger_index,
     }
     return dsse.sign(dsse.PAYLOAD_TYPE_DELIVERY, canonical.encode(body), [key])

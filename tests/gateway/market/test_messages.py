@@ -52,7 +52,8 @@ def test_a_delivery_names_interval_energy_and_status():
         interval=Interval(START_MS, START_MS + 900_000),
         contracted_wh=30_000,
         delivered_wh=29_990,
-        status="delivered",
+        status="partial",
+        reasons=[ReasonCode.GUARD_P],
         ledger_index=99,
     )
     body = messages.read_answer(
@@ -62,8 +63,9 @@ def test_a_delivery_names_interval_energy_and_status():
     assert (body["contracted_wh"], body["delivered_wh"], body["status"]) == (
         30_000,
         29_990,
-        "delivered",
+        "partial",
     )
+    assert body["reasons"] == ["guard_p"]
     signed_body = base64.b64decode(json.loads(raw)["payload"])
     assert signed_body == canonical.encode(body)
 

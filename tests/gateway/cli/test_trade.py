@@ -1,0 +1,330 @@
+"""``sopgw trade``: a key, a signed trade, a real broker, a gateway that answers, a real ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.__main__ import main
+from gateway.cli import trade_story
+from gateway.market import dsse, intake, messages, mqtt
+from gateway.market.topics import Topics
+from gateway.model.message import Readable
+from ledger.log import canonical
+from ledger.log.keys import signer_of
+from ledger.log.writer import LedgerWriter
+
+GATEWAY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+GATEWAY_KEY = base64.b64encode(GATEWAY.public_key().public_bytes_raw()).decode()
+TOPICS = Topics(site="bench4", sop="SOP-1")
+NEW = ["--new", "--id", "trd-1", "--from", "region-b", "--to", "region-a", "--power", "120kW",
+       "--start", "2026-01-02T02:00Z"]  # fmt: skip
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        code = main(["trade", *map(str, arguments), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return call
+
+
+@pytest.fixture
+def signed(tmp_path, run):
+    assert run("keygen", tmp_path / "market.pem")[0] == 0
+    path = tmp_path / "trd-1.json"
+    assert run("sign", *NEW, "--key", tmp_path / "market.pem", "-o", path)[0] == 0
+    return path
+
+
+@pytest.fixture
+def broker(tmp_path):
+    if shutil.which("mosquitto") is None:
+        if os.environ.get("SOPGW_REQUIRE_SERVERS") == "1":
+            pytest.fail("mosquitto is not installed, SOPGW_REQUIRE_SERVERS=1 asks for it")
+        pytest.skip("mosquitto is not installed")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_dest none\n")
+    process = subprocess.Popen(["mosquitto", "-c", str(config)])
+    for _ in range(500):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        threading.Event().wait(0.02)
+    yield f"mqtt://127.0.0.1:{port}"
+    process.terminate()
+    process.wait()
+
+
+@contextlib.contextmanager
+def answering(broker, signers, *, key=GATEWAY, answer=True):
+    """A gateway that judges and answers, in a thread with a loop of its own."""
+    ready, stop = threading.Event(), None
+
+    async def serve():
+        nonlocal stop
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        stop = lambda: loop.call_soon_threadsafe(ended.set)  # noqa: E731
+        link = mqtt.MarketLink(
+            broker=mqtt.broker_from(broker),
+            identifier="gateway",
+            subscriptions=[TOPICS.trades],
+            availability=TOPICS.availability,
+        )
+
+        async def answer_all():
+            await link.online.wait()
+            ready.set()
+            while True:
+                inbound = await link.inbox.get()
+                verdict = intake.judge(
+                    inbound, topic=TOPICS.trades, site="bench4", sop="SOP-1",
+                    signers=signers, required=1,
+                )  # fmt: skip
+                good = isinstance(verdict, Readable)
+                await link.acknowledge(inbound)
+                raw = messages.acknowledgement(
+                    key=key,
+                    message_sha256=verdict.sha256,
+                    trade_id="trd-1" if good else None,
+                    revision=verdict.revision_number,
+                    accepted=good,
+                    reasons=() if good else verdict.reasons,
+                    ledger_index=7,
+                )
+                if answer:
+                    await link.publish(TOPICS.acknowledgement("trd-1"), raw)
+
+        tasks = [asyncio.create_task(link.run()), asyncio.create_task(answer_all())]
+        await ended.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(20)
+    try:
+        yield
+    finally:
+        stop()
+        thread.join()
+
+
+def signers_of(path):
+    public = json.loads(path.read_bytes())["signatures"][0]["keyid"]
+    pem = path.parent / "market.pem"
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    raw = load_pem_private_key(pem.read_bytes(), None).public_key().public_bytes_raw()
+    assert dsse.keyid(raw) == public
+    return {public: raw}
+
+
+def test_a_key_is_private_and_never_overwritten(tmp_path, run):
+    code, answer = run("keygen", tmp_path / "k.pem")
+    assert code == 0
+    assert stat.S_IMODE((tmp_path / "k.pem").stat().st_mode) == 0o600
+    assert dsse.keyid(base64.b64decode(answer["data"]["key"])) == answer["data"]["keyid"]
+    assert run("keygen", tmp_path / "k.pem")[0] == 5
+
+
+def test_a_key_may_be_encrypted(tmp_path, run):
+    (tmp_path / "pass").write_text("correct horse\n")
+    assert run("keygen", tmp_path / "k.pem", "--passphrase-file", tmp_path / "pass")[0] == 0
+    assert b"ENCRYPTED" in (tmp_path / "k.pem").read_bytes()
+    assert run("sign", *NEW, "--key", tmp_path / "k.pem")[0] == 2
+    code, _ = run("sign", *NEW, "--key", tmp_path / "k.pem", "--passphrase-file", tmp_path / "pass")
+    assert code == 0
+
+
+def test_a_new_trade_is_written_and_signed(signed):
+    message = json.loads(signed.read_bytes())
+    body = json.loads(base64.b64decode(message["payload"]))["Schedule_MarketDocument"]
+    assert body["TimeSeries"][0]["marketAgreement.mRID"] == "trd-1"
+    assert body["TimeSeries"][0]["Period"][0]["Point"] == [{"position": 1, "quantity": "120"}]
+
+
+def test_a_signed_message_is_co_signed(tmp_path, run, signed):
+    run("keygen", tmp_path / "second.pem")
+    code, answer = run("sign", signed, "--key", tmp_path / "second.pem", "-o", signed)
+    assert code == 0
+    assert answer["data"]["signatures"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        (["--power", "120"], 2),
+        (["--power", "120kw"], 2),
+        (["--start", "yesterday"], 2),
+        (["--resolution", "PT1H"], 2),
+        (["--power", "121.001kW"], 1),
+        (["--start", "2026-01-02T02:01Z"], 1),
+        (["--id", "a/b"], 1),
+    ],
+)
+def test_what_makes_no_trade_is_not_signed(tmp_path, run, changes, code):
+    run("keygen", tmp_path / "market.pem")
+    found, answer = run("sign", *NEW, "--key", tmp_path / "market.pem", *changes)
+    assert found == code
+    assert answer["errors"]
+
+
+def test_a_faulty_document_is_signed_only_when_insisted(tmp_path, run):
+    run("keygen", tmp_path / "market.pem")
+    arguments = ["sign", *NEW, "--id", "a/b", "--key", tmp_path / "market.pem"]
+    assert run(*arguments)[0] == 1
+    assert run(*arguments, "--anyway")[0] == 0
+
+
+def test_a_submitted_trade_is_answered(run, signed, broker):
+    with answering(broker, signers_of(signed)):
+        code, answer = run("submit", signed, "--broker", broker, "--gateway-key", GATEWAY_KEY)
+    assert code == 0
+    (acknowledgement,) = answer["data"]["answers"]
+    assert acknowledgement["accepted"] is True
+    assert acknowledgement["trade_id"] == "trd-1"
+    assert answer["data"]["verified"] is True
+
+
+def test_a_refusal_ends_with_five_and_every_reason(run, signed, broker):
+    with answering(broker, {}):
+        code, answer = run("submit", signed, "--broker", broker, "--gateway-key", GATEWAY_KEY)
+    assert code == 5
+    assert [e["code"] for e in answer["errors"]] == ["signer_unknown", "signers_too_few"]
+
+
+def test_an_answer_of_another_key_is_not_believed(run, signed, broker):
+    other = Ed25519PrivateKey.generate()
+    with answering(broker, signers_of(signed), key=other):
+        code, answer = run(
+            "submit", signed, "--broker", broker, "--gateway-key", GATEWAY_KEY, "--wait", "1s"
+        )
+    assert code == 8
+    assert answer["errors"][0]["code"] == "signer_unknown"
+
+
+def test_no_answer_ends_with_four(run, signed, broker):
+    with answering(broker, signers_of(signed), answer=False):
+        code, _ = run("submit", signed, "--broker", broker, "--wait", "300ms")
+    assert code == 4
+
+
+def test_no_broker_ends_with_four(run, signed):
+    assert run("submit", signed, "--broker", "mqtt://127.0.0.1:1", "--wait", "1s")[0] == 4
+
+
+def test_the_gateway_key_comes_in_three_spellings(tmp_path, run, signed):
+    raw = base64.b64decode(GATEWAY_KEY)
+    vkey = "bench4.example/SOP-1+01234567+" + base64.b64encode(b"\x01" + raw).decode()
+    (tmp_path / "ledger.vkey").write_text(vkey + "\n")
+    from gateway.cli.trade import _public
+
+    assert _public(GATEWAY_KEY) == raw
+    assert _public(vkey) == raw
+    assert _public(str(tmp_path / "ledger.vkey")) == raw
+    assert run("submit", signed, "--broker", "mqtt://h", "--gateway-key", "abc")[0] == 2
+
+
+INTERVAL = {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"}
+COMMON = {"utc_us": 1_767_319_200_000_000, "mono_us": 1, "boot": 1, "tq": "good"}
+ENTRIES = [
+    {"kind": "trade.received", "topic": "t", "retain": False, "size": 900, "sha256": "a", "payload": ""},
+    {"kind": "trade.accepted", "received_index": 0, "trade_id": "trd-1", "revision": 1,
+     "out_terminal": "T2", "in_terminal": "T1",
+     "positions": [{"interval": INTERVAL, "p_w": 120_000, "energy_wh": 30_000}]},
+    {"kind": "trade.received", "topic": "t", "retain": True, "size": 900, "sha256": "a", "payload": ""},
+    {"kind": "trade.refused", "received_index": 2, "trade_id": "trd-1",
+     "reasons": [{"code": "retained", "detail": ""}, {"code": "duplicate", "detail": "entry 1"}]},
+    {"kind": "trade.received", "topic": "t", "retain": False, "size": 9, "sha256": "b", "payload": ""},
+    {"kind": "trade.refused", "received_index": 4, "trade_id": None,
+     "reasons": [{"code": "form", "detail": "not JSON"}]},
+    {"kind": "plan", "sop": "SOP-1", "interval": INTERVAL, "setpoints": {}, "planned_wh": {},
+     "trades": [{"trade_id": "trd-1", "revision": 1, "out_terminal": "T2", "in_terminal": "T1",
+                 "contracted_wh": 30_000, "planned_wh": 28_000,
+                 "reasons": [{"code": "guard_p", "detail": ""}]}]},
+    {"kind": "intent", "sop": "SOP-1", "instr_id": 5, "authority": "plan", "plan_index": 6,
+     "setpoints": [{"terminal": "T1", "mode": 1, "p_w": 0, "q_var": 0},
+                   {"terminal": "T2", "mode": 0, "p_w": -112_000, "q_var": 0}]},
+    {"kind": "intent", "sop": "SOP-1", "instr_id": 6, "authority": "operator", "plan_index": -1,
+     "command": "EXIT_STANDBY"},
+    {"kind": "delivery", "sop": "SOP-1", "interval": INTERVAL, "terminals": [],
+     "trades": [{"trade_id": "trd-1", "contracted_wh": 30_000, "planned_wh": 28_000,
+                 "delivered_wh": 27_990, "status": "partial", "reasons": ["guard_p"]}],
+     "loss_wh": 0, "unscheduled_wh": 0},
+]  # fmt: skip
+
+
+@pytest.fixture
+async def ledger(tmp_path):
+    signer = signer_of(GATEWAY, "bench4.example/SOP-1")
+    writer = LedgerWriter.open(tmp_path / "ledger", signer=signer, origin=signer.name)
+    await writer.append_many([canonical.encode(COMMON | e) for e in ENTRIES])
+    await writer.close()
+    return tmp_path / "ledger"
+
+
+def test_the_list_says_what_became_of_each_trade(run, ledger, capsys):
+    code, answer = run("ls", "--ledger", ledger)
+    assert code == 0
+    first, second = answer["data"]["trades"]
+    assert first == {
+        "id": "trd-1", "revision": 1, "seller_terminal": "T2", "buyer_terminal": "T1",
+        "contracted_wh": 30_000, "delivered_wh": 27_990, "status": "partial", "reasons": ["guard_p"],
+    }  # fmt: skip
+    assert second["id"] == "message in entry 4"
+    assert second["status"] == "refused"
+    assert main(["trade", "ls", "--ledger", str(ledger)]) == 0
+    assert "trd-1               1    T2 → T1  30.00 kWh   27.99 kWh  partial guard_p" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_story_names_every_entry(run, ledger, capsys):
+    code, answer = run("show", "trd-1", "--ledger", ledger)
+    assert code == 0
+    assert [e["index"] for e in answer["data"]["entries"]] == [0, 1, 2, 3, 6, 7, 9]
+    assert main(["trade", "show", "trd-1", "--ledger", str(ledger)]) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "trd-1  revision 1  T2 → T1  partial",
+        "refused: retained; duplicate entry 1",
+        "planned 28.00 kWh from 2026-01-02T02:00Z, curtailed by guard_p",
+        "instruction 5 (plan): T1 +0.0 kW, T2 -112.0 kW",
+        "delivered 27.99 kWh of 30.00 kWh until 2026-01-02T02:15Z: partial guard_p",
+    ):
+        assert words in told
+    assert run("show", "nothing", "--ledger", ledger)[0] == 1
+
+
+def test_a_cancelled_trade_and_a_mixed_one_are_named_so():
+    nothing = ENTRIES[1] | {
+        "revision": 2,
+        "positions": [{"interval": INTERVAL, "p_w": 0, "energy_wh": 0}],
+    }
+    found = trade_story.stories(enumerate([ENTRIES[0], ENTRIES[1], nothing]))
+    assert found["trd-1"].status == "cancelled"
+    other = json.loads(json.dumps(ENTRIES[9]))
+    other["trades"][0] |= {"status": "delivered", "reasons": []}
+    found = trade_story.stories(enumerate([ENTRIES[0], ENTRIES[1], ENTRIES[9], other]))
+    assert found["trd-1"].status == "partial"
+
+
+def test_a_receipt_of_an_unknown_trade_is_not_written(run, ledger, tmp_path):
+    assert run("receipt", "nothing", "--ledger", ledger, "-o", tmp_path / "r.json")[0] == 1
+    assert not (tmp_path / "r.json").exists()
