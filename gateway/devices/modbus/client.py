@@ -109,29 +109,25 @@ class ModbusClient:
                 why = str(error) or "no connection in time"
                 raise NotSent(f"{self.where}: {why}") from None
             self.counts["connected"] += 1
+            self._failures_count = 0
             return self._link
 
     def _failed(self, now_s: float) -> None:
         self._failures_count += 1
         self._not_before_s = now_s + self._back_off.pause_s(self._failures_count)
 
-    def _ended(self, link: Link) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if link.proved:
-            # It worked until now: try again at once, one unit's silence is not the line's.
-            self._failures_count = 0
-            self._not_before_s = 0.0
-        elif self.unit_count <= 1:
-            self._failed(now_s)
+    def _ended(self) -> None:
+        # The next connection may be tried at once: whether a unit is mute is the unit's matter,
+        # and its neighbours must not wait for it.
         # Serial lines carry no transaction id: stay silent until nothing old can come any more.
-        self._drained_s = now_s + self._drain_s
+        self._drained_s = asyncio.get_running_loop().time() + self._drain_s
         self.counts["ended"] += 1
 
     async def close(self) -> None:
         """Close the connection for good."""
         self._closed = True
         if self._link is not None:
-            self._link.close()
+            await self._link.close()
 
 
 class ModbusUnit:
@@ -184,7 +180,8 @@ class ModbusUnit:
 
     async def _ask(self, request: Request) -> bytes:
         loop = asyncio.get_running_loop()
-        if self._not_before_s and loop.time() < max(self._not_before_s, self._quarantine_end_s):
+        not_before_s = max(self._not_before_s, self._quarantine_end_s)
+        if not_before_s and loop.time() < not_before_s:
             self.counts["not_sent"] += 1
             raise DeviceNotSent(self.name, "no answer lately; waiting before the next try")
         counts = self.counts

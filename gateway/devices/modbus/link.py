@@ -149,7 +149,7 @@ class Link(asyncio.Protocol):
         framing: Framing,
         *,
         counts: Counter[str],
-        on_end: Callable[[Link], None],
+        on_end: Callable[[], None],
         rest_until_s: float = 0.0,
     ) -> None:
         self._framing = framing
@@ -164,8 +164,8 @@ class Link(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._wake: asyncio.TimerHandle | None = None
         self._rest_until_s = rest_until_s
+        self._gone = self._loop.create_future()
         self.closed = False
-        self.proved = False  # a right answer has come over this connection
 
     # Asking
 
@@ -270,7 +270,6 @@ class Link(asyncio.Protocol):
             else:
                 job.answer.set_result(got)
         if done:
-            self.proved = True
             pause_s = done[-1][0].pause_s
             if pause_s:
                 self._rest_until_s = self._loop.time() + pause_s
@@ -310,6 +309,8 @@ class Link(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(Unanswered(f"connection lost{f': {exc}' if exc else ''}"))
+        if not self._gone.done():
+            self._gone.set_result(None)
 
     @override
     def eof_received(self) -> bool:
@@ -322,12 +323,13 @@ class Link(asyncio.Protocol):
         if transport is not None:
             transport.abort()
 
-    def close(self) -> None:
-        """Close an idle connection in order."""
+    async def close(self) -> None:
+        """Close an idle connection and wait until its socket is gone."""
         transport = self._transport
         self._end(Unanswered("closed"))
         if transport is not None:
-            transport.close()
+            transport.abort()
+            await self._gone
 
     def _end(self, reason: Exception) -> None:
         if self.closed:
@@ -342,7 +344,7 @@ class Link(asyncio.Protocol):
         self._flying.clear()
         self._writes.clear()
         self._reads.clear()
-        self._on_end(self)
+        self._on_end()
         for job in flying:
             if not job.answer.done():
                 job.answer.set_exception(_again(reason))
