@@ -10,11 +10,13 @@ import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.exceptions import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+from ledger.cli.output import ExampleCommand, ExampleGroup
 from ledger.contracts.document import DocumentRefused, parse
 
 EXIT_INVALID = 3
@@ -24,12 +26,13 @@ FILE_BYTES_MAX = 64 * 1024 * 1024
 
 def refuse(schema: str, mistakes: list[dict[str, str]], *, code: int = EXIT_INVALID) -> NoReturn:
     """Print the refusal as one object and stop with its exit code."""
+    errors = [{"code": "refused", **mistake} for mistake in mistakes]
     click.echo(
-        json.dumps({"schema": schema, "ok": False, "exit_code": code, "errors": mistakes}, indent=1)
+        json.dumps({"schema": schema, "ok": False, "exit_code": code, "errors": errors}, indent=1)
     )
     for mistake in mistakes:
         click.echo(f"{mistake['path']}: {mistake['message']}", err=True)
-    raise SystemExit(code)
+    raise Exit(code)
 
 
 def run_contract(schema: str, file: Path, contract: Callable[[Any], dict[str, Any]]) -> None:
@@ -61,28 +64,90 @@ def file_argument() -> Callable[[Any], Any]:
     return decorate
 
 
-@click.group()
+@click.group(cls=ExampleGroup)
 def settle() -> None:
-    """Run a market contract on a file: hco between terminals, requests inside a region.
-
-    \b
-    Examples:
-      sopledger settle hco configs/rounds/four-terminals.json
-      sopledger settle requests configs/rounds/six-suppliers-five-users.json --method exact
-    """  # noqa: D301 - click needs the control character itself
+    """Run a market contract on a file: hco between terminals, requests inside a region."""
 
 
-@settle.command()
+@settle.command(cls=ExampleCommand)
 @file_argument()
 def hco(file: Path, as_json: bool) -> None:  # noqa: ARG001, FBT001 - click passes options by name
-    """Choose the levels of a round by the highest combined offer and share the surplus.
-
-    \b
-    Examples:
-      sopledger settle hco configs/rounds/four-terminals.json
-      sopledger settle hco round.json | jq .digest
-    """  # noqa: D301
+    """Choose the levels of a round by the highest combined offer and share the surplus."""
     from ledger.contracts.hco_document import round_from
     from ledger.contracts.hco_settlement import outcome
 
     run_contract("sopledger/v1/settle.hco", file, lambda value: outcome(round_from(value)))
+
+
+@settle.command(cls=ExampleCommand)
+@file_argument()
+@click.option(
+    "--method",
+    type=click.Choice(["request", "mopso", "exact"]),
+    default="exact",
+    show_default=True,
+    help="bare request mechanism, particle swarm, or optimum with certificate",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["nearest", "cheapest"]),
+    default="nearest",
+    show_default=True,
+    help="in which order requests visit suppliers; the paper's is nearest",
+)
+def requests(file: Path, as_json: bool, method: str, order: str) -> None:  # noqa: ARG001, FBT001
+    """Clear a region's day between its suppliers and users."""
+    from ledger.contracts.exact import NotProven
+    from ledger.contracts.requests_document import day_from, outcome
+
+    schema = "sopledger/v1/settle.requests"
+    try:
+        run_contract(schema, file, lambda value: outcome(day_from(value), method, order=order))
+    except NotProven as missing:
+        refuse(schema, [{"path": "$", "message": f"not proven optimal: {missing}"}], code=9)
+    except ModuleNotFoundError as missing:
+        message = f"{missing}: exact needs the extra, pip install 'sop-gateway[market]'"
+        refuse(schema, [{"path": "$", "message": message}], code=2)
+
+
+@settle.command(cls=ExampleCommand)
+@click.argument("day", type=click.Path(exists=True, dir_okay=False))
+@click.argument("result", type=click.Path(exists=True, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="JSON, which it always is.")
+def check(day: str, result: str, as_json: bool) -> None:  # noqa: ARG001, FBT001
+    """Check a result of ``requests --method exact`` by its certificate, without a solver."""
+    from pathlib import Path
+
+    from ledger.contracts.requests_document import day_from, flaws_of
+
+    schema = "sopledger/v1/settle.check"
+    try:
+        found = flaws_of(day_from(parse(Path(day).read_bytes())), parse(Path(result).read_bytes()))
+    except DocumentRefused as refused:
+        refuse(schema, [{"path": m.path, "message": m.message} for m in refused.mistakes])
+    if found:
+        refuse(schema, [{"path": "$", "message": flaw} for flaw in found], code=8)
+    click.echo(json.dumps({"schema": schema, "ok": True, "exit_code": 0}))
+
+
+settle.examples = (
+    "sopledger settle hco configs/rounds/four-terminals.json",
+    "sopledger settle requests configs/rounds/six-suppliers-five-users.json --method exact",
+)
+EXAMPLES = {
+    hco: (
+        "sopledger settle hco configs/rounds/four-terminals.json",
+        "sopledger settle hco round.json | jq .digest",
+    ),
+    requests: (
+        "sopledger settle requests configs/rounds/six-suppliers-five-users.json",
+        "sopledger settle requests day.json --method mopso --order cheapest",
+    ),
+    check: (
+        "sopledger settle check day.json result.json",
+        "sopledger settle requests day.json > r.json && sopledger settle check day.json r.json",
+    ),
+}
+for _command, _examples in EXAMPLES.items():
+    if isinstance(_command, ExampleCommand):
+        _command.examples = _examples

@@ -1,0 +1,77 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ledger.cli.settle import settle
+
+ROOT = Path(__file__).resolve().parents[3]
+ROUND = ROOT / "configs/rounds/four-terminals.json"
+DAY = ROOT / "configs/rounds/six-suppliers-five-users.json"
+
+
+def run(*arguments):
+    result = CliRunner().invoke(settle, [str(argument) for argument in arguments])
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_hco_prints_the_shape_of_the_interface():
+    code, answer = run("hco", ROUND, "--json")
+    assert code == 0
+    assert answer["ok"] is True
+    assert answer["levels"] == {"T1": 6, "T2": 0, "T3": -3, "T4": -3}
+    assert answer["value"] == 399
+    assert answer["transfers"] == {"T1": 95, "T2": 0, "T3": -61, "T4": -34}
+    assert answer["fees"] == 0
+    assert answer["digest"] == (
+        "sha256:2403e436cfb5461bf53a425b53ffb4f25c4731ccab4df9e26fcffecf3ca4a49b"
+    )
+
+
+def test_every_mistake_comes_with_its_path_and_nothing_is_settled(tmp_path):
+    document = json.loads(ROUND.read_text())
+    document["terminals"][1]["offers"]["2"] = 2.5
+    document["terminals"][3]["offers"]["-1"] = 5_000
+    document["k_dc"] = None
+    file = tmp_path / "round.json"
+    file.write_text(json.dumps(document))
+    code, answer = run("hco", file)
+    assert code == answer["exit_code"] == 3
+    assert answer["ok"] is False
+    assert [error["path"] for error in answer["errors"]] == [
+        "$.terminals[1].offers.2",
+        "$.terminals[3].offers.-1",
+        "$.k_dc",
+    ]
+    assert "levels" not in answer
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"contract": NaN}', "nul"])
+def test_rubbish_is_refused(tmp_path, text):
+    file = tmp_path / "round.json"
+    file.write_text(text)
+    for command in ("hco", "requests"):
+        code, answer = run(command, file)
+        assert code == 3
+        assert answer["errors"]
+
+
+def test_an_exact_day_checks_and_an_altered_one_does_not(tmp_path):
+    code, answer = run("requests", DAY)
+    assert code == 0
+    result = tmp_path / "result.json"
+    result.write_text(json.dumps(answer))
+    assert run("check", DAY, result)[0] == 0
+    answer["flows"][0]["wh"] += 1
+    result.write_text(json.dumps(answer))
+    code, refusal = run("check", DAY, result)
+    assert code == 8
+    assert refusal["errors"]
+
+
+def test_requests_by_each_order(tmp_path):
+    nearest = run("requests", DAY, "--method", "request")[1]
+    cheapest = run("requests", DAY, "--method", "request", "--order", "cheapest")[1]
+    assert cheapest["f1"] < nearest["f1"]
+    assert nearest["certificate"] is None
