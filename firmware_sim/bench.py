@@ -202,7 +202,7 @@ class SopDevice:
             "ack_seq": firmware.ack_seq,
             "ack_code": firmware.ack_code.name,
             "active_instr_id": firmware.active_id,
-            "operated_instr_ids": counters.operated_ids[-1000:],
+            "operated_instr_ids": counters.operated_id[-1000:],
             "selects": counters.select_count,
             "operates": counters.operate_count,
             "rejected": counters.rejected_count,

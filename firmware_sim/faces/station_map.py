@@ -178,7 +178,7 @@ class StationMap:
             sop.master.energised,
             firmware.local,
             state is OpState.ESTOP,
-            any(c.faults & Fault.DOOR for c in sop.converters),
+            sop.door_open,
             bool(max(0, now_us - firmware.booted_us) // 1_000_000 & 1),
         )
         return sum(1 << k for k, on in enumerate(bits) if on)

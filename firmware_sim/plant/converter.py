@@ -76,8 +76,13 @@ class Converter:
         "f_hz",
         "fallback_w",
         "faults",
+        "feeder_v_v",
+        "goal_p_w",
+        "goal_q_var",
         "heatsink_celsius",
         "injected_wh",
+        "island_load_var",
+        "island_load_w",
         "limits",
         "losses",
         "mode",
@@ -87,6 +92,7 @@ class Converter:
         "p_set_rx_w",
         "p_set_w",
         "p_w",
+        "q_first",
         "q_ref_var",
         "q_set_rx_var",
         "q_set_var",
@@ -116,6 +122,8 @@ class Converter:
         self.state = OpState.OFF
         self.mode = Mode.P_Q
         self.p_set_rx_w = self.q_set_rx_var = 0
+        self.goal_p_w = self.goal_q_var = 0.0
+        self.q_first = False
         self.p_set_w = self.p_ref_w = self.p_clean_w = self.p_w = 0.0
         self.q_set_var = self.q_ref_var = self.q_var = 0.0
         self.ramp_permille_per_s = 200
@@ -124,7 +132,8 @@ class Converter:
         self.fallback_w = 0
         self.limits = Limit(0)
         self.faults = Fault(0)
-        self.v_ac_v = rated.v_ac_nominal_v
+        self.v_ac_v = self.feeder_v_v = rated.v_ac_nominal_v
+        self.island_load_w = self.island_load_var = 0.0
         self.f_hz = 50.0
         self.derate_ratio = 1.0
         self.heatsink_celsius = AMBIENT_CELSIUS
@@ -171,26 +180,31 @@ class Converter:
         """Take new set values as received; ``apply_limits`` makes them active."""
         self.p_set_rx_w = p_w
         self.q_set_rx_var = q_var
+        self.goal_p_w = 0.0 if self.mode in (Mode.VDC_Q, Mode.STATCOM) else float(p_w)
+        self.goal_q_var = float(q_var)
         self.apply_limits()
 
     def release(self) -> None:
         """Aim at zero, keeping what was received for the record."""
-        self.p_set_w = self.q_set_var = 0.0
+        self.goal_p_w = self.goal_q_var = self.p_set_w = self.q_set_var = 0.0
+        self.limits = Limit(0)
 
     def apply_limits(self) -> None:
-        """Make the received values active within the capability, P first, and say what limits."""
+        """Make the goal active within the capability and say what limits it."""
         available = self.s_va_available()
-        p_w = 0.0 if self.mode in (Mode.VDC_Q, Mode.STATCOM) else float(self.p_set_rx_w)
-        q_var = float(self.q_set_rx_var)
-        limits = Limit(0)
-        if abs(p_w) > available:
-            p_w = math.copysign(available, p_w)
-            limits |= self._why(available)
-        q_max = math.sqrt(max(0.0, available * available - p_w * p_w))
-        if abs(q_var) > q_max:
-            q_var = math.copysign(q_max, q_var)
-            limits |= self._why(available)
-        self.p_set_w, self.q_set_var, self.limits = p_w, q_var, limits
+        p_w, q_var = self.goal_p_w, self.goal_q_var
+        if p_w * p_w + q_var * q_var <= available * available:
+            self.p_set_w, self.q_set_var, self.limits = p_w, q_var, Limit(0)
+            return
+        if self.q_first:
+            q_var = math.copysign(min(abs(q_var), available), q_var)
+            room = math.sqrt(max(0.0, available * available - q_var * q_var))
+            p_w = math.copysign(min(abs(p_w), room), p_w)
+        else:
+            p_w = math.copysign(min(abs(p_w), available), p_w)
+            room = math.sqrt(max(0.0, available * available - p_w * p_w))
+            q_var = math.copysign(min(abs(q_var), room), q_var)
+        self.p_set_w, self.q_set_var, self.limits = p_w, q_var, self._why(available)
 
     def _why(self, available_va: float) -> Limit:
         if available_va >= self.rated.s_va:
@@ -223,6 +237,9 @@ class Converter:
         if self.state not in MODULATING:
             self.block()
             return
+        if self.state is OpState.ISLAND:
+            self.serve_island()
+            return
         if dt_s != self._alpha_dt_s:
             self._alpha_dt_s = dt_s
             self._alpha_p = 1.0 - math.exp(-dt_s / self.rated.tau_p_s)
@@ -231,6 +248,13 @@ class Converter:
         self.q_var += alpha * (self.q_ref_var - self.q_var)
         noise = self.noise_ratio * self.rated.s_va
         self.p_w = self.p_clean_w + (noise * (2.0 * self.rng.random() - 1.0) if noise else 0.0)
+
+    def serve_island(self) -> None:
+        """Grid-forming: voltage and frequency are ours, P and Q follow the load."""
+        self.v_ac_v = self.rated.v_ac_nominal_v
+        self.f_hz = 50.0
+        self.p_w = self.p_clean_w = self.p_ref_w = self.island_load_w
+        self.q_var = self.q_ref_var = self.island_load_var
 
     def block(self) -> None:
         """Close the gates: no power at once, references at zero."""

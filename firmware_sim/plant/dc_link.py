@@ -41,6 +41,28 @@ def settle(converters: Sequence[Converter], master: Converter) -> float:
     return -sum(converter.p_w for converter in converters)
 
 
+def share_by_droop(converters: Sequence[Converter], link: DcLink) -> float:
+    """Quasi-static balance without a master: the droop terminals share it; returns the losses."""
+    droops = [c for c in converters if is_droop(c)]
+    if not droops:
+        link.v_v = 0.0
+        for converter in converters:
+            converter.block()
+        return 0.0
+    fixed = sum(c.p_w for c in converters if not is_droop(c))
+    gain = sum(c.rated.s_va / (c.droop_pu * c.vdc_set_pu * link.v_nominal_v) for c in droops)
+    for _ in range(20):
+        losses = sum(c.loss_w() for c in converters)
+        at_nominal = sum(droop_w(c, link.v_nominal_v, link.v_nominal_v) for c in droops)
+        v_v = link.v_nominal_v - (fixed + losses + at_nominal) / gain
+        for converter in droops:
+            converter.p_w = converter.p_clean_w = droop_w(converter, v_v, link.v_nominal_v)
+        if abs(v_v - link.v_v) < 1e-9:
+            break
+        link.v_v = v_v
+    return -sum(c.p_w for c in converters)
+
+
 class DcLink:
     """Voltage of the DC link and the master's regulator."""
 

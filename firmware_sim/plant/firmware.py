@@ -74,7 +74,7 @@ class Selection:
 
     instruction_id: int
     setpoints: tuple[Staged, ...]
-    registers: tuple[int, ...]
+    image: bytes
     at_us: int
 
 
@@ -87,7 +87,7 @@ class Counters:
     rejected_count: int = 0
     heartbeat_count: int = 0
     direct_count: int = 0
-    operated_ids: list[int] = field(default_factory=list)
+    operated_id: list[int] = field(default_factory=list)
 
 
 class Firmware:
@@ -111,6 +111,7 @@ class Firmware:
         self.comm_fault = False
         self.failsafe_active = False
         self.watchdog_disabled = False
+        self.island_blocks = False
         self.counters = Counters()
         self.booted_us = sop.t_us
         self._heartbeat_us: int | None = None
@@ -190,6 +191,8 @@ class Firmware:
         self.active_id = 0
         for index, converter in enumerate(self.sop.converters):
             if converter.mode is Mode.VAC_F:
+                if self.island_blocks:
+                    self.sop.raise_event(index, Event.RECONNECT)
                 continue
             if reaction is not Failsafe.HOLD:
                 converter.ramp_permille_per_s = max(1, self.failsafe_ramp_permille_per_s)
@@ -278,7 +281,7 @@ class Firmware:
         self.selection = Selection(
             instruction_id=request.instruction_id,
             setpoints=setpoints,
-            registers=tuple(self.staged),
+            image=block_bytes(self.staged),
             at_us=now_us,
         )
         return Ack.ACCEPTED
@@ -303,12 +306,22 @@ class Firmware:
         if self._heartbeat_us is None or now_us - self._heartbeat_us > self.watchdog_limit_us():
             # OPERATE itself is a sign of life, once; the heartbeat must follow.
             self._heartbeat_us = now_us
-        self._each(Event.EXIT_STANDBY)
+        self.sop.droop_only = all(s.mode_code != Mode.VDC_Q for s in selection.setpoints)
         for index, staged in enumerate(selection.setpoints):
+            self._enter(index, Mode(staged.mode_code))
             self._activate(index, staged)
         self.counters.operate_count += 1
-        self.counters.operated_ids.append(selection.instruction_id)
+        self.counters.operated_id.append(selection.instruction_id)
         return Ack.EXECUTED
+
+    def _enter(self, index: int, mode: Mode) -> None:
+        """Bring a terminal into the state its mode needs: grid-forming or following."""
+        if mode is Mode.VAC_F:
+            self.sop.raise_event(index, Event.ENTER_STANDBY)
+            self.sop.raise_event(index, Event.ISLAND)
+        else:
+            self.sop.raise_event(index, Event.RECONNECT)
+            self.sop.raise_event(index, Event.EXIT_STANDBY)
 
     def _activate(self, index: int, staged: Staged) -> None:
         converter = self.sop.converters[index]
@@ -356,9 +369,8 @@ class Firmware:
             return Ack.REJECTED_STATE
         if order in (Order.STOP, Order.ENTER_STANDBY):
             self.drop_setpoints()
-        for index in able:
-            self.sop.raise_event(index, event)
-        return Ack.EXECUTED
+        done = [self.sop.raise_event(index, event) for index in able]
+        return Ack.EXECUTED if all(done) else Ack.REJECTED_STATE
 
     def drop_setpoints(self) -> None:
         """Forget selection and set values; whatever runs returns to zero by its ramp."""
@@ -409,5 +421,5 @@ class Firmware:
     def stage(self, offset: int, values: Sequence[int]) -> None:
         """Write staged registers; a change after SELECT takes the selection away."""
         self.staged[offset : offset + len(values)] = values
-        if self.selection is not None and tuple(self.staged) != self.selection.registers:
+        if self.selection is not None and block_bytes(self.staged) != self.selection.image:
             self.selection = None

@@ -138,17 +138,20 @@ def judge(converters: Sequence[Converter], setpoints: Sequence[Staged], master_i
     if not all(within_range(c, s) for c, s in zip(converters, setpoints, strict=True)):
         return Ack.REJECTED_RANGE
     regulating = [i for i, s in enumerate(setpoints) if s.mode_code == Mode.VDC_Q]
-    if regulating != [master_index]:
+    droops = any(s.mode_code == Mode.VDC_DROOP for s in setpoints)
+    if regulating != [master_index] and not (droops and not regulating):
         # One integrator on the DC link and it is the master in force; hand-over is SET_MASTER.
         return Ack.REJECTED_RANGE
     for converter, staged in zip(converters, setpoints, strict=True):
         idle = staged.p_w == 0 and staged.q_var == 0
         if not converter.energised and not idle:
             return Ack.REJECTED_STATE
-        if staged.mode_code == Mode.VAC_F and converter.v_ac_v > 0.1 * (
-            converter.rated.v_ac_nominal_v
-        ):
+        live = converter.feeder_v_v > 0.1 * converter.rated.v_ac_nominal_v
+        if live == (staged.mode_code == Mode.VAC_F):
+            # Never V/f on a live feeder, never anything else on a dead one.
             return Ack.REJECTED_STATE
+    if not regulating:
+        return Ack.ACCEPTED
     p_w = residual_w(converters, setpoints, master_index)
     q_var = setpoints[master_index].q_var
     if math.hypot(p_w, q_var) > converters[master_index].s_va_available():

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import random  # noqa: TID251 (seeded instances only)
 
-from firmware_sim.plant.converter import Converter, Fault, Mode
-from firmware_sim.plant.dc_link import DcLink, settle
+from firmware_sim.plant.converter import DERATE_FROM_CELSIUS, Converter, Fault, Mode
+from firmware_sim.plant.dc_link import DcLink, settle, share_by_droop
+from firmware_sim.plant.protection import Protection, derating, watched
 from firmware_sim.plant.ratings import DeviceSpec
 from firmware_sim.plant.states import Event, OpState, advance, allows
 
@@ -19,6 +20,7 @@ PRECHARGE_TAU_S = 1.0
 PRECHARGE_READY_PU = 0.95
 PRECHARGE_TIMEOUT_S = 10.0
 SYNC_S = 0.5
+SYNC_TIMEOUT_S = 10.0
 RAMPED_DOWN_RATIO = 0.005
 VDC_NOISE_RATIO = 0.001
 RESET_AFTER_S = 5.0
@@ -68,11 +70,19 @@ class Sop:
         self._fault_times_us: list[list[int]] = [[] for _ in range(self.n)]
         self.events: list[tuple[int, str]] = []
         self.master_lost = False
+        self.takeover_due = False
+        self.defer_takeover = False
+        self.droop_only = False
+        self.door_open = False
+        self.precharge_fault = False
+        self._protection = [Protection() for _ in range(self.n)]
         for converter in self.converters:
             converter.state = _STARTS[state]
         if self.converters[0].energised:
             self.link.v_v = spec.v_dc_nominal_v
         self._regulate_only(master_index)
+        self.v_dc_measured_v = self.link.v_v
+        self.rebalance()
 
     # ------------------------------------------------------------------ orders
 
@@ -88,6 +98,8 @@ class Sop:
     def raise_event(self, index: int, event: Event) -> bool:
         """Move one terminal by the table; False where the event is not allowed."""
         converter = self.converters[index]
+        if event is Event.START and self.door_open:
+            return False
         if not allows(converter.state, event):
             return False
         before = converter.state
@@ -106,9 +118,10 @@ class Sop:
             return False
         if new is not old and old.modulating:
             old.p_set_rx_w = round(old.p_w)
-            old.p_set_w = old.p_ref_w = old.p_clean_w = old.p_w
+            old.goal_p_w = old.p_set_w = old.p_ref_w = old.p_clean_w = old.p_w
         self.link.adopt(new.p_w)
         self._regulate_only(index)
+        self.droop_only = False
         self.note(f"T{index + 1} master")
         return True
 
@@ -130,14 +143,18 @@ class Sop:
         event = Event.HARD_FAULT if hard or len(times) >= LOCKOUT_FAULTS else Event.FAULT
         if not self.raise_event(index, event):
             self.raise_event(index, Event.FAULT)
-        if index == self.master_index:
-            self._replace_master()
+        if index == self.master_index and not self.droop_only:
+            self.master_lost = self.takeover_due = True
+            if not self.defer_takeover:
+                self.take_over()
 
-    def _replace_master(self) -> None:
-        self.master_lost = True
+    def take_over(self) -> None:
+        """Let the first healthy terminal continue the regulation where the lost master left it."""
+        self.takeover_due = False
         for index, converter in enumerate(self.converters):
-            if converter.energised:
-                self.set_master(index)
+            if converter.energised and converter.mode is not Mode.VAC_F:
+                self._regulate_only(index)
+                self.note(f"T{index + 1} takes over as master")
                 return
         self.note("no terminal left to hold the DC link")
 
@@ -168,12 +185,19 @@ class Sop:
         master = self.master
         for converter in self.converters:
             converter.ramp_references(dt_s)
-            if converter is not master:
+            if self.droop_only or converter is not master:
                 converter.follow(dt_s)
-        self._balance(master, dt_s)
+        self.rebalance(dt_s)
+        self.protect(dt_s)
+        noise = 1.0 + VDC_NOISE_RATIO * (2.0 * self.rng.random() - 1.0)
+        self.v_dc_measured_v = self.link.v_v * noise
 
-    def _balance(self, master: Converter, dt_s: float) -> None:
-        if master.energised:
+    def rebalance(self, dt_s: float = 1.0) -> None:
+        """Find the powers at which the DC link is in balance."""
+        master = self.master
+        if self.droop_only and any(c.energised for c in self.converters):
+            self.loss_w = share_by_droop(self.converters, self.link)
+        elif master.energised:
             if master.modulating:
                 master.q_var += (master.q_ref_var - master.q_var) * min(
                     1.0, dt_s / master.rated.tau_p_s
@@ -181,21 +205,47 @@ class Sop:
             self.loss_w = settle(self.converters, master)
             self.link.v_v = master.vdc_set_pu * self.spec.v_dc_nominal_v
             if math.hypot(master.p_w, master.q_var) > 1.1 * master.s_va_available():
-                self.lose_link(master)
+                # The residual cannot be carried: the link leaves its band.
+                low = master.p_w < 0.0
+                self.lose_link(Fault.DC_UNDERVOLTAGE if low else Fault.DC_OVERVOLTAGE)
         else:
             self.loss_w = 0.0
             for converter in self.converters:
                 converter.block()
-        noise = 1.0 + VDC_NOISE_RATIO * (2.0 * self.rng.random() - 1.0)
-        self.v_dc_measured_v = self.link.v_v * noise
 
-    def lose_link(self, master: Converter) -> None:
-        """The master cannot carry the residual: the link leaves its band and all terminals trip."""
-        fault = Fault.DC_UNDERVOLTAGE if master.p_w < 0.0 else Fault.DC_OVERVOLTAGE
+    def lose_link(self, fault: Fault) -> None:
+        """The DC voltage has left its band: every terminal trips."""
+        deferred, self.defer_takeover = self.defer_takeover, True
         for index, converter in enumerate(self.converters):
             if converter.energised:
                 self.trip(index, fault)
+        self.defer_takeover, self.takeover_due = deferred, False
         self.loss_w = 0.0
+
+    def protect(self, dt_s: float) -> None:
+        """Follow feeder voltage and heat, derate, and trip what has come due."""
+        level = self.link.v_v / self.spec.v_dc_nominal_v
+        for index in watched(self.converters):
+            converter = self.converters[index]
+            if converter.state is not OpState.ISLAND:
+                converter.v_ac_v = converter.feeder_v_v
+            if converter.state in (OpState.RUN, OpState.DERATED):
+                self._derate(index, converter)
+            elif converter.state in (OpState.STANDBY, OpState.SYNC):
+                # The breaker of a waiting terminal does not open on a dead feeder.
+                continue
+            due = self._protection[index].judge(converter, level, dt_s)
+            if due:
+                self.trip(index, due)
+
+    def _derate(self, index: int, converter: Converter) -> None:
+        if converter.limits or derating(converter):
+            converter.apply_limits()
+        hot = converter.heatsink_celsius > DERATE_FROM_CELSIUS or converter.derate_ratio < 1.0
+        if hot and converter.state is OpState.RUN:
+            self.raise_event(index, Event.DERATE)
+        elif not hot and converter.state is OpState.DERATED:
+            self.raise_event(index, Event.RECOVER)
 
     def progress(self, dt_s: float) -> None:
         """Move terminals through the timed states."""
@@ -213,13 +263,20 @@ class Sop:
                     self.raise_event(index, Event.PRECHARGED)
                 elif age_s >= PRECHARGE_TIMEOUT_S:
                     self.trip(index, Fault.PRECHARGE_TIMEOUT)
-            elif state is OpState.SYNC and age_s >= SYNC_S:
-                self.raise_event(index, Event.SYNCHRONISED)
+            elif state is OpState.SYNC:
+                self._synchronise(index, converter, age_s)
             elif state is OpState.STOPPING:
                 converter.release()
                 if self._ramped_down(index):
                     self.raise_event(index, Event.RAMPED_DOWN)
         self._charge(dt_s, precharging=precharging)
+
+    def _synchronise(self, index: int, converter: Converter, age_s: float) -> None:
+        live = converter.feeder_v_v > 0.85 * converter.rated.v_ac_nominal_v
+        if live and age_s >= SYNC_S:
+            self.raise_event(index, Event.SYNCHRONISED)
+        elif not live and age_s >= SYNC_TIMEOUT_S:
+            self.trip(index, Fault.PLL_LOSS)
 
     def _ramped_down(self, index: int) -> bool:
         converter = self.converters[index]
@@ -232,7 +289,8 @@ class Sop:
     def _charge(self, dt_s: float, *, precharging: bool) -> None:
         if any(c.energised or c.state is OpState.SYNC for c in self.converters):
             return
-        target = self.spec.v_dc_nominal_v if precharging else 0.0
+        charging = precharging and not self.precharge_fault
+        target = self.spec.v_dc_nominal_v if charging else 0.0
         share = 1.0 - math.exp(-dt_s / PRECHARGE_TAU_S)
         self.link.v_v += share * (target - self.link.v_v)
 

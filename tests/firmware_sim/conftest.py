@@ -102,3 +102,95 @@ def start(tmp_path):
     yield begin
     for device in running:
         device.close()
+
+
+class Rig:
+    """Plant, firmware and station map in one process, on a time that only the test moves."""
+
+    def __init__(self, kind="lv4x250", *, state="standby", bias=0.0, noise=0.0, seed=1, **kw):
+        from firmware_sim.faces.station_map import StationMap
+        from firmware_sim.plant.firmware import Firmware
+        from firmware_sim.plant.ratings import SPECS
+        from firmware_sim.plant.sop import Sop
+
+        self.sop = Sop(
+            SPECS[kind], seed=seed, bias_ratio_max=bias, noise_ratio=noise, state=state, **kw
+        )
+        self.firmware = Firmware(self.sop)
+        self.map = StationMap(
+            self.sop,
+            lambda: self.firmware,
+            now_us=lambda: self.sop.t_us,
+            utc_us=lambda: self.sop.t_us,
+        )
+        self.seq = 0
+        self.beat = 0
+        self.ttl_s = 900
+        self.owner = 7
+        self.step_us = 20_000
+
+    @property
+    def powers(self):
+        return [c.p_w for c in self.sop.converters]
+
+    def wait(self, seconds, *, heartbeat=True, each=None):
+        """Let simulated time pass, with a heartbeat every second unless told otherwise."""
+        end = self.sop.t_us + round(seconds * 1e6)
+        while self.sop.t_us < end:
+            if heartbeat and self.sop.t_us % 1_000_000 == 0:
+                self.beat += 1
+                self.map.write(4, [self.beat & 0xFFFF])
+            self.sop.step(self.step_us)
+            self.firmware.tick(self.sop.t_us)
+            if each is not None:
+                each()
+
+    def command(self, code, *, arg=0, crc=None, instr=0xCAFE0001, owner=None, seq=None):
+        """Send one command and return its ACK_CODE."""
+        from firmware_sim.plant.setpoints import block_bytes, crc16
+
+        self.seq = self.seq + 1 if seq is None else seq
+        crc = crc16(block_bytes(self.firmware.staged)) if crc is None else crc
+        owner = self.owner if owner is None else owner
+        words = [self.seq, code, arg, crc, self.beat & 0xFFFF, self.firmware.watchdog_ds]
+        words += [int(self.firmware.failsafe), self.firmware.failsafe_ramp_permille_per_s]
+        words += [instr >> 16, instr & 0xFFFF, self.ttl_s, owner]
+        self.map.write(0, words)
+        return int(self.firmware.ack_code)
+
+    def stage(self, powers, *, modes=None, q=None, **extra):
+        """Write the staged block."""
+        from firmware_sim.plant.setpoints import Staged, encode
+
+        master = self.sop.master_index
+        defaults = {
+            "ramp_permille_per_s": 200,
+            "vdc_permille": 0,
+            "fallback_w": 0,
+            "droop_permille": 0,
+        }
+        setpoints = [
+            Staged(
+                p_w=p_w,
+                q_var=0 if q is None else q[i],
+                mode_code=(1 if i == master else 0) if modes is None else modes[i],
+                **{**defaults, **{k: v[i] for k, v in extra.items()}},
+            )
+            for i, p_w in enumerate(powers)
+        ]
+        self.map.write(20, encode(setpoints))
+
+    def operate(self, powers, **kw):
+        """Stage, SELECT and OPERATE; returns both answers."""
+        self.stage(powers, **kw)
+        return self.command(7), self.command(8)
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+@pytest.fixture
+def make_rig():
+    return Rig
