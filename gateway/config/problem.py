@@ -66,17 +66,17 @@ def problem_text(problem: Problem) -> str:
     return "\n".join(lines)
 
 
-def report_text(problems: Sequence[Problem], *, loaded: bool = False) -> str:
+def report_text(problems: Sequence[Problem], *, file: str = "") -> str:
     """Write all problems sorted by place; the last line counts them."""
     ordered = sorted(problems, key=_place)
     blocks = [problem_text(p) for p in ordered]
-    files = sorted({p.file for p in ordered})
+    files = sorted({p.file for p in ordered} or {file})
     counts = []
     for word in ("error", "warning"):
         number = sum(p.severity == word for p in ordered)
         if number:
             counts.append(f"{number} {word}{'' if number == 1 else 's'}")
     tail = f"{', '.join(files)}: {', '.join(counts) or 'no errors'}."
-    if errors_in(ordered) and not loaded:
+    if errors_in(ordered):
         tail += " Nothing was loaded."
     return "\n\n".join([*blocks, tail])

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gateway.config import profile_build, profile_checks, shape
+from gateway.config.problem import errors_in
 from gateway.config.profile_merge import merged
 from gateway.config.profile_shape import ProfileShape
+from gateway.config.profile_vectors import check_vectors_decode
 from gateway.config.yaml_reader import Document, nearest, read_file, read_text
 from gateway.devices.profile import Profile
 
@@ -64,10 +66,10 @@ def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profi
     return profile
 
 
-def check_profile(path: Path) -> tuple[Document, Profile | None]:
+def check_profile(path: Path, *, vectors: bool = True) -> tuple[Document, Profile | None]:
     """Read a profile file; the document holds every problem, warnings included."""
     document = read_file(path, prefix=PREFIX)
-    profile = build_profile(document)
+    profile = build_profile(document, vectors=vectors)
     if profile is not None and path.suffix in (".yaml", ".yml") and profile.id != path.stem:
         node = document.root.get("profile") if document.root else None
         document.warn(
@@ -85,8 +87,11 @@ def profile_from_text(text: str, *, file: str) -> tuple[Document, Profile | None
     return document, build_profile(document)
 
 
-def build_profile(document: Document) -> Profile | None:
-    """Turn a read document into a profile, None when anything forbids it."""
+def build_profile(document: Document, *, vectors: bool = True) -> Profile | None:
+    """Turn a read document into a profile, None when anything forbids it.
+
+    Without ``vectors`` they are not run: the caller does.
+    """
     root = document.root
     if root is None or root.kind != "map":
         return None
@@ -95,4 +100,7 @@ def build_profile(document: Document) -> Profile | None:
     profile_checks.check(document, whole)
     if found is None or document.failed:
         return None
-    return profile_build.profile_of(found)
+    profile = profile_build.profile_of(found)
+    if vectors:
+        check_vectors_decode(document, whole, profile)
+    return None if errors_in(document.problems) else profile

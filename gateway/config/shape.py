@@ -330,13 +330,14 @@ def _alias(name: str, info: pydantic.fields.FieldInfo) -> str:
     return info.alias or name
 
 
-def _models_in(annotation: Any) -> list[Any]:
+def models_in(annotation: Any) -> list[Any]:
+    """Return the shapes inside a type, outermost first."""
     if isinstance(annotation, type) and issubclass(annotation, Shape):
         return [annotation]
     found = []
     for part in typing.get_args(annotation):
         if not isinstance(part, types.NoneType):
-            found += _models_in(part)
+            found += models_in(part)
     return found
 
 
@@ -361,6 +362,6 @@ def _model_at(model: type[Shape] | None, path: list[Any]) -> type[Shape] | None:
         info = _field(current, step)
         if info is None:
             continue  # a name in a map of models, or a place in a list: the model stays
-        found = _models_in(info.annotation)
+        found = models_in(info.annotation)
         current = found[0] if found else None
     return current

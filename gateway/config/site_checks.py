@@ -169,13 +169,6 @@ def _sop(
             help="a soft open point joins at least two feeders",
         )
     station = sop.get("station")
-    if station is None and sop.kind == "map":
-        document.add(
-            11,
-            f"key `station` is missing in {quoted('sops.' + sop_id)}",
-            key,
-            help="add `station: station`, the name of a device",
-        )
     name = known.device(station, ("station", "converter"), "station")
     indexes: dict[str, tuple[str, Node]] = {}
     domains: dict[str, tuple[str, Node]] = {}

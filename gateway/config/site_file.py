@@ -239,7 +239,6 @@ def _site(
 
 
 def _sop(sop_id: str, found: site_shape.SopShape) -> SopConfig:
-    assert found.station is not None, "checked: a station carries out the instructions"
     terminals = tuple(
         Terminal(
             id=terminal_id,

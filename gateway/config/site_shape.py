@@ -146,8 +146,8 @@ class TerminalShape(Shape):
 class SopShape(Shape):
     """One soft open point."""
 
-    station: str | None = described(
-        "Device name of the station controller", trust="engineer", default=None, example="station"
+    station: str = described(
+        "Device name of the station controller", trust="engineer", example="station"
     )
     master: str = described(
         "Terminal that holds the DC voltage; its power is the residual",
