@@ -20,7 +20,13 @@ from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.planner import plan
 from gateway.devices.profile import CommandBlock, Point, Profile, Register
 from gateway.devices.reader import Snapshot, read_blocks
-from gateway.model.errors import BadAnswer, DeviceError, DeviceRefused, OutcomeUnknown
+from gateway.model.errors import (
+    BadAnswer,
+    DeviceError,
+    DeviceNotSent,
+    DeviceRefused,
+    OutcomeUnknown,
+)
 from gateway.model.setpoint import Ack, Command, Instruction
 from gateway.model.telemetry import Quality, State, StationTelemetry, TerminalTelemetry
 from gateway.model.terminal import Terminal
@@ -360,11 +366,15 @@ class ModbusStation:
         ttl_s: int | None = None,
     ) -> Ack:
         """Write the command registers once and wait for the answer to this sequence number."""
-        shadow = list(self._shadow if self._shadow is not None else await self._read_shadow())
-        if self._staged_words is None:
-            data = await self._unit.read(self._read_staged)
-            self._staged_words = struct.unpack(f">{self._staged_size}H", data)
-        seq = await self._next_seq()
+        try:
+            shadow = list(self._shadow if self._shadow is not None else await self._read_shadow())
+            if self._staged_words is None:
+                data = await self._unit.read(self._read_staged)
+                self._staged_words = struct.unpack(f">{self._staged_size}H", data)
+            seq = await self._next_seq()
+        except (OutcomeUnknown, BadAnswer) as error:
+            # Only reads so far: the command itself has not left.
+            raise DeviceNotSent(self.name, error.what) from None
         words = {
             self._command.sequence: seq,
             self._command.code: int(command),
