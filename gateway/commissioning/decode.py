@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+Readings = tuple[float, ...]  # in the unit the engineer expects; decoding knows none
 OFFSETS = (0, -1, 1, -2, 2)  # manuals count from 0 or 1, and 32-bit values invite a slip by two
 SCALES = (1.0, 0.1, 0.01, 10.0)
 
@@ -62,7 +63,7 @@ class Survivor:
     """A decoding that gives plausible values, with what it gives."""
 
     encoding: Encoding
-    values: tuple[float, ...]
+    values: Readings
     guessed_offset: bool  # a register outside the block was taken as zero
 
 

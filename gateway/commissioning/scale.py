@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.ratio import name_ratio
 
+Quantity = float  # in the base unit of what is compared: W, V, A, Hz, Wh
 SUM_TOLERANCE_RATIO = 0.02
 S_TOLERANCE_RATIO = 0.03
 PAIR_TOLERANCE_RATIO = 0.02
@@ -30,9 +31,9 @@ class Line:
 
     id: str  # ``sum-p``, ``s2``, ``pvi-1``, ``f``, ``ref:v1`` …
     where: str
-    value: float
-    reference: float
-    tolerance: float
+    value: Quantity
+    reference: Quantity
+    tolerance: Quantity
     verdict: Verdict
     finding: Finding | None = None
 

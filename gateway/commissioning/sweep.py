@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+Corner = tuple[int, int]  # p_w, q_var
 REACHED_RATIO = 0.03  # of the rating: a point this close to what was asked counts as delivered
 
 
@@ -38,7 +39,7 @@ class Capability:
 
     terminal: str
     s_va: int
-    corners: tuple[tuple[int, int], ...]  # (p_w, q_var)
+    corners: tuple[Corner, ...]
 
     def p_range_w(self, q_var: int = 0) -> tuple[int, int] | None:
         """Return the lowest and highest P the polygon admits at a reactive power."""

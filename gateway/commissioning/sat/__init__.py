@@ -1,0 +1,1 @@
+"""Site acceptance: plan files, run record, report, signatures, comparison of bench and site."""

@@ -1,0 +1,126 @@
+"""Walks an acceptance run: which check comes next, where it stops, how it goes on.
+
+A failed check does not end the walk; it opens punch items. A step marked ``gated`` is not begun
+while a punch item A is open; a hold point is not passed without its witness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gateway.commissioning.sat.plan import Check, Hold, Step
+from gateway.commissioning.sat.record import CheckOutcome, RecordError, RunRecord, RunState
+
+Execute = Callable[[Check], Awaitable[CheckOutcome]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Why the walk ended: ``finished``, ``hold``, ``gate`` or ``open`` (something not passed)."""
+
+    why: str
+    step: str = ""
+    text: str = ""
+
+
+def next_check(state: RunState, *, after: frozenset[str]) -> Check | None:
+    """Return the first check not settled and not tried in this walk."""
+    for check in state.plan.checks():
+        if not state.checks[check.id].settled and check.id not in after:
+            return check
+    return None
+
+
+def resume_text(record: RunRecord) -> str:
+    """Say where an earlier walk is taken up again; empty for a new run."""
+    state = record.state()
+    settled = [c for c in state.plan.checks() if state.checks[c.id].settled]
+    waiting = next_check(state, after=frozenset())
+    if not settled or waiting is None:
+        return ""
+    last = state.checks[settled[-1].id]
+    return (
+        f"Resuming run {record.id} at check {waiting.id} ({last.id} {last.status}, not repeated). "
+        f"Use --from {last.id} to repeat."
+    )
+
+
+def obstacle(state: RunState, step: Step, *, witness: str) -> Stopped | None:
+    """Return why a step may not be begun now; None when it may."""
+    if step.gated:
+        open_a = state.open_punch("A")
+        if open_a:
+            numbers = ", ".join(p.number for p in open_a)
+            return Stopped(
+                why="gate",
+                step=step.id,
+                text=f"step {step.id} moves more than 10 % of the rating and waits for {numbers}",
+            )
+    if step.hold is Hold.HOLD and step.id not in state.witnessed and not witness:
+        return Stopped(
+            why="hold",
+            step=step.id,
+            text=f"step {step.id} is a hold point: go on with --witness NAME when the witness is "
+            "there",
+        )
+    return None
+
+
+async def walk(
+    record: RunRecord,
+    execute: Execute,
+    *,
+    by: str,
+    witness: str = "",
+    start_at: str = "",
+    only_step: str = "",
+    announce: Callable[[Step, Check, CheckOutcome | None], None],
+) -> Stopped:
+    """Run checks in order until one of the reasons in Stopped."""
+    state = record.state()
+    forced = _from(state, start_at) if start_at else []
+    tried: set[str] = set()
+    while True:
+        state = record.state()
+        check = forced.pop(0) if forced else next_check(state, after=frozenset(tried))
+        if only_step:
+            check = _within(state, only_step, tried)
+        if check is None:
+            break
+        tried.add(check.id)
+        step = state.plan.step_of(check.id)
+        stopped = obstacle(state, step, witness=witness)
+        if stopped is not None:
+            return stopped
+        if witness and step.hold in (Hold.HOLD, Hold.WITNESS) and step.id not in state.witnessed:
+            record.witnessed(step.id, witness=witness)
+        announce(step, check, None)
+        record.begin(check.id)
+        outcome = await execute(check)
+        record.done(check.id, outcome, by=by)
+        announce(step, check, outcome)
+    return _end(record.state())
+
+
+def _end(state: RunState) -> Stopped:
+    waiting = [c.id for c in state.checks.values() if not c.settled]
+    if waiting:
+        return Stopped(why="open", text=f"not passed: {', '.join(waiting)}")
+    return Stopped(why="finished", text=f"all checks done: {state.verdict}")
+
+
+def _from(state: RunState, check_id: str) -> list[Check]:
+    checks = list(state.plan.checks())
+    for place, check in enumerate(checks):
+        if check.id == check_id:
+            return checks[place:]
+    raise RecordError(f"no check {check_id} in this plan")
+
+
+def _within(state: RunState, step_id: str, tried: set[str]) -> Check | None:
+    """Next check of one step, settled or not: a step run on purpose is run whole."""
+    step = next((s for s in state.plan.steps if s.id == step_id), None)
+    if step is None:
+        raise RecordError(f"no step {step_id} in this plan")
+    return next((c for c in step.checks if c.id not in tried), None)
