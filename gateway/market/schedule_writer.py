@@ -116,27 +116,34 @@ def _series(series: Series, number: int) -> dict[str, Any]:
 def _periods(
     positions: Sequence[Position], prices: Sequence[Decimal | None]
 ) -> list[dict[str, Any]]:
-    """Put positions that touch and have one length into one period."""
-    runs: list[list[tuple[Position, Decimal | None]]] = []
-    padded = list(prices) + [None] * (len(positions) - len(prices))
-    for position, price in zip(positions, padded, strict=True):
-        last = runs[-1][-1][0].interval if runs else None
+    price_of = dict(zip((p.interval.start_ms for p in positions), prices, strict=False))
+    return [
+        {
+            "timeInterval": _interval(run[0].interval.start_ms, run[-1].interval.end_ms),
+            "resolution": _RESOLUTION_OF[run[0].interval.duration_ms],
+            "Point": [
+                _point(position, price_of.get(position.interval.start_ms), number)
+                for number, position in enumerate(run, 1)
+            ],
+        }
+        for run in runs_of(positions)
+    ]
+
+
+def runs_of(positions: Sequence[Position]) -> list[list[Position]]:
+    """Put positions that touch and have one length together: one period each."""
+    runs: list[list[Position]] = []
+    for position in positions:
+        last = runs[-1][-1].interval if runs else None
         if (
             last is not None
             and last.end_ms == position.interval.start_ms
             and last.duration_ms == position.interval.duration_ms
         ):
-            runs[-1].append((position, price))
+            runs[-1].append(position)
         else:
-            runs.append([(position, price)])
-    return [
-        {
-            "timeInterval": _interval(run[0][0].interval.start_ms, run[-1][0].interval.end_ms),
-            "resolution": _RESOLUTION_OF[run[0][0].interval.duration_ms],
-            "Point": [_point(position, price, i) for i, (position, price) in enumerate(run, 1)],
-        }
-        for run in runs
-    ]
+            runs.append([position])
+    return runs
 
 
 def _point(position: Position, price: Decimal | None, number: int) -> dict[str, Any]:
