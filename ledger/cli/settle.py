@@ -111,6 +111,15 @@ def requests(file: Path, as_json: bool, method: str, order: str) -> None:  # noq
 
 
 @settle.command(cls=ExampleCommand)
+@file_argument()
+def regions(file: Path, as_json: bool) -> None:  # noqa: ARG001, FBT001
+    """From several regions' data to a round between them and its settled trade documents."""
+    from ledger.contracts.regions_document import regions_from, settled
+
+    run_contract("sopledger/v1/settle.regions", file, lambda value: settled(regions_from(value)))
+
+
+@settle.command(cls=ExampleCommand)
 @click.argument("day", type=click.Path(exists=True, dir_okay=False))
 @click.argument("result", type=click.Path(exists=True, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="JSON, which it always is.")
@@ -142,6 +151,10 @@ EXAMPLES = {
     requests: (
         "sopledger settle requests configs/rounds/six-suppliers-five-users.json",
         "sopledger settle requests day.json --method mopso --order cheapest",
+    ),
+    regions: (
+        "sopledger settle regions configs/rounds/four-regions.json",
+        "sopledger settle regions day.json | jq '.documents[]' > trades.json",
     ),
     check: (
         "sopledger settle check day.json result.json",

@@ -64,6 +64,10 @@ class Layout:
         flows = self.supplier_count * self.user_count * self.slot_count
         return flows + 4 * (slot * self.user_count + user)
 
+    def missed_arc(self, user: int) -> int:
+        """Arc that carries what a user's storage lacks of its target at the day's end."""
+        return self.user_arcs(0, self.slot_count) + 2 * user + 1
+
 
 def layout_of(day: Day) -> Layout:
     """Sizes of the day's graph."""

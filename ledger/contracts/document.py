@@ -21,7 +21,7 @@ EXACT_MAX = 2**53 - 1
 """Largest integer every JSON reader keeps exactly."""
 
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ class Node:
         text = self.text()
         if text and not NAME.fullmatch(text):
             self.wrong(
-                "may have only letters, digits and . _ : - and must start with the first two"
+                "may have only letters, digits and . _ - and must start with one of the first two"
             )
         return text
 

@@ -6,6 +6,7 @@ rest of an integer division. Here every amount has two sides and the sum is exac
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ledger.contracts.hco import Choice, Round
 
 CONTRACT = "hco-1"
+TRADE_ID_LENGTH_MAX = 60
+"""Longest identifier the gateway takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ def pair_trades(round_: Round, choice: Choice) -> tuple[PairTrade, ...]:
     stamp = round_.start.replace("-", "").replace(":", "")
     return tuple(
         PairTrade(
-            id=f"hco-{stamp}-{seller}-{buyer}",
+            id=trade_id(stamp, seller, buyer),
             out_terminal=seller,
             in_terminal=buyer,
             energy_wh=energy_wh,
@@ -64,6 +67,14 @@ def pair_trades(round_: Round, choice: Choice) -> tuple[PairTrade, ...]:
         for (buyer, _), energy_wh in zip(importers, row, strict=True)
         if energy_wh > 0
     )
+
+
+def trade_id(stamp: str, seller: str, buyer: str) -> str:
+    """Name a trade by its interval and terminals, short enough for a topic."""
+    plain = f"hco-{stamp}-{seller}-{buyer}"
+    if len(plain) <= TRADE_ID_LENGTH_MAX:
+        return plain
+    return f"hco-{stamp}-" + hashlib.sha256(f"{seller} {buyer}".encode()).hexdigest()[:24]
 
 
 def settle(round_: Round, choice: Choice) -> Settlement:
