@@ -7,7 +7,7 @@ that one pass finds all faults.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -121,7 +121,7 @@ class Reader:
     def code(
         self,
         name: str,
-        allowed: Sequence[str],
+        allowed: Collection[str],
         *,
         optional: bool = False,
         reason: ReasonCode = ReasonCode.CODE,

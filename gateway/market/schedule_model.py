@@ -15,12 +15,44 @@ from gateway.model.trade import Trade
 ROOT = "Schedule_MarketDocument"
 EXTENSION = "x-ledger"  # where a contract of the ledger notes how it settled the trade
 
-DOCUMENT_TYPES = ("A01", "A02")
-PROCESS_TYPES = ("A01", "A18")
-BUSINESS_TYPES = ("A02", "A06")
-AGREEMENT_TYPES = ("A01", "A06", "A07")
-AGGREGATIONS = ("A01", "A02", "A03")
-ROLES = ("A01", "A04", "A08", "A11")
+# Code lists: code to meaning, as the ENTSO-E code list names it. What stands here is admitted.
+DOCUMENT_TYPES = {"A01": "balance responsible schedule"}
+PROCESS_TYPES = {"A01": "day ahead", "A18": "intraday total"}
+CLASSIFICATION_TYPES = {"A01": "detail type"}
+BUSINESS_TYPES = {
+    "A02": "internal trade",
+    "A06": "external trade without explicit capacity",
+}
+AGREEMENT_TYPES = {
+    "A01": "daily contract",
+    "A06": "long term contract",
+    "A07": "intraday contract",
+}
+AGGREGATIONS = {"A01": "area", "A02": "metering point", "A03": "party"}
+ROLES = {
+    "A01": "trade responsible party",
+    "A04": "system operator",
+    "A08": "balance responsible party",
+    "A11": "market operator",
+}
+PRODUCTS = {"8716867000016": "active power"}
+UNITS = {"KWT": "kilowatt"}
+PRICE_UNITS = {"MWH": "per megawatt-hour"}
+CURVES = {"A01": "sequential blocks of fixed size"}
+CODE_LISTS = {
+    "type": DOCUMENT_TYPES,
+    "process.processType": PROCESS_TYPES,
+    "process.classificationType": CLASSIFICATION_TYPES,
+    "marketRole.type": ROLES,
+    "businessType": BUSINESS_TYPES,
+    "product": PRODUCTS,
+    "objectAggregation": AGGREGATIONS,
+    "marketAgreement.type": AGREEMENT_TYPES,
+    "measurement_Unit.name": UNITS,
+    "price_Measure_Unit.name": PRICE_UNITS,
+    "curveType": CURVES,
+}
+
 PRODUCT_ACTIVE_POWER = "8716867000016"
 CURVE_FIXED_BLOCKS = "A01"
 UNIT_KW = "KWT"

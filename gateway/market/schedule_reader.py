@@ -12,14 +12,16 @@ from gateway.market.schedule_model import (
     AGGREGATIONS,
     AGREEMENT_TYPES,
     BUSINESS_TYPES,
-    CURVE_FIXED_BLOCKS,
+    CLASSIFICATION_TYPES,
+    CURVES,
     DOCUMENT_TYPES,
     EXTENSION,
+    PRICE_UNITS,
     PROCESS_TYPES,
-    PRODUCT_ACTIVE_POWER,
+    PRODUCTS,
     ROLES,
     ROOT,
-    UNIT_KW,
+    UNITS,
     Document,
     Series,
 )
@@ -103,7 +105,7 @@ def _document(root: Reader, extension: Any, site: str | None) -> Document | None
     revision = root.integer("revisionNumber", low=1, high=999_999)
     root.code("type", DOCUMENT_TYPES)
     process = root.code("process.processType", PROCESS_TYPES)
-    root.code("process.classificationType", ("A01",), optional=True)
+    root.code("process.classificationType", CLASSIFICATION_TYPES, optional=True)
     sender = root.party("sender_MarketParticipant.mRID")
     root.code("sender_MarketParticipant.marketRole.type", ROLES, optional=True)
     receiver = root.party("receiver_MarketParticipant.mRID")
@@ -144,7 +146,7 @@ def _series(entry: Reader, revision: int, span: Interval | None) -> Series | Non
     entry.identifier("mRID")
     entry.integer("version", low=1, high=999_999, optional=True)
     business = entry.code("businessType", BUSINESS_TYPES)
-    entry.code("product", (PRODUCT_ACTIVE_POWER,), optional=True)
+    entry.code("product", PRODUCTS, optional=True)
     entry.code("objectAggregation", AGGREGATIONS, optional=True)
     buyer_domain, seller_domain = entry.party("in_Domain.mRID"), entry.party("out_Domain.mRID")
     if buyer_domain and buyer_domain == seller_domain:
@@ -154,10 +156,10 @@ def _series(entry: Reader, revision: int, span: Interval | None) -> Series | Non
     agreement = entry.code("marketAgreement.type", AGREEMENT_TYPES, optional=True)
     trade_id = entry.identifier("marketAgreement.mRID")
     sop = entry.party("connectingLine_RegisteredResource.mRID")
-    entry.code("measurement_Unit.name", (UNIT_KW,), reason=ReasonCode.UNIT)
+    entry.code("measurement_Unit.name", UNITS, reason=ReasonCode.UNIT)
     currency = entry.currency("currency_Unit.name")
-    entry.code("price_Measure_Unit.name", ("MWH",), optional=True, reason=ReasonCode.UNIT)
-    entry.code("curveType", (CURVE_FIXED_BLOCKS,), optional=True)
+    entry.code("price_Measure_Unit.name", PRICE_UNITS, optional=True, reason=ReasonCode.UNIT)
+    entry.code("curveType", CURVES, optional=True)
     points: list[tuple[Position, Decimal | None]] = []
     known = ("timeInterval", "resolution", "Point")
     for period in entry.array("Period", known=known, count_max=SERIES_MAX):
