@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gateway.config.profile_points import PointAt, split_register, terminal_count, whole
-from gateway.config.yaml_reader import Document, Node
+from gateway.config.yaml_reader import Document, Node, nearest
 
 ADDRESS_MAX = 0xFFFF
 MODICON: Mapping[str, tuple[int, ...]] = {
@@ -37,7 +37,8 @@ def _place(document: Document, point: PointAt, *, modbus: bool) -> None:
             message = f"point “{point.name}” has no place on the server"
             document.add(25, message, point.key, help='add `node: "nsu=…;s=…"` or `path:`')
         return
-    if not point.block and node.get("reg") is None:
+    misspelt = any(nearest(name, ("reg",)) for name, _, _ in node.pairs())
+    if not point.block and node.get("reg") is None and not misspelt:
         message = f"point “{point.name}” has no register"
         document.add(25, message, point.key, help="add `reg: holding/0`, table and wire address")
     if point.address is not None:

@@ -42,10 +42,12 @@ class Shape(pydantic.BaseModel):
 S = TypeVar("S", bound=Shape)
 
 
-def wrong(kind: str, message: str, help_text: str = "") -> PydanticCustomError:
+def wrong(
+    kind: str, message: str, help_text: str = "", *, secret: bool = False
+) -> PydanticCustomError:
     """Make an error of ours; ``kind`` is one of unit, kind, word, range, name, missing_part."""
     escaped = message.replace("{", "(").replace("}", ")")
-    return PydanticCustomError(kind, escaped, {"help": help_text})
+    return PydanticCustomError(kind, escaped, {"help": help_text, "secret": secret})
 
 
 def quoted(value: Any) -> str:
@@ -217,9 +219,28 @@ def held_against(document: Document, model: type[S], node: Node | None = None) -
     try:
         return model.model_validate(root.data())
     except pydantic.ValidationError as found:
-        for error in found.errors(include_url=False, include_input=True):
+        for error in _telling(model, found.errors(include_url=False, include_input=True)):
             _note(document, model, root, error)
     return None
+
+
+def _telling(model: type[Shape], errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out what only follows: a key missing because it is misspelt, a list of bad items."""
+    misspelt = set()
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            parent = _model_at(model, list(error["loc"][:-1]))
+            near = nearest(str(error["loc"][-1]), parent.model_fields if parent else ())
+            misspelt.add((*error["loc"][:-1], near))
+    return [
+        e
+        for e in errors
+        if not (e["type"] == "missing" and e["loc"] in misspelt)
+        and not (
+            e["type"] == "too_short"
+            and any(o is not e and o["loc"][: len(e["loc"])] == e["loc"] for o in errors)
+        )
+    ]
 
 
 def _note(document: Document, model: type[Shape], root: Node, error: ErrorDetails) -> None:
@@ -227,9 +248,11 @@ def _note(document: Document, model: type[Shape], root: Node, error: ErrorDetail
     path = [step for step in error["loc"] if not _is_tag(step)]
     node, key, depth = _reached(root, path)
     name = str(path[-1]) if path else "?"
-    secret = any(str(step) == "password" for step in path)
+    parent = _model_at(model, path[:-1])
+    secret = bool((error.get("ctx") or {}).get("secret")) or (
+        parent is not None and parent.__name__ == "SecretShape"
+    )
     if kind == "extra_forbidden":
-        parent = _model_at(model, path[:-1])
         known = [_alias(n, f) for n, f in parent.model_fields.items()] if parent else []
         near = nearest(name, known)
         help_text = f"did you mean `{near}`?" if near else f"known here: {', '.join(known)}"

@@ -268,7 +268,8 @@ def _headroom(document: Document, sop: Node, master: Node | None) -> None:
     widest = 0
     for name, _, terminal in terminals.pairs():
         powers = limits(terminal.get("guard", "p"), "power")
-        if powers is not None and name != master.text:
+        own = amount(terminal.get("s"), "apparent_power") or 0
+        if powers is not None and name != master.text and max(-powers[0], powers[1]) <= own:
             widest = max(widest, -powers[0], powers[1])
     if rating is None or None in parts or None in ratings or not widest:
         return

@@ -192,13 +192,14 @@ class SecretShape(Shape):
 
 
 def _one_place(value: Any) -> Any:
-    if isinstance(value, str | int):
+    if not isinstance(value, dict):
         raise wrong(
             "kind",
             "a secret does not stand in the site file",
             "write `{file: NAME}` or `{secret: NAME}` and keep it there, mode 0600",
+            secret=True,
         )
-    if isinstance(value, dict) and ("file" in value) == ("secret" in value):
+    if ("file" in value) == ("secret" in value) and not set(value) - {"file", "secret"}:
         raise wrong(
             "missing_part", "give exactly one of `file` and `secret`", "write `{file: ledger.key}`"
         )

@@ -7,6 +7,7 @@ Never raises on any text: what is wrong is added to ``Document.problems``.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import warnings
@@ -36,6 +37,7 @@ FILE_BYTES_MAX = 1 << 20  # the largest known profile is under 100 kB
 DEPTH_MAX = 24  # a site file is 6 deep
 NUMBER_LENGTH_MAX = 30  # longer digits are text: no quantity of ours is that long
 
+_READING = ("002", "003", "004")  # codes of the reader itself
 _INT = re.compile(r"[-+]?[0-9]+$|0x[0-9a-fA-F]+$|0o[0-7]+$")
 # An exponent needs its sign: `8E1` is a line format before it is eighty.
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+][0-9]{1,2})?$")
@@ -104,6 +106,7 @@ class Document:
     lines: list[str] = field(default_factory=list)
     root: Node | None = None
     problems: list[Problem] = field(default_factory=list)
+    secret_lines: set[int] = field(default_factory=set)
 
     @property
     def failed(self) -> bool:
@@ -120,22 +123,35 @@ class Document:
         severity: Severity = "error",
         secret: bool = False,
     ) -> None:
-        """Note a problem at ``node``; ``secret`` keeps the line out of the report."""
-        line = node.line if node else 0
-        source = self.lines[line - 1] if 0 < line <= len(self.lines) and not secret else ""
+        """Note a problem at ``node``; ``secret`` keeps the line out of the report.
+
+        What follows from a mistake already noted at the same place is left out.
+        """
+        line, column = (node.line, node.column) if node else (0, 0)
+        if secret:
+            self.secret_lines.add(line)
+            self.problems = [
+                dataclasses.replace(p, source_line="") if p.line == line else p
+                for p in self.problems
+            ]
+        code = f"{self.prefix}{number:03d}"
+        known = [p.code for p in self.problems if line and (p.line, p.column) == (line, column)]
+        if code in known or any(k.endswith(_READING) for k in known):
+            return
+        quotable = 0 < line <= len(self.lines) and line not in self.secret_lines
+        source = self.lines[line - 1] if quotable else ""
         found = Problem(
-            code=f"{self.prefix}{number:03d}",
+            code=code,
             severity=severity,
             message=_printable(message),
             file=self.file,
             line=line,
-            column=node.column if node else 0,
+            column=column,
             source_line=_printable(source),
             width=node.width if node else 1,
             help=_printable(help),
         )
-        if found not in self.problems:
-            self.problems.append(found)
+        self.problems.append(found)
 
     def warn(self, number: int, message: str, node: Node | None, *, help: str = "") -> None:
         """Note a problem that does not forbid loading."""

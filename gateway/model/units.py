@@ -32,9 +32,12 @@ UNITS: dict[str, dict[str, Decimal]] = {
     "temperature": {"°C": Decimal(1)},
     "speed": {"x": Decimal(1)},
 }
+# Units to propose where one was left out, when not the first of the table.
+USUAL = {"time": ("s", "min", "h"), "ratio": ("%",)}
 DIMENSION_OF = {unit: dimension for dimension, units in UNITS.items() for unit in units}
 
-_QUANTITY = re.compile(r"^\s*([+\-−]?\d+(?:\.\d+)?)\s*([^\d\s].*?)?\s*$")
+# Digits are bounded: a quantity of ours has fewer, and Decimal keeps all of these.
+_QUANTITY = re.compile(r"^\s*([+\-−]?[0-9]{1,15}(?:\.[0-9]{1,12})?)\s*([^\d\s].*?)?\s*$")
 
 
 class UnitError(ValueError):
@@ -59,7 +62,8 @@ def parse_quantity(text: str, dimension: str) -> Decimal:
         )
     number, unit = found.groups()
     if unit is None:
-        options = " or ".join(f"`{number}{u}`" for u in list(units)[:3])
+        usual = USUAL.get(dimension) or tuple(units)[:3]
+        options = " or ".join(f"`{number}{u}`" for u in usual)
         raise UnitError(f"{text!r} has no unit", f"write {options}")
     if unit not in units:
         near = next((u for u in units if u.lower() == unit.lower()), None)
