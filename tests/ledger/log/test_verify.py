@@ -1,0 +1,195 @@
+"""Verification: clean ledgers pass, every change is found and placed."""
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ledger.log import record, segment
+from ledger.log import verify as verification
+from ledger.log.keys import Signer, create_key
+from ledger.log.merkle import leaf_hash
+from ledger.log.record import Kind
+from ledger.log.verify import verify
+from ledger.log.writer import LedgerWriter
+
+BATCHES = [[b"%d-%d" % (n, k) * 8 for k in range(n % 3 + 1)] for n in range(25)]
+COUNT = sum(len(b) for b in BATCHES)
+
+
+def refixed(data: bytes, offset: int, payload: bytes) -> bytes:
+    """Replace a record's payload and repair its checksum, as a careful forger would."""
+    _, length, index, kind = record.FRAME.unpack_from(data, offset)
+    end = offset + record.FRAME_BYTES + length
+    return data[:offset] + record.encode(Kind(kind), index, payload) + data[end:]
+
+
+def places(path: Path) -> list[record.Record]:
+    data = path.read_bytes()
+    header, offset = segment.parse_start(data, segment.first_index(path))
+    return list(record.walk(data, offset, header.size))
+
+
+@pytest.mark.parametrize("segment_bytes", [64 << 20, 1_500])
+def test_a_clean_ledger(make: Callable[..., Path], signer: Signer, segment_bytes: int) -> None:
+    report = verify(make(*BATCHES, segment_bytes=segment_bytes), [signer.vkey])
+    assert report.ok
+    assert (report.size, report.good_size, report.closed) == (COUNT, COUNT, True)
+    assert report.origin == signer.name
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_any_changed_byte_is_found_and_placed(
+    make: Callable[..., Path], signer: Signer, close: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample; ``tests/fault/ledger_flip.py`` does every byte of 10,000 entries."""
+    monkeypatch.setattr(segment, "EXTENT_BYTES", 4096)
+    directory = make(*BATCHES, segment_bytes=1_500, close=close)
+    rng = random.Random(3)
+    for path in segment.segments(directory):
+        clean = path.read_bytes()
+        start = segment.first_index(path)
+        by_offset = {r.offset: r for r in places(path)}
+        used = max(r.end_offset for r in by_offset.values())
+        for offset in [*range(0, used, 29), *rng.sample(range(len(clean)), 3)]:
+            data = bytearray(clean)
+            data[offset] ^= rng.randrange(1, 256)
+            path.write_bytes(data)
+            report = verify(directory, [signer.vkey])
+            assert not report.ok
+            fault = report.faults[0]
+            hit = next((r for r in by_offset.values() if r.offset <= offset < r.end_offset), None)
+            assert fault.segment == path.name
+            if hit is not None and hit.kind is Kind.LEAF and offset != hit.offset + 16:
+                assert fault.index == hit.index
+            elif hit is not None:
+                assert fault.offset is not None
+                assert fault.offset <= offset < hit.end_offset + record.FRAME_BYTES
+            assert report.good_size >= start or start == 0
+            assert report.good_size <= COUNT
+        path.write_bytes(clean)
+    assert verify(directory, [signer.vkey]).ok
+
+
+def test_a_forged_entry_with_a_repaired_checksum(make: Callable[..., Path], signer: Signer) -> None:
+    directory = make(*BATCHES, segment_bytes=1_500)
+    path = segment.segments(directory)[1]
+    victim = next(r for r in places(path) if r.kind is Kind.LEAF)
+    payload = b"forged".ljust(len(victim.payload))
+    path.write_bytes(refixed(path.read_bytes(), victim.offset, payload))
+    fault = verify(directory, [signer.vkey]).faults[0]
+    assert fault.index is not None
+    assert fault.last_index is not None
+    assert fault.index <= victim.index <= fault.last_index
+    assert "root is not the signed one" in fault.what
+
+
+def test_a_forged_entry_signed_with_another_key(
+    make: Callable[..., Path], signer: Signer, tmp_path: Path
+) -> None:
+    forger = create_key(tmp_path / "k", signer.name)
+    directory = tmp_path / "forged"
+
+    async def forge() -> None:
+        writer = LedgerWriter.open(directory, signer=forger, origin=signer.name)
+        await writer.append(b"forged")
+        await writer.close()
+
+    asyncio.run(forge())
+    report = verify(directory, [signer.vkey])
+    assert "not signed by the given key" in report.faults[0].what
+    assert report.good_size == 0
+
+
+def test_wrong_key_for_an_empty_ledger(make: Callable[..., Path], tmp_path: Path) -> None:
+    other = create_key(tmp_path / "k", "gw.example/ledger")
+    assert not verify(make(), [other.vkey]).ok
+
+
+@pytest.mark.parametrize("gone", [0, 2, -1])
+def test_a_missing_segment(make: Callable[..., Path], signer: Signer, gone: int) -> None:
+    directory = make(*BATCHES, segment_bytes=1_500)
+    segment.segments(directory)[gone].unlink()
+    assert not verify(directory, [signer.vkey]).ok
+
+
+def test_swapped_and_foreign_segments(make: Callable[..., Path], signer: Signer) -> None:
+    directory = make(*BATCHES, segment_bytes=1_500)
+    other = make(
+        *[[b"?" * len(leaf) for leaf in b] for b in BATCHES], name="o", segment_bytes=1_500
+    )
+    path = segment.segments(directory)[2]
+    shutil.copy(segment.segments(other)[2], path)
+    fault = verify(directory, [signer.vkey]).faults[0]
+    assert "does not continue" in fault.what
+    assert fault.segment == path.name
+
+
+def test_no_ledger(tmp_path: Path, signer: Signer) -> None:
+    assert not verify(tmp_path, [signer.vkey]).ok
+    assert not verify(tmp_path / "none", [signer.vkey]).ok
+
+
+async def test_beside_a_writer(tmp_path: Path, signer: Signer) -> None:
+    writer = LedgerWriter.open(tmp_path, signer=signer, origin=signer.name)
+    await writer.append_many([b"a", b"b"])
+    report = await asyncio.to_thread(verify, tmp_path, [signer.vkey])
+    assert report.ok
+    assert (report.size, report.live, report.closed) == (2, True, False)
+    path = segment.segments(tmp_path)[0]
+    data = path.read_bytes()
+    half = record.encode(Kind.LEAF, 2, b"in flight")[:-3]
+    end = places(path)[-1].end_offset
+    path.write_bytes(data[:end] + half + data[end + len(half) :])
+    assert (await asyncio.to_thread(verify, tmp_path, [signer.vkey])).ok
+    await writer.close()
+
+
+def test_an_interrupted_write_is_told_as_such(make: Callable[..., Path], signer: Signer) -> None:
+    directory = make(*BATCHES, close=False)
+    path = segment.segments(directory)[0]
+    data = path.read_bytes()
+    last = [r for r in places(path) if r.kind is Kind.CHECKPOINT][-1]
+    path.write_bytes(data[: last.offset] + bytes(len(data) - last.offset))
+    report = verify(directory, [signer.vkey])
+    assert "a write was interrupted" in report.faults[0].what
+    assert report.good_size == COUNT - len(BATCHES[-1])
+
+
+def test_segments_are_checked_in_parallel_with_the_same_outcome(
+    make: Callable[..., Path], signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make(*BATCHES, segment_bytes=1_500)
+    alone = verify(directory, [signer.vkey])
+    monkeypatch.setattr(verification, "PARALLEL_BYTES", 0)
+    done: list[int] = []
+    assert verify(directory, [signer.vkey], done.append) == alone
+    assert sum(done) == alone.byte_count
+    path = segment.segments(directory)[3]
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 1
+    path.write_bytes(data)
+    report = verify(directory, [signer.vkey])
+    assert report.faults[0].segment == path.name
+
+
+def test_removed_bodies_still_verify_and_a_wrong_hash_does_not(
+    make: Callable[..., Path], signer: Signer
+) -> None:
+    directory = make([b"keep", b"remove me", b"keep too"])
+    path = segment.segments(directory)[0]
+    data = path.read_bytes()
+    victim = places(path)[1]
+    for body, ok in (
+        (leaf_hash(b"remove me"), True),
+        (leaf_hash(b"another"), False),
+        (b"x", False),
+    ):
+        made = record.encode(Kind.REMOVED, 1, body)
+        path.write_bytes(data[: victim.offset] + made + data[victim.end_offset :])
+        report = verify(directory, [signer.vkey])
+        assert report.ok is ok
+    assert report.size <= 3
