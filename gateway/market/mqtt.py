@@ -32,6 +32,8 @@ SENDING_MAX = 16  # messages under way at once: hides the round trip, keeps the 
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.25, 30.0
 STEADY_S = 10.0  # a session that lasted this long ended for a new cause
 REQUEST_TIMEOUT_S = 10.0
+TAKEN_PER_S_MAX = 100.0  # far above any market; reading and verifying them costs 2 % of a core
+TAKEN_AT_ONCE_MAX = 200  # a day-ahead clearing may come in one go
 KEEPALIVE_S = 15
 QOS = 1
 _SUBSCRIBE_FAILED = 0x80  # SUBACK return code
@@ -70,6 +72,23 @@ class _Outgoing:
     retain: bool
 
 
+class Pace:
+    """A bucket of ``at_once`` tokens that fills with ``per_s``; pure but for its own count."""
+
+    def __init__(self, *, per_s: float, at_once: int) -> None:
+        self._per_s = per_s
+        self._at_once = float(at_once)
+        self._tokens = float(at_once)
+        self._seen_s: float | None = None
+
+    def take(self, now_s: float) -> float:
+        """Take one token at a monotonic instant; return how long to wait before using it."""
+        elapsed_s = 0.0 if self._seen_s is None else max(0.0, now_s - self._seen_s)
+        self._seen_s = now_s
+        self._tokens = min(self._at_once, self._tokens + elapsed_s * self._per_s) - 1
+        return max(0.0, -self._tokens / self._per_s)
+
+
 class MarketLink:
     """One persistent session with the broker; ``run`` it in a task group until cancelled."""
 
@@ -80,6 +99,7 @@ class MarketLink:
         identifier: str,
         subscriptions: Sequence[str],
         availability: str,
+        taken_per_s: float = TAKEN_PER_S_MAX,
     ) -> None:
         """Prepare the link; nothing is sent before ``run``.
 
@@ -88,6 +108,7 @@ class MarketLink:
             identifier: name of the session; the same after every restart, or what waits is lost.
             subscriptions: topics to hear.
             availability: topic that says whether we are there, also as our last will.
+            taken_per_s: pace beyond a first burst; what comes faster waits at the broker.
         """
         self.inbox: asyncio.Queue[Inbound] = asyncio.Queue(maxsize=INBOX_MAX)
         self.online = asyncio.Event()
@@ -97,6 +118,7 @@ class MarketLink:
         self._identifier = identifier
         self._subscriptions = [(topic, QOS) for topic in subscriptions]
         self._availability = availability
+        self._pace = Pace(per_s=taken_per_s, at_once=TAKEN_AT_ONCE_MAX)
         self._client: aiomqtt.Client | None = None
         self._numbers = itertools.count()
         self._outbox: dict[int, _Outgoing] = {}
@@ -220,7 +242,11 @@ class MarketLink:
             await client.publish(self._availability, OFFLINE, qos=QOS, retain=True, timeout=1.0)
 
     async def _receive(self, client: aiomqtt.Client) -> None:
+        loop = asyncio.get_running_loop()
         async for message in client.messages:
+            wait_s = self._pace.take(loop.time())
+            if wait_s > 0:
+                await self._pause(wait_s)
             await self.inbox.put(
                 Inbound(
                     topic=str(message.topic),

@@ -11,7 +11,7 @@ import aiomqtt
 import pytest
 
 from gateway.market import mqtt
-from gateway.market.mqtt import Broker, MarketLink, broker_from
+from gateway.market.mqtt import Broker, MarketLink, Pace, broker_from
 from gateway.model.errors import ContractError
 
 TRADES = "p2p/v1/bench4/SOP-1/trades"
@@ -211,3 +211,33 @@ def test_a_broker_is_named_by_a_url():
 def test_another_url_is_refused(url):
     with pytest.raises(ContractError):
         broker_from(url)
+
+
+def test_a_burst_passes_and_then_the_pace_holds():
+    pace = Pace(per_s=10, at_once=3)
+    assert [pace.take(0.0) for _ in range(3)] == [0, 0, 0]
+    assert pace.take(0.0) == pytest.approx(0.1)
+    assert pace.take(0.1) == pytest.approx(0.1)
+    assert pace.take(10.0) == 0
+    assert pace.take(9.0) == 0  # a clock that steps back gives nothing and breaks nothing
+
+
+async def test_a_flood_is_taken_at_the_pace_and_nothing_of_it_is_lost(mosquitto, monkeypatch):
+    pauses = []
+
+    async def pause(self, seconds):
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(MarketLink, "_pause", pause)
+    async with running(mosquitto.port) as link:
+        wanted = [b"%d" % i for i in range(300)]
+        sending = asyncio.create_task(put(mosquitto.port, *wanted))
+        found = []
+        for _ in wanted:
+            inbound = await link.inbox.get()
+            found.append(inbound.payload)
+            await link.acknowledge(inbound)
+        await sending
+        assert found == wanted
+    assert len(pauses) > 50  # two hundred in one go, the rest one by one
