@@ -7,11 +7,16 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from firmware_sim.quantity import DURATION, RATIO, SPEED
+from firmware_sim.quantity import DURATION, ENERGY, POWER, RATIO, SPEED
+from firmware_sim.timebase import SimClock, TimeBase
+
+if TYPE_CHECKING:
+    from firmware_sim.device import SimulatedDevice
+    from firmware_sim.plant.ratings import DeviceSpec
 
 EXIT_BAD, EXIT_USAGE, EXIT_CONFIG, EXIT_NO_ANSWER, EXIT_REFUSED = 1, 2, 3, 4, 5
 
@@ -21,7 +26,7 @@ def _say(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _fail(code: int, message: str, *, as_json: bool) -> None:
+def _fail(code: int, message: str, *, as_json: bool) -> NoReturn:
     if as_json:
         _say({"ok": False, "exit": code, "error": message})
     else:
@@ -48,66 +53,113 @@ def main() -> None:
 @click.option("--state", type=click.Choice(["off", "stopped", "standby", "run"]), default="standby")
 @click.option("--master", type=int, default=1, show_default=True, help="Terminal number.")
 @click.option("--bias", type=RATIO, default="1%", help="Largest bias of a converter.")
+@click.option("--meter", "meter_kind", default="iem3255", help="Make of the terminal meters.")
+@click.option("--meter-error", type=RATIO, default="0%", help="Largest gain error of a meter.")
+@click.option("--load", "load_w", type=POWER, default="3kW", help="A meter's load.")
+@click.option("--pv", "pv_w", type=POWER, default="0W", help="Photovoltaics behind a meter.")
+@click.option("--start-energy", type=ENERGY, help="Import counter at the start.")
 @click.option("--timebase", type=click.Path(exists=True, path_type=Path), help="Shared time base.")
 @click.option("--control", type=click.Path(path_type=Path), help="Unix socket for testers.")
 @click.option("--trace", type=click.Path(path_type=Path), help="CSV of true values.")
 @click.option("--with-stdin", is_flag=True, help="End when standard input is closed.")
 @click.option("--json", "as_json", is_flag=True, help="Errors as one JSON object.")
-def device(
-    kind: str,
-    port: int,
-    speed: float,
-    seed: int,
-    state: str,
-    master: int,
-    bias: float,
-    timebase: Path | None,
-    control: Path | None,
-    trace: Path | None,
-    with_stdin: bool,  # noqa: FBT001
-    as_json: bool,  # noqa: FBT001
-) -> None:
+def device(**options: Any) -> None:
     r"""Start one simulated device and say on stdout, in one JSON line, where it listens.
+
+    KIND is a soft open point (``sopsim ls``), a file that describes one, or a make of meter.
 
     \b
     Examples:
       sopsim device lv4x250 --port 0 --seed 7
-      sopsim device lv4x250 --port 5020 --speed 60x --control /tmp/sop.ctl --trace true.csv
+      sopsim device sdm630 --port 5030 --load 4kW --pv 6kW --speed 60x
     """
-    from firmware_sim.bench import Options, SopDevice
-    from firmware_sim.plant.ratings import SPECS
     from firmware_sim.serve import Service, serve
-    from firmware_sim.timebase import SimClock, TimeBase
+    from firmware_sim.yamlfile import FileMistakesError
 
-    spec = SPECS.get(kind)
-    if spec is None:
-        _fail(EXIT_USAGE, f"no device {kind!r}; one of {', '.join(SPECS)}", as_json=as_json)
-        return
-    if not 1 <= master <= len(spec.terminals):
-        _fail(EXIT_USAGE, f"{kind} has terminals 1 to {len(spec.terminals)}", as_json=as_json)
-    if timebase is not None:
-        try:
-            base = TimeBase.from_file(timebase)
-        except (ValueError, KeyError) as wrong:
-            _fail(EXIT_CONFIG, f"{timebase}: {wrong}", as_json=as_json)
-            return
-    else:
-        base = TimeBase(
-            epoch_ns=time.monotonic_ns(), utc_epoch_us=time.time_ns() // 1000, factor=speed
-        )
-    if base.factor > 1.0:
+    as_json = options["as_json"]
+    try:
+        simulated = _device(options)
+    except FileMistakesError as wrong:
+        _fail(EXIT_CONFIG, str(wrong), as_json=as_json)
+    except ValueError as wrong:
+        _fail(EXIT_USAGE, str(wrong), as_json=as_json)
+    factor = simulated.clock.base.factor
+    if factor > 1.0:
         click.echo(
-            f"sopsim: at {base.factor:g}x watchdog and selection are widened to at least 0.5 s "
-            f"of real time ({0.5 * base.factor:g} s simulated)",
+            f"sopsim: at {factor:g}x watchdog and selection are widened to at least 0.5 s "
+            f"of real time ({0.5 * factor:g} s simulated)",
             err=True,
         )
-    options = Options(seed=seed, state=state, master_index=master - 1, bias_ratio_max=bias)
-    simulated = SopDevice(spec, SimClock(base, time.monotonic_ns), options)
-    service = Service(port=port, control=control, trace=trace, with_stdin=with_stdin)
+    service = Service(
+        port=options["port"],
+        control=options["control"],
+        trace=options["trace"],
+        with_stdin=options["with_stdin"],
+    )
     try:
         asyncio.run(serve(simulated, service, wait=asyncio.sleep, announce=_say))
     except OSError as wrong:
         _fail(EXIT_NO_ANSWER, str(wrong), as_json=as_json)
+
+
+def _device(options: dict[str, Any]) -> SimulatedDevice:
+    from firmware_sim.bench import Options, SopDevice
+    from firmware_sim.meter_device import METER_KINDS, MeterDevice
+
+    clock = SimClock(_time_base(options["timebase"], options["speed"]), time.monotonic_ns)
+    kind, seed = options["kind"], options["seed"]
+    if options["meter_kind"] not in METER_KINDS:
+        raise ValueError(f"no meter {options['meter_kind']!r}; one of {', '.join(METER_KINDS)}")
+    if kind in METER_KINDS:
+        return MeterDevice(
+            kind,
+            clock,
+            seed=seed,
+            load_w=options["load_w"],
+            pv_w=options["pv_w"],
+            start_import_wh=options["start_energy"],
+        )
+    spec = _spec(kind)
+    if not 1 <= options["master"] <= len(spec.terminals):
+        raise ValueError(f"{kind} has terminals 1 to {len(spec.terminals)}")
+    start_wh = options["start_energy"]
+    return SopDevice(
+        spec,
+        clock,
+        Options(
+            seed=seed,
+            state=options["state"],
+            master_index=options["master"] - 1,
+            bias_ratio_max=options["bias"],
+            meter_kind=options["meter_kind"],
+            meter_error_ratio_max=options["meter_error"],
+            start_energy_wh=1_000_000.0 if start_wh is None else start_wh,
+        ),
+    )
+
+
+def _spec(kind: str) -> DeviceSpec:
+    from firmware_sim.device_file import read_device
+    from firmware_sim.meter_device import METER_KINDS
+    from firmware_sim.plant.ratings import SPECS
+
+    if kind in SPECS:
+        return SPECS[kind]
+    if kind.endswith((".yaml", ".yml")) and Path(kind).is_file():
+        return read_device(Path(kind))
+    known = ", ".join((*SPECS, *METER_KINDS))
+    raise ValueError(f"no device {kind!r}; one of {known}, or a YAML file that exists")
+
+
+def _time_base(path: Path | None, factor: float) -> TimeBase:
+    if path is None:
+        return TimeBase(
+            epoch_ns=time.monotonic_ns(), utc_epoch_us=time.time_ns() // 1000, factor=factor
+        )
+    try:
+        return TimeBase.from_file(path)
+    except (ValueError, KeyError) as wrong:
+        raise ValueError(f"{path}: not a time base: {wrong}") from wrong
 
 
 @main.command()
@@ -148,7 +200,6 @@ def inject(
         answer = ask(control, order)
     except (OSError, TimeoutError) as wrong:
         _fail(EXIT_NO_ANSWER, f"{control}: {wrong}", as_json=as_json)
-        return
     if not answer.get("ok"):
         _fail(EXIT_USAGE, str(answer.get("error")), as_json=as_json)
     if as_json:
@@ -168,10 +219,12 @@ def list_kinds(as_json: bool) -> None:  # noqa: FBT001
       sopsim ls --json
     """
     from firmware_sim.control import INJECTIONS
+    from firmware_sim.meter_device import METER_KINDS
     from firmware_sim.plant.ratings import SPECS
 
     if as_json:
-        _say({"ok": True, "data": {"devices": list(SPECS), "faults": list(INJECTIONS)}})
+        data = {"devices": list(SPECS), "meters": list(METER_KINDS), "faults": list(INJECTIONS)}
+        _say({"ok": True, "data": data})
         return
     for spec in SPECS.values():
         rating = spec.terminals[0]
@@ -179,6 +232,7 @@ def list_kinds(as_json: bool) -> None:  # noqa: FBT001
             f"{spec.kind:10} {len(spec.terminals)} terminals of {rating.s_va / 1000:g} kVA, "
             f"{rating.v_ac_nominal_v:g} V, DC {spec.v_dc_nominal_v:g} V"
         )
+    click.echo("meters: " + ", ".join(METER_KINDS))
     click.echo("faults: " + ", ".join(INJECTIONS))
 
 

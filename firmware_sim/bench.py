@@ -1,18 +1,21 @@
-"""A whole simulated device behind its faces: physics brought up to simulated now on demand."""
+"""A whole soft open point behind its faces: station, terminals, and a meter at each terminal."""
 
 from __future__ import annotations
 
-import asyncio
 import random  # noqa: TID251 (seeded instances only)
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from firmware_sim.faces.iem3255_map import Iem3255Map
+from firmware_sim.device import SimulatedDevice, Undo
+from firmware_sim.disturbances import disturb_station
 from firmware_sim.faces.modbus_tcp import ModbusTcpServer
 from firmware_sim.faces.registers import Unit
+from firmware_sim.faces.responder import Responder
 from firmware_sim.faces.station_map import StationMap
 from firmware_sim.faces.sunspec_map import SunSpecMap
+from firmware_sim.meter_device import meter_unit
+from firmware_sim.overriding import override
 from firmware_sim.plant.firmware import Firmware
 from firmware_sim.plant.meter import Meter
 from firmware_sim.plant.ratings import DeviceSpec
@@ -22,13 +25,8 @@ from firmware_sim.timebase import SimClock
 from firmware_sim.trace import Trace
 
 STATION_UNIT: Final = 100
-TICK_S: Final = 0.020
-STEP_SLOW_US: Final = 20_000
-STEP_FAST_US: Final = 100_000
 # A stall of the host must never look like a fault of the link.
 REAL_LIMIT_MIN_US: Final = 500_000
-# At most this much simulated time is caught up in one go; a longer pause is simply lost.
-CATCH_UP_MAX_US: Final = 6 * 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +39,15 @@ class Options:
     bias_ratio_max: float = 0.01
     noise_ratio: float = 0.002
     start_energy_wh: float = 1_000_000.0
+    meter_kind: str = "iem3255"
+    meter_error_ratio_max: float = 0.0
 
 
-class SopDevice:
+class SopDevice(SimulatedDevice):
     """One soft open point with its terminal meters, reachable by Modbus TCP."""
 
     def __init__(self, spec: DeviceSpec, clock: SimClock, options: Options) -> None:
-        self.clock = clock
+        super().__init__(clock)
         self.sop = Sop(
             spec,
             seed=options.seed,
@@ -57,17 +57,16 @@ class SopDevice:
             master_index=options.master_index,
         )
         factor = clock.base.factor
-        self.step_us = STEP_SLOW_US if factor <= 3.0 else STEP_FAST_US
         self._floor_us = int(REAL_LIMIT_MIN_US * factor) if factor > 1.0 else 0
         self.firmware = Firmware(self.sop, limit_floor_us=self._floor_us)
-        self._start_us = clock.elapsed_us()
-        draw = random.Random(options.seed ^ 0x5EED)  # noqa: S311
+        draw = random.Random(options.seed ^ 0x5EED)  # noqa: S311 (a simulation)
         self.meters = [
             Meter(
                 converter,
                 serial_id=draw.randrange(10_000_000, 99_999_999),
                 start_import_wh=draw.random() * options.start_energy_wh,
                 start_export_wh=draw.random() * options.start_energy_wh,
+                gain_ratio=1.0 + draw.uniform(-1.0, 1.0) * options.meter_error_ratio_max,
             )
             for converter in self.sop.converters
         ]
@@ -86,46 +85,36 @@ class SopDevice:
         )
         units: dict[int, Unit] = dict(enumerate(self.terminal_maps, 1))
         units[STATION_UNIT] = self.station_map
-        self.station = ModbusTcpServer(units, refresh=self.advance)
+        self.responder = Responder(units, refresh=self.advance)
+        self.station = ModbusTcpServer(self.responder)
         self.meter_servers = [
-            ModbusTcpServer({1: Iem3255Map(m, ahead_s=self._ahead_s)}, refresh=self.advance)
+            ModbusTcpServer(
+                Responder({1: meter_unit(options.meter_kind, m, self)}, refresh=self.advance)
+            )
             for m in self.meters
         ]
         self.trace: Trace | None = None
 
     # ------------------------------------------------------------------- time
 
-    def now_us(self) -> int:
-        """Simulated time since the device was switched on."""
-        return self.clock.elapsed_us() - self._start_us
-
-    def _ahead_s(self) -> float:
-        return max(0, self.now_us() - self.sop.t_us) * 1e-6
-
-    def advance(self) -> None:
-        """Step the physics on its fixed grid up to simulated now."""
-        now_us, step_us, sop = self.now_us(), self.step_us, self.sop
-        if now_us - sop.t_us > CATCH_UP_MAX_US:
-            self._start_us += now_us - sop.t_us
-            return
-        while sop.t_us + step_us <= now_us:
-            sop.step(step_us)
-            self.firmware.tick(sop.t_us)
-            for terminal in self.terminal_maps:
-                terminal.tick(sop.t_us)
-            if self.trace is not None:
-                self.trace.sample()
-
-    async def run(self, wait: Callable[[float], Awaitable[None]]) -> None:
-        """Keep the physics going while nobody asks."""
-        while True:
-            self.advance()
-            await wait(TICK_S)
+    @override
+    def step(self, dt_us: int) -> None:
+        """Advance the physics by one step."""
+        sop, dt_s = self.sop, dt_us * 1e-6
+        for meter in self.meters:
+            meter.count(dt_s)
+        sop.step(dt_us)
+        self.firmware.tick(sop.t_us)
+        for terminal in self.terminal_maps:
+            terminal.tick(sop.t_us)
+        if self.trace is not None:
+            self.trace.sample()
 
     # ------------------------------------------------------------------- life
 
-    async def start(self, port: int) -> dict[str, Any]:
-        """Open all ports (0: free ones) and say which."""
+    @override
+    async def start(self, port: int) -> Mapping[str, Any]:
+        """Open the ports and say which."""
         station = await self.station.start(port)
         meters = [
             await server.start(0 if port == 0 else port + k)
@@ -133,22 +122,22 @@ class SopDevice:
         ]
         return {"station": station, "meters": meters}
 
-    async def close(self) -> None:
-        """Close all ports."""
-        for server in self.servers():
-            await server.close()
-
+    @override
     def servers(self, target: str = "all") -> list[ModbusTcpServer]:
-        """Servers by name: ``station``, ``meters``, ``m1`` …, ``all``."""
+        """Servers by name."""
         if target == "station":
             return [self.station]
         if target == "meters":
             return list(self.meter_servers)
         if target == "all":
             return [self.station, *self.meter_servers]
+        return [self.meter_servers[self.meter_index(target)]]
+
+    def meter_index(self, target: str) -> int:
+        """Index of the meter called ``m1`` and so on."""
         number = target.removeprefix("m")
         if target.startswith("m") and number.isdigit() and 1 <= int(number) <= self.sop.n:
-            return [self.meter_servers[int(number) - 1]]
+            return int(number) - 1
         raise ValueError(f"no such target {target!r}; station, meters, m1 … m{self.sop.n}, all")
 
     def reboot(self) -> None:
@@ -160,11 +149,44 @@ class SopDevice:
         self.firmware = Firmware(self.sop, limit_floor_us=self._floor_us)
         self.firmware.booted_us = self.now_us()
 
-    def truth(self) -> dict[str, Any]:
+    def estop(self) -> None:
+        """The hard-wired emergency stop of the device."""
+        for index in range(self.sop.n):
+            self.sop.raise_event(index, Event.ESTOP)
+        self.firmware.drop_setpoints()
+
+    def release_estop(self) -> None:
+        """Local release and reset after an emergency stop."""
+        for index, converter in enumerate(self.sop.converters):
+            if converter.state is OpState.ESTOP:
+                self.sop.reset(index, local=True)
+
+    @override
+    def note(self, what: str) -> None:
+        """Remember an event."""
+        self.sop.note(what)
+
+    @override
+    def disturb(self, fault: str, order: Mapping[str, Any]) -> Undo | None:
+        """Start a fault inside the device."""
+        return disturb_station(self, fault, order)
+
+    @override
+    def recover(self) -> None:
+        """Take the faults back."""
+        self.firmware.local = False
+        self.firmware.watchdog_disabled = False
+        self.release_estop()
+        self.clock.step_utc(0)
+        disturb_station(self, "derate", {"ratio": 1.0})
+
+    # ------------------------------------------------------------------- truth
+
+    @override
+    def truth(self) -> Mapping[str, Any]:
         """The true state, for testers."""
         self.advance()
-        sop, firmware, now_us = self.sop, self.firmware, self.now_us()
-        ahead_s = self._ahead_s()
+        sop, firmware, now_us, ahead_s = self.sop, self.firmware, self.now_us(), self.ahead_s()
         terminals = [
             {
                 "state": c.state.name,
@@ -209,25 +231,8 @@ class SopDevice:
             "heartbeats": counters.heartbeat_count,
             "direct_writes": counters.direct_count,
             "writes": self.station_map.write_count + sum(m.write_count for m in self.terminal_maps),
+            "requests": self.responder.request_count,
             "terminals": terminals,
             "meters": meters,
             "events": [{"t_us": t_us, "what": what} for t_us, what in sop.events[-100:]],
         }
-
-    def estop(self) -> None:
-        """The hard-wired emergency stop of the device."""
-        for index in range(self.sop.n):
-            self.sop.raise_event(index, Event.ESTOP)
-        self.firmware.drop_setpoints()
-
-    def release_estop(self) -> None:
-        """Local release and reset after an emergency stop."""
-        for index, converter in enumerate(self.sop.converters):
-            if converter.state is OpState.ESTOP:
-                self.sop.reset(index, local=True)
-
-
-async def cancelled(task: asyncio.Task[None]) -> None:
-    """Cancel a task of ours and wait for its end."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from firmware_sim.bench import SopDevice
-from firmware_sim.plant.converter import Fault
-from firmware_sim.plant.states import OpState
+from firmware_sim.device import SimulatedDevice, Undo
 
-INJECTIONS = (
-    "link_cut", "freeze", "local", "estop", "master_trip", "trip", "reboot",
-    "watchdog_disabled", "delay", "exception", "derate", "clock_step", "clear",
+ON_WIRE = ("link_cut", "freeze", "delay", "exception")
+ON_STATION = (
+    "local", "estop", "master_trip", "trip", "reboot", "watchdog_disabled", "door", "derate",
+    "stuck", "feeder", "clock_step",
 )  # fmt: skip
+ON_METER = ("meter_reset", "meter_exchange", "meter_counters", "wiring", "load")
+INJECTIONS = (*ON_WIRE, *ON_STATION, *ON_METER, "clear")
 
 
 class Injector:
     """Carries out injections on one device and takes timed ones back."""
 
-    def __init__(self, device: SopDevice) -> None:
+    def __init__(self, device: SimulatedDevice) -> None:
         self._device = device
         # Each timed fault with the simulated instant of its end.
-        self._ends: list[tuple[int, Callable[[], None]]] = []
+        self._ends: list[tuple[int, Undo]] = []
 
     def tick(self) -> None:
         """Take back what has lasted long enough."""
@@ -34,35 +35,33 @@ class Injector:
         for undo in due:
             undo()
 
-    def inject(self, fault: str, order: dict[str, Any]) -> None:
+    def inject(self, fault: str, order: Mapping[str, Any]) -> None:
         """Start one fault; ``for_s`` simulated seconds, else until ``clear``."""
-        self._device.advance()
-        target = str(order.get("target", "all" if fault in ("clear", "delay") else "station"))
-        undo = self._start(fault, target, order)
+        if fault not in INJECTIONS:
+            raise ValueError(f"no such fault {fault!r}; one of {', '.join(INJECTIONS)}")
+        device = self._device
+        device.advance()
+        undo: Undo | None = None
+        if fault == "clear":
+            self._clear()
+        elif fault in ON_WIRE:
+            undo = self._on_wire(fault, order)
+        else:
+            undo = device.disturb(fault, order)
         for_s = order.get("for_s")
         if undo is not None and for_s is not None:
-            end_us = self._device.now_us() + int(float(for_s) * 1_000_000)
-            self._ends.append((end_us, undo))
-        self._device.sop.note(f"injected {fault} {target}")
+            self._ends.append((device.now_us() + int(float(for_s) * 1_000_000), undo))
+        device.note(f"injected {fault} {order.get('target', '')}".rstrip())
 
-    def _start(self, fault: str, target: str, order: dict[str, Any]) -> Callable[[], None] | None:
-        match fault:
-            case "link_cut" | "freeze" | "delay" | "exception":
-                return self._on_wire(fault, target, order)
-            case "clear":
-                self._clear()
-                return None
-            case _:
-                return self._on_device(fault, order)
-
-    def _on_wire(self, fault: str, target: str, order: dict[str, Any]) -> Callable[[], None]:
+    def _on_wire(self, fault: str, order: Mapping[str, Any]) -> Undo:
+        target = str(order.get("target", "all" if fault == "delay" else "station"))
         servers = self._device.servers(target)
         for server in servers:
             match fault:
                 case "link_cut":
                     server.cut(silent=order.get("style", "reset") == "silent")
                 case "freeze":
-                    server.freeze()
+                    server.responder.freeze()
                 case "delay":
                     server.wire.delay_s = float(order.get("delay_s", 0.3))
                 case _:
@@ -77,52 +76,6 @@ class Injector:
 
         return heal
 
-    def _on_device(self, fault: str, order: dict[str, Any]) -> Callable[[], None] | None:
-        device = self._device
-        match fault:
-            case "local":
-                device.firmware.local = True
-                return self._remote
-            case "estop":
-                device.estop()
-                return device.release_estop
-            case "master_trip":
-                device.sop.trip(device.sop.master_index, Fault.INTERNAL)
-            case "trip":
-                device.sop.trip(int(order["terminal"]) - 1, Fault(int(order.get("bits", 1 << 15))))
-            case "reboot":
-                device.reboot()
-            case "watchdog_disabled":
-                device.firmware.watchdog_disabled = True
-                return self._watchdog_on
-            case "derate":
-                return self._derate(float(order.get("ratio", 0.5)), order)
-            case "clock_step":
-                device.clock.step_utc(int(float(order.get("step_s", 2.0)) * 1e6))
-            case _:
-                raise ValueError(f"no such fault {fault!r}; one of {', '.join(INJECTIONS)}")
-        return None
-
-    def _remote(self) -> None:
-        self._device.firmware.local = False
-
-    def _watchdog_on(self) -> None:
-        self._device.firmware.watchdog_disabled = False
-
-    def _derate(self, ratio: float, order: dict[str, Any]) -> Callable[[], None]:
-        sop = self._device.sop
-        only = order.get("terminal")
-        chosen = sop.converters if only is None else [sop.converters[int(only) - 1]]
-
-        def put(value: float) -> None:
-            for converter in chosen:
-                converter.derate_ratio = value
-                if converter.state in (OpState.RUN, OpState.DERATED):
-                    converter.apply_limits()
-
-        put(ratio)
-        return lambda: put(1.0)
-
     def _clear(self) -> None:
         self._ends.clear()
         for server in self._device.servers():
@@ -130,17 +83,15 @@ class Injector:
             server.wire.heal()
             if was_cut:
                 server.drop_connections()
-        self._device.firmware.local = False
-        self._device.firmware.watchdog_disabled = False
-        self._device.release_estop()
-        self._device.clock.step_utc(0)
-        self._derate(1.0, {})
+        self._device.recover()
 
 
 class ControlServer:
     """The Unix socket itself."""
 
-    def __init__(self, device: SopDevice, injector: Injector, quit_now: asyncio.Event) -> None:
+    def __init__(
+        self, device: SimulatedDevice, injector: Injector, quit_now: asyncio.Event
+    ) -> None:
         self._device = device
         self._injector = injector
         self._quit_now = quit_now
@@ -188,4 +139,4 @@ class ControlServer:
     def _query(self, what: str) -> dict[str, Any]:
         if what != "truth":
             raise ValueError(f"no such query {what!r}; one of truth")
-        return {"ok": True, "truth": self._device.truth()}
+        return {"ok": True, "truth": dict(self._device.truth())}

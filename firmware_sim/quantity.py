@@ -40,6 +40,8 @@ class Quantity(click.ParamType[float]):
 
 DURATION = Quantity("duration", DURATIONS)
 RATIO = Quantity("ratio", RATIOS)
+POWER = Quantity("power", {"W": 1.0, "kW": 1e3, "MW": 1e6})
+ENERGY = Quantity("energy", {"Wh": 1.0, "kWh": 1e3, "MWh": 1e6, "GWh": 1e9})
 
 
 class Speed(click.ParamType[float]):

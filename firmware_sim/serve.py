@@ -13,6 +13,7 @@ from typing import Any
 
 from firmware_sim.bench import SopDevice
 from firmware_sim.control import ControlServer, Injector
+from firmware_sim.device import SimulatedDevice
 from firmware_sim.trace import Trace
 
 INJECTION_TICK_S = 0.010
@@ -47,7 +48,7 @@ async def _take_back(injector: Injector, wait: Callable[[float], Awaitable[None]
 
 
 async def serve(
-    device: SopDevice,
+    device: SimulatedDevice,
     service: Service,
     *,
     wait: Callable[[float], Awaitable[None]],
@@ -62,7 +63,7 @@ async def serve(
     control = ControlServer(device, injector, quit_now)
     out = service.trace.open("w") if service.trace is not None else None
     try:
-        if out is not None:
+        if out is not None and isinstance(device, SopDevice):
             device.trace = Trace(out, device.sop)
         listening = await device.start(service.port)
         if service.control is not None:

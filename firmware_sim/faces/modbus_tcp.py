@@ -5,44 +5,22 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
-from collections.abc import Callable, Mapping
 
-from firmware_sim.faces.pdu import answer
-from firmware_sim.faces.registers import Unit
+from firmware_sim.faces.responder import Responder
 from firmware_sim.overriding import override
 
 _HEADER = struct.Struct(">HHHB")
 PDU_MAX = 253
 
 
-class Wire:
-    """How the server's link behaves at the moment; shared by its connections."""
-
-    __slots__ = ("cut", "delay_s", "exception_code", "frozen", "silent")
-
-    def __init__(self) -> None:
-        self.heal()
-
-    def heal(self) -> None:
-        """Behave again."""
-        self.cut = False
-        self.silent = False
-        self.delay_s = 0.0
-        self.exception_code = 0
-        self.frozen = False
-
-
 class ModbusTcpServer:
     """Listens on one loopback port and answers for its units."""
 
-    def __init__(self, units: Mapping[int, Unit], *, refresh: Callable[[], None]) -> None:
-        self.units = units
-        self.wire = Wire()
-        self.request_count = 0
-        self._refresh = refresh
+    def __init__(self, responder: Responder) -> None:
+        self.responder = responder
+        self.wire = responder.wire
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
-        self._memory: dict[tuple[int, bytes], bytes] = {}
 
     async def start(
         self, port: int, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
@@ -72,24 +50,6 @@ class ModbusTcpServer:
         self.wire.silent = silent
         if not silent:
             self.drop_connections()
-
-    def freeze(self) -> None:
-        """From now on repeat the first answer to each read; physics goes on."""
-        self._memory.clear()
-        self.wire.frozen = True
-
-    def respond(self, unit_id: int, pdu: bytes) -> bytes:
-        """Answer one request with the physics brought up to now."""
-        self.request_count += 1
-        if self.wire.exception_code:
-            return bytes((pdu[0] | 0x80, self.wire.exception_code))
-        self._refresh()
-        if self.wire.frozen and pdu[0] in (2, 3, 4):
-            key = (unit_id, pdu)
-            if key not in self._memory:
-                self._memory[key] = answer(self.units, unit_id, pdu)
-            return self._memory[key]
-        return answer(self.units, unit_id, pdu)
 
     def opened(self, connection: _Connection) -> None:
         """Remember a connection."""
@@ -144,7 +104,7 @@ class _Connection(asyncio.Protocol):
             end = at + 6 + length
             if end > size:
                 break
-            reply = self._server.respond(unit_id, buffer[at + 7 : end])
+            reply = self._server.responder.respond(unit_id, buffer[at + 7 : end])
             out.append(_HEADER.pack(transaction, 0, len(reply) + 1, unit_id) + reply)
             at = end
         self._buffer = buffer[at:]

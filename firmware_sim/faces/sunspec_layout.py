@@ -19,7 +19,15 @@ ABSENT: dict[str, tuple[int, ...]] = {
     "f32": (0x7FC0, 0), "a32": (0, 0), "u64": (0xFFFF,) * 4,
 }  # fmt: skip
 
+_TOTAL_AND_PHASES = ("", "PhA", "PhB", "PhC")
 _PHASE = "W{0}:i16 VA{0}:i16 Var{0}:i16 PF{0}:i16 A{0}:i16 V{1}:u16 V{0}:u16 TotWhInj{0}:u64 TotWhAbs{0}:u64 TotVarhInj{0}:u64 TotVarhAbs{0}:u64"  # noqa: E501
+
+
+def _by_phase(kind: str, names: str, scale: str | None = None) -> str:
+    """Totals, each followed by its three phases."""
+    words = [f"{name}{phase}:{kind}" for name in names.split() for phase in _TOTAL_AND_PHASES]
+    return " ".join(words if scale is None else [*words, f"{scale}:sf"])
+
 
 LAYOUTS: dict[int, str] = {
     1: "Mn:s16 Md:s16 Opt:s8 Vr:s8 SN:s16 DA:u16! Pad:pad",
@@ -76,6 +84,30 @@ LAYOUTS: dict[int, str] = {
             "DCW_SF:sf DCWH_SF:sf Tmp_SF:sf Prt_PrtTyp:e16 Prt_ID:u16 Prt_IDStr:s8 Prt_DCA:i16",
             "Prt_DCV:u16 Prt_DCW:i16 Prt_DCWhInj:u64 Prt_DCWhAbs:u64 Prt_Tmp:i16 Prt_DCSta:e16",
             "Prt_DCAlrm:b32",
+        )
+    ),
+    203: " ".join(
+        (
+            "A:i16 AphA:i16 AphB:i16 AphC:i16 A_SF:sf PhV:i16 PhVphA:i16 PhVphB:i16 PhVphC:i16",
+            "PPV:i16 PhVphAB:i16 PhVphBC:i16 PhVphCA:i16 V_SF:sf Hz:i16 Hz_SF:sf W:i16 WphA:i16",
+            "WphB:i16 WphC:i16 W_SF:sf VA:i16 VAphA:i16 VAphB:i16 VAphC:i16 VA_SF:sf VAR:i16",
+            "VARphA:i16 VARphB:i16 VARphC:i16 VAR_SF:sf PF:i16 PFphA:i16 PFphB:i16 PFphC:i16",
+            "PF_SF:sf",
+            _by_phase("a32", "TotWhExp TotWhImp", "TotWh_SF"),
+            _by_phase("a32", "TotVAhExp TotVAhImp", "TotVAh_SF"),
+            _by_phase("a32", "TotVArhImpQ1 TotVArhImpQ2 TotVArhExpQ3 TotVArhExpQ4", "TotVArh_SF"),
+            "Evt:b32",
+        )
+    ),
+    213: " ".join(
+        (
+            "A:f32 AphA:f32 AphB:f32 AphC:f32 PhV:f32 PhVphA:f32 PhVphB:f32 PhVphC:f32 PPV:f32",
+            "PPVphAB:f32 PPVphBC:f32 PPVphCA:f32 Hz:f32 W:f32 WphA:f32 WphB:f32 WphC:f32 VA:f32",
+            "VAphA:f32 VAphB:f32 VAphC:f32 VAR:f32 VARphA:f32 VARphB:f32 VARphC:f32 PF:f32",
+            "PFphA:f32 PFphB:f32 PFphC:f32",
+            _by_phase("f32", "TotWhExp TotWhImp TotVAhExp TotVAhImp"),
+            _by_phase("f32", "TotVArhImpQ1 TotVArhImpQ2 TotVArhExpQ3 TotVArhExpQ4"),
+            "Evt:b32",
         )
     ),
     715: "LocRemCtl:e16 DERHb:u32 ControllerHb:u32! AlarmReset:u16! OpCtl:e16!",

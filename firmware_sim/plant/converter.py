@@ -101,6 +101,7 @@ class Converter:
         "rated",
         "rng",
         "state",
+        "stuck",
         "v_ac_v",
         "vdc_set_pu",
     )
@@ -124,6 +125,7 @@ class Converter:
         self.p_set_rx_w = self.q_set_rx_var = 0
         self.goal_p_w = self.goal_q_var = 0.0
         self.q_first = False
+        self.stuck = False
         self.p_set_w = self.p_ref_w = self.p_clean_w = self.p_w = 0.0
         self.q_set_var = self.q_ref_var = self.q_var = 0.0
         self.ramp_permille_per_s = 200
@@ -239,6 +241,8 @@ class Converter:
             return
         if self.state is OpState.ISLAND:
             self.serve_island()
+            return
+        if self.stuck:
             return
         if dt_s != self._alpha_dt_s:
             self._alpha_dt_s = dt_s

@@ -7,6 +7,7 @@ import pytest
 
 from firmware_sim.faces.modbus_tcp import ModbusTcpServer
 from firmware_sim.faces.registers import ILLEGAL_ADDRESS, ModbusRefusalError
+from firmware_sim.faces.responder import Responder
 
 
 class Registers:
@@ -33,7 +34,7 @@ class Registers:
 
 @pytest.fixture
 async def served():
-    server = ModbusTcpServer({1: Registers()}, refresh=lambda: None)
+    server = ModbusTcpServer(Responder({1: Registers()}, refresh=lambda: None))
     port = await server.start(0)
     yield server, port
     await server.close()
@@ -110,12 +111,12 @@ async def test_a_bad_header_ends_the_connection(served, bad):
 )
 async def test_malformed_requests_get_their_exception(served, pdu, code):
     server, _ = served
-    assert server.respond(1, pdu) == bytes((pdu[0] | 0x80, code))
+    assert server.responder.respond(1, pdu) == bytes((pdu[0] | 0x80, code))
 
 
 async def test_unknown_unit_is_exception_0b(served):
     server, _ = served
-    assert server.respond(9, READ) == bytes((0x83, 0x0B))
+    assert server.responder.respond(9, READ) == bytes((0x83, 0x0B))
 
 
 async def test_link_cut_by_reset_refuses_new_connections(served):
@@ -152,18 +153,18 @@ async def test_silent_cut_swallows_requests_for_ever(served):
 
 async def test_freeze_repeats_old_answers_while_the_world_moves_on(served):
     server, _ = served
-    server.freeze()
-    before = server.respond(1, READ)
-    server.units[1].words[10] = 999
-    assert server.respond(1, READ) == before
+    server.responder.freeze()
+    before = server.responder.respond(1, READ)
+    server.responder.units[1].words[10] = 999
+    assert server.responder.respond(1, READ) == before
     server.wire.heal()
-    assert server.respond(1, READ) != before
+    assert server.responder.respond(1, READ) != before
 
 
 async def test_exception_and_delay_on_demand(served):
     server, port = served
     server.wire.exception_code = 6
-    assert server.respond(1, READ) == bytes((0x83, 6))
+    assert server.responder.respond(1, READ) == bytes((0x83, 6))
     server.wire.heal()
     server.wire.delay_s = 0.05
     loop = asyncio.get_running_loop()

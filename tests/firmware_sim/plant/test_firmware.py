@@ -69,7 +69,7 @@ def test_stop_ramps_down_and_opens(rig):
 def test_select_judges_every_value_and_clips_none(rig, powers, extra, answer):
     rig.stage(powers, **extra)
     assert rig.command(SELECT) == answer
-    assert rig.powers == [0, 0, 0, 0]
+    assert rig.powers[1:] == [0, 0, 0]
     if answer != ACCEPTED:
         assert rig.command(OPERATE) == NOT_SELECTED
 
