@@ -50,6 +50,12 @@ def interval_s_from(node: Node) -> tuple[str, str, int]:
     return start.text(), end.text(), int(seconds)
 
 
+def instant_ms(text: str) -> int:
+    """Milliseconds since 1970 of an instant that was read before."""
+    moment = dt.datetime.fromisoformat(text)
+    return round(moment.timestamp() * 1000)
+
+
 def _instant(node: Node) -> dt.datetime | None:
     text = node.text()
     try:

@@ -1,0 +1,239 @@
+"""Commit–reveal rounds: offers stay sealed until the gate closes, so nobody moves last.
+
+A round is opened by the operator with the terminals' capability. Regions commit to a hash of
+their offers, reveal after the gate, and at clearing time every node computes the same outcome. A
+region that does not reveal is left out. Time is the block's time, never a node's own clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ledger.contracts.document import EXACT_MAX, DocumentRefused, Mistake, canonical
+from ledger.contracts.hco_document import instant_ms, round_from
+from ledger.contracts.hco_settlement import outcome
+
+if TYPE_CHECKING:
+    from ledger.contracts.document import Node
+    from ledger.contracts.registry import Registry
+
+SALT_LENGTH = 64
+"""Hex digits of the salt: 32 bytes can not be guessed."""
+OPEN_ROUNDS_MAX = 512
+"""Five days of quarter hours ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Seconds before the interval's start at which a round's phases end."""
+
+    commit_s: int
+    reveal_s: int
+    clear_s: int
+
+
+CLOCKS = {
+    900: Clock(commit_s=300, reveal_s=240, clear_s=180),
+    300: Clock(commit_s=90, reveal_s=75, clear_s=60),
+    60: Clock(commit_s=30, reveal_s=20, clear_s=10),
+}
+"""Usual clocks by the interval's length."""
+
+
+def commitment(salt: str, offers: dict[str, int]) -> str:
+    """Hash that seals an offer list: SHA-256 over the salt and the canonical offers."""
+    return hashlib.sha256(bytes.fromhex(salt) + canonical(offers)).hexdigest()
+
+
+def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: int) -> None:
+    """Open a round; its document is an hco round whose terminals carry no offers."""
+    node.fields(
+        required={"kind", "round", "document"},
+        optional={"clock", "penalty_per_kwh", "tolerance_permille"},
+    )
+    name = node.at("round").name()
+    if name in rounds:
+        node.at("round").wrong(f"{name!r} is already open")
+    if len(rounds) >= OPEN_ROUNDS_MAX:
+        node.wrong(f"at most {OPEN_ROUNDS_MAX} rounds are open at once")
+    document = _document(node)
+    penalty = node.at("penalty_per_kwh").integer(low=0) if node.has("penalty_per_kwh") else 0
+    tolerance = (
+        node.at("tolerance_permille").integer(low=0, high=1000)
+        if node.has("tolerance_permille")
+        else 5
+    )
+    if document is None:
+        return
+    read = round_from(document)
+    clock = _clock(node, read.interval_s)
+    start_ms = instant_ms(read.start)
+    if now_ms >= start_ms - 1000 * clock.commit_s:
+        node.at("clock").wrong("the gate would already be closed")
+    parties = {t.id: registry.at_terminal(t.id) for t in read.terminals}
+    for terminal in sorted(t for t, party in parties.items() if party is None):
+        node.at("document").wrong(f"no party trades at {terminal!r}")
+    if not node.mistakes:
+        rounds[name] = {
+            "document": document,
+            "start_ms": start_ms,
+            "commit_until_ms": start_ms - 1000 * clock.commit_s,
+            "reveal_until_ms": start_ms - 1000 * clock.reveal_s,
+            "clear_ms": start_ms - 1000 * clock.clear_s,
+            "penalty": penalty,
+            "tolerance": tolerance,
+            "parties": parties,
+            "commits": {},
+            "offers": {},
+            "outcome": None,
+        }
+
+
+def _document(node: Node) -> dict[str, Any] | None:
+    place = node.at("document")
+    if not isinstance(place.value, dict) or not isinstance(place.value.get("terminals"), list):
+        place.wrong("must be a round with terminals")
+        return None
+    if "deposits" in place.value:
+        place.wrong("deposits stand in the registry")
+    document = {
+        **place.value,
+        "terminals": [
+            {**terminal, "offers": {}} if isinstance(terminal, dict) else terminal
+            for terminal in place.value["terminals"]
+        ],
+    }
+    try:
+        round_from(document)
+    except DocumentRefused as refused:
+        node.mistakes.extend(
+            Mistake(path=place.path + mistake.path[1:], message=mistake.message)
+            for mistake in refused.mistakes
+        )
+        return None
+    return document
+
+
+def _clock(node: Node, interval_s: int) -> Clock:
+    if not node.has("clock"):
+        return CLOCKS.get(interval_s, CLOCKS[900])
+    place = node.at("clock")
+    place.fields(required={"commit_s", "reveal_s", "clear_s"})
+    commit, reveal, clear = (
+        place.at(key).integer(low=0, high=7 * 86_400) for key in ("commit_s", "reveal_s", "clear_s")
+    )
+    if not commit > reveal >= clear:
+        place.wrong("must close the gate before the reveals end, and those before clearing")
+    return Clock(commit_s=commit, reveal_s=reveal, clear_s=clear)
+
+
+def commit(node: Node, rounds: dict[str, Any], party: str, now_ms: int) -> None:
+    """Seal an offer list; a later commitment before the gate replaces an earlier one."""
+    node.fields(required={"kind", "round", "hash"})
+    found = _find(node, rounds, party)
+    text = node.at("hash").text()
+    if len(text) != SALT_LENGTH or any(c not in "0123456789abcdef" for c in text):
+        node.at("hash").wrong("must be 64 lower-case hex digits")
+    if found is not None and now_ms >= found["commit_until_ms"]:
+        node.wrong("the gate is closed")
+    if found is not None and not node.mistakes:
+        found["commits"][party] = text
+
+
+def reveal(node: Node, rounds: dict[str, Any], registry: Registry, party: str, now_ms: int) -> None:
+    """Open a sealed offer list; refused when it differs or the deposit does not cover it."""
+    node.fields(required={"kind", "round", "salt", "offers"})
+    found = _find(node, rounds, party)
+    if found is None:
+        return
+    if now_ms < found["commit_until_ms"]:
+        node.wrong("too early: others could still commit")
+    if now_ms >= found["reveal_until_ms"]:
+        node.wrong("the reveal is over")
+    if party in found["offers"]:
+        node.wrong("already revealed")
+    salt = node.at("salt").text()
+    if len(salt) != SALT_LENGTH or any(c not in "0123456789abcdef" for c in salt):
+        node.at("salt").wrong("must be 64 lower-case hex digits")
+    offers = _offers(node, found, party)
+    if node.mistakes or offers is None:
+        return
+    if party not in found["commits"]:
+        node.wrong("nothing was committed")
+        return
+    if found["commits"][party] != commitment(salt, offers):
+        node.wrong("does not open the commitment")
+        return
+    needed = exposure_ucur(found, offers)
+    if not registry.reserve(party, node.at("round").value, needed):
+        free = registry.free_ucur(party)
+        node.at("offers").wrong(f"may cost {needed}, over the free deposit of {free}")
+        return
+    found["offers"][party] = offers
+
+
+def _find(node: Node, rounds: dict[str, Any], party: str) -> dict[str, Any] | None:
+    name = node.at("round").name()
+    found: dict[str, Any] | None = rounds.get(name)
+    if found is None:
+        node.at("round").wrong(f"{name!r} is not open")
+    elif party not in found["parties"].values():
+        node.wrong(f"{party!r} does not trade in this round")
+    elif found["outcome"] is not None:
+        node.wrong("already cleared")
+    return found
+
+
+def _offers(node: Node, found: dict[str, Any], party: str) -> dict[str, int] | None:
+    """Check the shape by reading the round with these offers in it."""
+    place = node.at("offers")
+    if not isinstance(place.value, dict):
+        place.wrong("must be an object")
+        return None
+    try:
+        round_from(_with_offers(found, {party: place.value}))
+    except DocumentRefused as refused:
+        for mistake in refused.mistakes:
+            inside = mistake.path.partition(".offers")[2]
+            node.mistakes.append(Mistake(path=place.path + inside, message=mistake.message))
+        return None
+    return dict(place.value)
+
+
+def _with_offers(found: dict[str, Any], offers: dict[str, Any]) -> dict[str, Any]:
+    document = found["document"]
+    return {
+        **document,
+        "terminals": [
+            {**terminal, "offers": offers.get(found["parties"][terminal["id"]], {})}
+            for terminal in document["terminals"]
+        ],
+    }
+
+
+def exposure_ucur(found: dict[str, Any], offers: dict[str, int]) -> int:
+    """The most an offer list can cost its party: its price, and the penalty for not delivering."""
+    document = round_from(found["document"])
+    level_wh = document.energy_wh(1)
+    return max(
+        (
+            max(0, amount) + max(0, -int(level)) * level_wh * found["penalty"] // 1000
+            for level, amount in offers.items()
+        ),
+        default=0,
+    )
+
+
+def clear(name: str, found: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    """Compute the outcome; reservations shrink to what it can still cost."""
+    result = outcome(round_from(_with_offers(found, found["offers"])))
+    found["outcome"] = result
+    for terminal, party in found["parties"].items():
+        sold_wh = max(0, -result["energy_wh"][terminal])
+        exposed = max(0, result["transfers"][terminal]) + sold_wh * found["penalty"] // 1000
+        if not registry.reserve(party, name, min(exposed, EXACT_MAX)):
+            # Covered at the reveal by at least as much; nothing between can have taken it.
+            raise AssertionError(f"{party} can not cover what it revealed")
+    return result

@@ -1,0 +1,152 @@
+import random
+
+import pytest
+
+from ledger.contracts.actuals import (
+    EXEMPT_REASONS,
+    LOSS_SUPPLIER,
+    SOP_OWNER,
+    Terms,
+    agreed,
+    delivered_from,
+    settle_actuals,
+)
+from ledger.contracts.document import Node
+from ledger.contracts.hco_document import round_from
+from ledger.contracts.hco_settlement import outcome
+
+
+def an_outcome(seed, *, quantum_w=40_000):
+    rng = random.Random(seed)
+    offers = [
+        {str(k): rng.randint(-900_000, 900_000) * (k != 0) for k in range(-6, 7)}
+        for _ in range(rng.randint(2, 6))
+    ]
+    return outcome(
+        round_from(
+            {
+                "contract": "hco-1",
+                "interval": {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"},
+                "quantum_w": quantum_w,
+                "terminals": [
+                    {"id": f"T{i}", "s_va": 250_000, "k_min": -6, "k_max": 6, "offers": offer}
+                    for i, offer in enumerate(offers)
+                ],
+                "k_dc": rng.randint(1, 12),
+                "wheeling_fee_per_kwh": rng.choice([0, 7_001]),
+                "loss_price_per_kwh": rng.choice([0, 41_003]),
+                "losses": {"a": 4_000, "b": 6_000, "c": 6_000},
+                "share": rng.choice(["active", "all"]),
+            }
+        )
+    )
+
+
+def in_full(found):
+    return {trade["id"]: (trade["wh"], ()) for trade in found["trades"]}
+
+
+@pytest.mark.parametrize("quantum_w", [4, 40_000])
+@pytest.mark.parametrize("seed", range(150))
+def test_full_delivery_moves_exactly_what_the_round_settled(seed, quantum_w):
+    found = an_outcome(seed, quantum_w=quantum_w)
+    settled = settle_actuals(found, in_full(found), Terms(penalty_ucur_per_kwh=10**6))
+    accounts = settled["accounts"]
+    assert {t: -accounts[t] for t in found["transfers"]} == found["transfers"]
+    assert accounts[SOP_OWNER] == found["fee_parts"]["wheeling"]
+    assert accounts[LOSS_SUPPLIER] == found["fee_parts"]["losses"]
+    assert all(row["penalty"] == 0 for row in settled["rows"])
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_money_sums_to_zero_whatever_is_delivered(seed):
+    found = an_outcome(seed)
+    rng = random.Random(seed)
+    delivered = {
+        t["id"]: (rng.randint(0, 2 * t["wh"]), rng.choice([(), ("feeder_limit",), ("shortfall",)]))
+        for t in found["trades"]
+    }
+    settled = settle_actuals(found, delivered, Terms(penalty_ucur_per_kwh=900_001))
+    assert sum(settled["accounts"].values()) == 0
+    assert all(posting["amount"] > 0 for posting in settled["postings"])
+    for row in settled["rows"]:
+        assert row["delivered_wh"] <= row["contracted_wh"]
+        if row["curtailed"]:
+            assert row["penalty"] == 0
+
+
+def a_trade():
+    found = next(f for f in map(an_outcome, range(99)) if len(f["trades"]) == 1)
+    return found, found["trades"][0]
+
+
+def test_a_shortfall_beyond_the_tolerance_is_penalised_and_a_curtailment_is_not():
+    found, trade = a_trade()
+    terms = Terms(tolerance_permille=100, penalty_ucur_per_kwh=1_000_000)
+    half = trade["wh"] // 2
+    short = settle_actuals(found, {trade["id"]: (half, ("shortfall",))}, terms)
+    cut = settle_actuals(found, {trade["id"]: (half, ("feeder_limit",))}, terms)
+    near = settle_actuals(found, {trade["id"]: (trade["wh"] * 95 // 100, ())}, terms)
+    missing = trade["wh"] * 900 // 1000 - half
+    assert short["rows"][0]["penalty"] == missing * 1_000
+    assert cut["rows"][0]["penalty"] == near["rows"][0]["penalty"] == 0
+    seller = trade["out_terminal"]
+    assert short["accounts"][seller] == cut["accounts"][seller] - missing * 1_000
+
+
+def test_nothing_delivered_moves_nothing_but_the_penalty():
+    found, trade = a_trade()
+    settled = settle_actuals(
+        found, {trade["id"]: (0, ("link_lost",))}, Terms(penalty_ucur_per_kwh=5)
+    )
+    assert settled["postings"] == []
+
+
+def test_more_than_agreed_is_paid_as_agreed():
+    found, trade = a_trade()
+    more = settle_actuals(found, {trade["id"]: (trade["wh"] + 999, ())}, Terms())
+    assert more["accounts"] == settle_actuals(found, in_full(found), Terms())["accounts"]
+
+
+def test_agreed_amounts_add_up_at_both_ends():
+    for seed in range(60):
+        found = an_outcome(seed)
+        trades = agreed(found)
+        for name, wh in found["energy_wh"].items():
+            got = sum(t.to_seller_ucur for t in trades if t.seller == name)
+            paid = sum(
+                t.to_seller_ucur + sum(amount for _, amount in t.services_ucur)
+                for t in trades
+                if t.buyer == name
+            )
+            if wh < 0:
+                assert got == -found["transfers"][name]
+            elif wh > 0:
+                assert paid == found["transfers"][name]
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda r: r.pop(), "$"),
+        (lambda r: r.append(dict(r[0])), "$[1].trade_id"),
+        (lambda r: r[0].update(trade_id="other"), "$[0].trade_id"),
+        (lambda r: r[0].update(delivered_wh=-1), "$[0].delivered_wh"),
+        (lambda r: r[0].update(delivered_wh=1.5), "$[0].delivered_wh"),
+        (lambda r: r[0].update(colour=1), "$[0]"),
+    ],
+)
+def test_a_delivery_report_is_complete_and_exact(change, where):
+    found, trade = a_trade()
+    report = [{"trade_id": trade["id"], "delivered_wh": 1, "reasons": ["shortfall"], "status": "partial"}]  # fmt: skip
+    mistakes = []
+    assert delivered_from(Node(report, mistakes), found) == {trade["id"]: (1, ("shortfall",))}
+    assert mistakes == []
+    change(report)
+    delivered_from(Node(report, mistakes), found)
+    assert where in [mistake.path for mistake in mistakes]
+
+
+def test_no_trader_is_punished_for_the_operators_or_the_devices_doing():
+    assert {"feeder_limit", "operator", "link_lost", "derated"} <= EXEMPT_REASONS
+    assert not {"shortfall", "unmetered"} & EXEMPT_REASONS

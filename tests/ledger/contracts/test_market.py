@@ -1,0 +1,158 @@
+import json
+import random
+
+from ledger.contracts.document import canonical
+from ledger.contracts.market import Market, Message
+from ledger.contracts.rounds import commitment
+
+START_MS = 1_767_319_200_000
+SALT = "5a" * 32
+NAMES = ("A", "B", "C", "D")
+KEYS = {name: f"{n:064x}" for n, name in enumerate(("op", "gw", *NAMES), 1)}
+
+
+class Bench:
+    """A market and the parties' message counters."""
+
+    def __init__(self):
+        self.market = Market.genesis("m", "op", KEYS["op"])
+        self.seq = dict.fromkeys(KEYS, 0)
+        self.keys = dict(KEYS)
+
+    def message(self, party, **body):
+        self.seq[party] += 1
+        return Message(
+            id=f"{party}-{self.seq[party]}",
+            party=party,
+            key=self.keys[party],
+            seq=self.seq[party],
+            body=body,
+        )
+
+    def block(self, minutes_before, *messages):
+        return self.market.apply_block(START_MS - round(60_000 * minutes_before), messages)
+
+
+def joined(deposit=10**9):
+    bench = Bench()
+    joins = [bench.message("op", kind="join", id="gw", key=KEYS["gw"], role="gateway")]
+    joins += [
+        bench.message("op", kind="join", id=name, key=KEYS[name], role="region", terminal=f"T{n}", deposit=deposit)
+        for n, name in enumerate(NAMES, 1)
+    ]  # fmt: skip
+    assert bench.block(30, *joins).refused == []
+    return bench
+
+
+def document():
+    return {
+        "contract": "hco-1",
+        "interval": {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"},
+        "quantum_w": 40_000,
+        "terminals": [
+            {"id": f"T{n}", "s_va": 250_000, "k_min": -6, "k_max": 6} for n in range(1, 5)
+        ],
+        "k_dc": 6,
+        "wheeling_fee_per_kwh": 10,
+    }
+
+
+def offers(seed):
+    rng = random.Random(seed)
+    slope = rng.randint(-90_000, 90_000)
+    return {str(k): slope * k - 900 * k * k for k in range(-6, 7)}
+
+
+def cleared(bench):
+    opening = bench.message("op", kind="open", round="R1", document=document(), penalty_per_kwh=100)
+    lists = {name: offers(n) for n, name in enumerate(NAMES)}
+    commits = [bench.message(n, kind="commit", round="R1", hash=commitment(SALT, lists[n])) for n in NAMES]  # fmt: skip
+    assert bench.block(10, opening, *commits).refused == []
+    reveals = [bench.message(n, kind="reveal", round="R1", salt=SALT, offers=lists[n]) for n in NAMES]  # fmt: skip
+    assert bench.block(4.5, *reveals).refused == []
+    assert bench.block(3).cleared == ["R1"]
+    return bench.market.rounds["R1"]["outcome"]
+
+
+def test_a_round_from_joining_to_money():
+    bench = joined()
+    outcome = cleared(bench)
+    assert outcome["trades"]
+    report = [{"trade_id": t["id"], "delivered_wh": t["wh"]} for t in outcome["trades"]]
+    effects = bench.block(-20, bench.message("gw", kind="delivery", round="R1", trades=report))
+    assert effects.settled == ["R1"]
+    balances = {n: bench.market.registry.parties[n]["balance"] for n in NAMES}
+    assert balances == {n: -outcome["transfers"][f"T{i}"] for i, n in enumerate(NAMES, 1)}
+    assert bench.market.services["sop-owner"] == outcome["fees"]
+    assert bench.market.money_sum_ucur() == 0
+    assert all(not bench.market.registry.parties[n]["reserved"] for n in NAMES)
+    again = bench.block(-20, bench.message("gw", kind="delivery", round="R1", trades=report))
+    assert "already settled" in again.refused[0].mistakes[0].message
+
+
+def refusal(bench, minutes, message):
+    before = canonical({**bench.market.snapshot(), "now_ms": 0, "seqs": {}})
+    effects = bench.block(minutes, message)
+    after = canonical({**bench.market.snapshot(), "now_ms": 0, "seqs": {}})
+    assert before == after, "a refused message changed the state"
+    return [mistake.message for mistake in effects.refused[0].mistakes]
+
+
+def test_refusals_change_nothing_and_say_why():
+    bench = joined()
+    thief = bench.message("A", kind="leave")
+    stolen = Message(id="x", party="A", key=KEYS["B"], seq=9, body=thief.body)
+    assert refusal(bench, 29, stolen) == ["not signed with the key of 'A'"]
+    assert refusal(bench, 29, bench.message("A", kind="open")) == ["a region may not send 'open'"]
+    assert refusal(bench, 29, bench.message("A", kind="fly"))[0].startswith("must be one of")
+    assert refusal(bench, 29, bench.message("A"))[0] == "lacks 'kind'"
+    stranger = Message(id="x", party="Z", key=KEYS["A"], seq=1, body={"kind": "leave"})
+    assert refusal(bench, 29, stranger) == ["'Z' is not a party"]
+    early = bench.message("gw", kind="delivery", round="R1", trades=[])
+    assert refusal(bench, 29, early) == ["'R1' is not cleared"]
+    repeated = Message(id="x", party="op", key=KEYS["op"], seq=1, body={"kind": "deposit", "id": "A", "amount": 1})  # fmt: skip
+    assert refusal(bench, 29, repeated) == ["seq 1 was used before"]
+
+
+def test_a_rotated_key_is_the_only_one_that_counts():
+    bench = joined()
+    new = "ab" * 32
+    assert bench.block(29, bench.message("A", kind="rotate", new_key=new)).refused == []
+    old = bench.message("A", kind="leave")
+    assert refusal(bench, 28, old) == ["not signed with the key of 'A'"]
+    bench.keys["A"] = new
+    assert bench.block(28, bench.message("A", kind="leave")).refused == []
+
+
+def test_the_same_blocks_give_the_same_root_and_a_snapshot_goes_on_alike():
+    one, two = joined(), joined()
+    cleared(one)
+    cleared(two)
+    assert one.market.root() == two.market.root()
+    restored = Market(json.loads(canonical(one.market.snapshot())))
+    assert restored.root() == one.market.root()
+    later = START_MS + 86_400_000 * 8
+    restored.apply_block(later, ())
+    two.market.apply_block(later, ())
+    assert restored.root() == two.market.root()
+
+
+def test_a_round_nobody_reports_settles_as_undelivered_and_is_forgotten():
+    bench = joined()
+    outcome = cleared(bench)
+    week = -7 * 24 * 60
+    assert bench.block(week).settled == ["R1"]
+    assert bench.market.money_sum_ucur() == 0
+    sold = sum(t["wh"] for t in outcome["trades"])
+    penalties = sum(row["penalty"] for row in bench.market.rounds["R1"]["actuals"]["rows"])
+    assert 0 < penalties <= sold * 100 // 1000
+    bench.block(week - 1)
+    assert bench.market.rounds == {}
+
+
+def test_a_round_without_offers_settles_at_once():
+    bench = joined()
+    opening = bench.message("op", kind="open", round="R1", document=document())
+    bench.block(10, opening)
+    effects = bench.block(3)
+    assert effects.cleared == effects.settled == ["R1"]

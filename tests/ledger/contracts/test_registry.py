@@ -1,0 +1,87 @@
+import pytest
+
+from ledger.contracts.document import Node
+from ledger.contracts.registry import Registry
+
+KEY = {n: f"{n:064x}" for n in range(9)}
+
+
+def do(action, body, *arguments):
+    mistakes = []
+    action(*arguments, Node(body, mistakes))
+    return [(mistake.path, mistake.message) for mistake in mistakes]
+
+
+@pytest.fixture
+def registry():
+    found = Registry()
+    assert do(found.join, {"id": "A", "key": KEY[1], "role": "region", "terminal": "T1", "deposit": 100, "technology": "wind", "storage_wh": 5}) == []  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"id": "A"}, "$.id"),
+        ({"key": KEY[1]}, "$.key"),
+        ({"key": "ab"}, "$.key"),
+        ({"key": KEY[2].upper().replace("0", "G")}, "$.key"),
+        ({"terminal": "T1"}, "$.terminal"),
+        ({"terminal": None}, "$"),
+        ({"role": "king"}, "$.role"),
+        ({"deposit": -1}, "$.deposit"),
+        ({"deposit": 1.5}, "$.deposit"),
+        ({"deposit": float("nan")}, "$.deposit"),
+    ],
+)
+def test_a_bad_newcomer_changes_nothing(registry, change, path):
+    body = {"id": "B", "key": KEY[2], "role": "region", "terminal": "T2", **change}
+    before = dict(registry.parties)
+    assert path in [where for where, _ in do(registry.join, body)]
+    assert registry.parties == before
+
+
+def test_a_deposit_covers_what_is_reserved_and_debts(registry):
+    assert registry.reserve("A", "R1", 60)
+    assert not registry.reserve("A", "R2", 41)
+    assert registry.reserve("A", "R2", 40)
+    assert registry.free_ucur("A") == 0
+    assert registry.reserve("A", "R1", 10)  # in place of the 60
+    assert not registry.reserve("A", "R1", 61)
+    assert registry.parties["A"]["reserved"] == {"R1": 10, "R2": 40}
+    registry.release("R2")
+    registry.post("A", -30)
+    assert registry.free_ucur("A") == 60
+    registry.post("A", 80)
+    assert registry.free_ucur("A") == 90  # what is owed to it is not yet its deposit
+
+
+def test_money_goes_out_only_while_it_is_free(registry):
+    assert registry.reserve("A", "R1", 60)
+    assert do(registry.deposit, {"id": "A", "amount": -41})[0][0] == "$.amount"
+    assert do(registry.deposit, {"id": "A", "amount": -40}) == []
+    assert do(registry.deposit, {"id": "A", "amount": 10**12}) != []
+    assert do(registry.deposit, {"id": "Z", "amount": 1}) == [("$.id", "'Z' is not a party")]
+    assert registry.parties["A"]["deposit"] == 60
+
+
+def test_who_leaves_has_nothing_open_and_stays_gone(registry):
+    assert registry.reserve("A", "R1", 5)
+    assert "commitments" in do(registry.leave, {}, "A")[0][1]
+    registry.release("R1")
+    registry.post("A", -1)
+    assert "owes" in do(registry.leave, {}, "A")[0][1]
+    registry.post("A", 1)
+    assert do(registry.leave, {}, "A") == []
+    assert registry.key_of("A") is None
+    assert registry.at_terminal("T1") is None
+    again = {"id": "A", "key": KEY[3], "role": "region", "terminal": "T1"}
+    assert do(registry.join, again)[0][0] == "$.id"
+    assert do(registry.join, {**again, "id": "B"}) == []
+
+
+def test_a_key_is_rotated_once_and_an_old_one_never_returns(registry):
+    assert do(registry.rotate, {"new_key": KEY[4]}, "A") == []
+    assert registry.key_of("A") == KEY[4]
+    assert do(registry.rotate, {"new_key": KEY[4]}, "A") != []
+    assert do(registry.rotate, {"new_key": "x"}, "A") != []

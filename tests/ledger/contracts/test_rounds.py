@@ -1,0 +1,164 @@
+import hashlib
+
+import pytest
+
+from ledger.contracts.document import Node
+from ledger.contracts.registry import Registry
+from ledger.contracts.rounds import (
+    CLOCKS,
+    clear,
+    commit,
+    commitment,
+    exposure_ucur,
+    open_round,
+    reveal,
+)
+
+START_MS = 1_767_319_200_000  # 2026-01-02T02:00Z
+SALT = "5a" * 32
+BUY = {"0": 0, "1": 70, "2": 120}
+SELL = {"-2": -60, "-1": -30, "0": 0}
+
+DOCUMENT = {
+    "contract": "hco-1",
+    "interval": {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"},
+    "quantum_w": 40_000,
+    "terminals": [
+        {"id": "T1", "s_va": 250_000, "k_min": -6, "k_max": 6},
+        {"id": "T2", "s_va": 250_000, "k_min": -6, "k_max": 6},
+    ],
+    "k_dc": 6,
+}
+
+
+def do(action, *arguments):
+    """Call with a document first; give the mistakes' messages."""
+    mistakes = []
+    action(Node(arguments[0], mistakes), *arguments[1:])
+    return [mistake.message for mistake in mistakes]
+
+
+@pytest.fixture
+def registry():
+    found = Registry()
+    for n, name in enumerate(("A", "B"), 1):
+        assert do(found.join, {"id": name, "key": f"{n:064x}", "role": "region", "terminal": f"T{n}", "deposit": 150}) == []  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def opened(registry):
+    rounds = {}
+    body = {"kind": "open", "round": "R1", "document": DOCUMENT, "penalty_per_kwh": 1}
+    assert do(open_round, body, rounds, registry, START_MS - 600_000) == []
+    return rounds
+
+
+def minutes(before):
+    return START_MS - 60_000 * before
+
+
+def sealed(rounds, party, offers, salt=SALT):
+    body = {"kind": "commit", "round": "R1", "hash": commitment(salt, offers)}
+    return do(commit, body, rounds, party, minutes(6))
+
+
+def revealed(rounds, registry, party, offers, *, salt=SALT, at=4.5):
+    body = {"kind": "reveal", "round": "R1", "salt": salt, "offers": offers}
+    return do(reveal, body, rounds, registry, party, int(minutes(at)))
+
+
+def test_a_round_from_open_to_outcome(opened, registry):
+    assert sealed(opened, "A", BUY) == []
+    assert sealed(opened, "B", SELL) == []
+    assert revealed(opened, registry, "A", BUY) == []
+    assert revealed(opened, registry, "B", SELL) == []
+    # Worst case of the seller: its penalty on two levels of 10 kWh.
+    assert registry.parties["B"]["reserved"] == {"R1": 20}
+    clear("R1", opened["R1"], registry)
+    outcome = opened["R1"]["outcome"]
+    assert outcome["levels"] == {"T1": 2, "T2": -2}
+    assert outcome["transfers"] == {"T1": 90, "T2": -90}
+    assert registry.parties["A"]["reserved"] == {"R1": 90}
+    assert registry.parties["B"]["reserved"] == {"R1": 20}
+
+
+def test_who_does_not_reveal_is_left_out(opened, registry):
+    assert sealed(opened, "A", BUY) == []
+    assert sealed(opened, "B", SELL) == []
+    assert revealed(opened, registry, "A", BUY) == []
+    clear("R1", opened["R1"], registry)
+    assert opened["R1"]["outcome"]["trades"] == []
+    assert registry.parties["A"]["reserved"] == {}
+
+
+def test_a_commitment_is_the_hash_of_salt_and_canonical_offers():
+    expected = hashlib.sha256(bytes.fromhex(SALT) + b'{"0":0,"1":70,"2":120}').hexdigest()
+    assert commitment(SALT, {"2": 120, "0": 0, "1": 70}) == expected
+
+
+def test_the_clock_is_kept(opened, registry):
+    late = {"kind": "commit", "round": "R1", "hash": commitment(SALT, BUY)}
+    assert do(commit, late, opened, "A", minutes(5)) == ["the gate is closed"]
+    assert sealed(opened, "A", BUY) == []
+    early = revealed(opened, registry, "A", BUY, at=5.5)
+    assert early == ["too early: others could still commit"]
+    assert revealed(opened, registry, "A", BUY, at=4) == ["the reveal is over"]
+    assert CLOCKS[300].commit_s == 90
+
+
+@pytest.mark.parametrize(
+    ("offers", "salt", "message"),
+    [
+        (BUY | {"1": 71}, SALT, "does not open the commitment"),
+        (BUY, "00" * 32, "does not open the commitment"),
+        (BUY, "zz", "must be 64 lower-case hex digits"),
+        (BUY | {"1": 1.5}, SALT, "must be an integer, is 1.5"),
+        (BUY | {"0": 3}, SALT, "level 0 is worth 0 by definition"),
+        (BUY | {"x": 3}, SALT, "the level 'x' is not an integer from -1000 to 1000"),
+        ([], SALT, "must be an object"),
+        (7, SALT, "must be an object"),
+    ],
+)
+def test_a_bad_reveal_is_refused_with_its_reason(opened, registry, offers, salt, message):
+    assert sealed(opened, "A", BUY) == []
+    assert message in revealed(opened, registry, "A", offers, salt=salt)
+    assert opened["R1"]["offers"] == {}
+
+
+def test_an_offer_over_the_deposit_is_refused(opened, registry):
+    dear = {"0": 0, "1": 151}
+    assert sealed(opened, "A", dear) == []
+    assert revealed(opened, registry, "A", dear) == ["may cost 151, over the free deposit of 150"]
+    assert opened["R1"]["offers"] == {}
+    assert exposure_ucur(opened["R1"], {"-6": 10}) == 10 + 60
+
+
+def test_only_once_and_only_by_who_takes_part(opened, registry):
+    assert revealed(opened, registry, "A", BUY) == ["nothing was committed"]
+    assert sealed(opened, "A", SELL) == []
+    assert sealed(opened, "A", BUY) == []  # replaces the first
+    assert revealed(opened, registry, "A", BUY) == []
+    assert revealed(opened, registry, "A", BUY) == ["already revealed"]
+    assert sealed(opened, "C", BUY) == ["'C' does not trade in this round"]
+    clear("R1", opened["R1"], registry)
+    assert sealed(opened, "B", BUY) == ["already cleared"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"round": "R1"}, "'R1' is already open"),
+        ({"document": None}, "must be a round with terminals"),
+        ({"document": {**DOCUMENT, "deposits": {}}}, "deposits stand in the registry"),
+        ({"document": {**DOCUMENT, "k_dc": 1.5}}, "must be an integer, is 1.5"),
+        ({"document": {**DOCUMENT, "terminals": [{"id": "T1", "s_va": 1, "k_min": 0, "k_max": 0}, {"id": "T9", "s_va": 1, "k_min": 0, "k_max": 0}]}}, "no party trades at 'T9'"),
+        ({"clock": {"commit_s": 60, "reveal_s": 60, "clear_s": 0}}, "must close the gate before the reveals end, and those before clearing"),
+        ({"clock": {"commit_s": 3_600, "reveal_s": 60, "clear_s": 0}}, "the gate would already be closed"),
+        ({"colour": 1}, "has the unknown key 'colour'"),
+    ],
+)  # fmt: skip
+def test_a_bad_opening_opens_nothing(opened, registry, change, message):
+    body = {"kind": "open", "round": "R2", "document": DOCUMENT, **change}
+    assert message in do(open_round, body, opened, registry, START_MS - 600_000)
+    assert set(opened) == {"R1"}
