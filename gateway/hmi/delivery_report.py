@@ -295,7 +295,7 @@ def _instructions(words: Words, entries: Sequence[history.Entry]) -> str:
             f"#{item.index}",
             svg.utc_text(item.utc_us, "%H:%M:%S"),
             item.authority,
-            ", ".join(f"{t} {figures.kw(w)}" for t, w in item.setpoints),
+            ", ".join(f"{t} {figures.kw(w)}" for t, w in item.setpoints_w),
             item.outcome,
             words.reasons(item.reasons),
         ]

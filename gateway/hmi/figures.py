@@ -78,3 +78,25 @@ def utc_us(instant: str) -> int:
 def row_name(row: Mapping[str, Any]) -> str:
     """Return a trade's id, else the id of the refused message."""
     return str(row.get("id") or row.get("message_id") or "–")
+
+
+def value(number: int | None, unit: str) -> str:
+    """Return a base-unit integer with the unit people read; a dash where nothing is known."""
+    if number is None:
+        return "–"
+    scale, digits = {
+        "kW": (1000, 1), "kvar": (1000, 1), "kVA": (1000, 0), "kWh": (1000, 3), "V": (10, 1)
+    }[unit]  # fmt: skip
+    text = f"{number / scale:.{digits}f}".replace("-", "−")
+    zero = not any(c in "123456789" for c in text)
+    return f"{text.lstrip('−') if zero else text} {unit}"
+
+
+def age(age_ms: int | None) -> str:
+    """Return an age in the largest unit that tells it: ms, s, min, h or d."""
+    if age_ms is None:
+        return "–"
+    for size_ms, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")):
+        if age_ms >= 2 * size_ms or (unit == "s" and age_ms >= 1_000):
+            return f"{age_ms // size_ms} {unit}"
+    return f"{age_ms} ms"

@@ -23,7 +23,7 @@ class InstructionLine:
     index: int
     utc_us: int
     authority: str
-    setpoints: tuple[tuple[str, int], ...]
+    setpoints_w: tuple[tuple[str, int], ...]
     outcome: str
     reasons: tuple[str, ...]
 
@@ -122,7 +122,7 @@ def instructions(entries: Sequence[Entry]) -> list[InstructionLine]:
             index=e["index"],
             utc_us=e["utc_us"],
             authority=str(e.get("authority", "")),
-            setpoints=tuple((str(s["terminal"]), int(s["p_w"])) for s in e["setpoints"]),
+            setpoints_w=tuple((str(s["terminal"]), int(s["p_w"])) for s in e["setpoints"]),
             outcome=str(outcomes.get(e["index"], {}).get("outcome", "none")),
             reasons=tuple(map(str, outcomes.get(e["index"], {}).get("reasons", ()))),
         )

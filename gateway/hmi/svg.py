@@ -227,7 +227,7 @@ def time_plot(
     for tick in ticks_y:
         out.append(line(left, y(tick), right, y(tick), "zero" if tick == 0 else "grid"))
         out.append(text(left - 6, y(tick) + 4, signed(tick, digits), anchor="end"))
-    instants, pattern = time_ticks(start, end)
+    instants, pattern = time_ticks(start, end, int((right - left) / 80))
     for instant in instants:
         out.append(line(x(instant), top, x(instant), bottom, "grid"))
         if x(instant) > right - 48:
@@ -251,7 +251,7 @@ def legend(series: Sequence[Series], *, left: float, baseline: float) -> list[st
     """Return a sample of each look with its label, in one row."""
     out: list[str] = []
     at = left
-    for s in series:
+    for s in {(s.label, s.look): s for s in series}.values():  # two limits share one sample
         out.append(line(at, baseline - 4, at + 26, baseline - 4, f"trace {s.look}"))
         out.append(text(at + 32, baseline, s.label, "label"))
         at += 32 + 7 * sum(2 if ord(c) > 0x2E80 else 1 for c in s.label) + 18

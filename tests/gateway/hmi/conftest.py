@@ -4,9 +4,27 @@ import random
 
 import pytest
 
+from gateway.hmi.state import (
+    AlarmView,
+    DeviceView,
+    LedgerView,
+    PointView,
+    SettledView,
+    SiteView,
+    StepView,
+    TerminalView,
+    TradeView,
+)
+
 START_US = 1_767_319_200_000_000  # 2026-01-02T02:00:00Z
 QUARTER_US = 900_000_000
 TERMINALS = ("T1", "T2", "T3", "T4")
+ENDS = {
+    "T-0041": ("T2", "T3"),
+    "T-0042": ("T3", "T4"),
+    "T-0043": ("T2", "T4"),
+    "T-0044": ("T2", "T1"),
+}
 PLAN_W = (
     {"T1": 0, "T2": -150_000, "T3": 150_000, "T4": 0},
     {"T1": 0, "T2": 0, "T3": -80_000, "T4": 80_000},
@@ -83,7 +101,15 @@ def entries():
         interval = {"start": stamp(begin), "end": stamp(begin + QUARTER_US)}
         names = {0: ["T-0041"], 1: ["T-0042"], 2: ["T-0043", "T-0044"]}[quarter]
         for name in names:
-            book.add("trade.accepted", begin - 120_000_000, trade_id=name, revision=1)
+            seller, buyer = ENDS[name]
+            book.add(
+                "trade.accepted",
+                begin - 120_000_000,
+                trade_id=name,
+                revision=1,
+                out_terminal=seller,
+                in_terminal=buyer,
+            )
         at = book.add(
             "plan", begin - 60_000_000, interval=interval, trades=[{"trade_id": n} for n in names]
         )
@@ -132,3 +158,146 @@ def truth():
         {"utc_us": START_US + s * 1_000_000, "v_dc_dv": 8000 + chance.randint(-60, 60), "p_w": {}}
         for s in range(0, 2700, 5)
     ]
+
+
+NOW_US = START_US + 1_000_000_000
+NOW_W = {"T1": (-60, 0), "T2": (-150_200, 20_100), "T3": (150_000, -10_000), "T4": (0, 0)}
+
+
+def made_view(**changed):
+    """Return a site in the middle of its second quarter hour; any field can be changed."""
+    terminals = tuple(
+        TerminalView(
+            id=name,
+            domain=f"region-{'abcd'[k]}",
+            state="RUN" if k < 3 else "STANDBY",
+            s_va=250_000,
+            p_w_min=-230_000,
+            p_w_max=230_000,
+            set_p_w=round(p_w, -3),
+            p_w=p_w,
+            q_var=q_var,
+            meter=f"m{k + 1}",
+            meter_p_w=p_w + 120,
+            meter_import_wh=1_000 * k,
+            meter_export_wh=2_000 * k,
+            v_dv=4_000 + k,
+            s_va_available=250_000 - 20_000 * k,
+            master=k == 0,
+            limits=("rating",) if k == 2 else (),
+        )
+        for k, (name, (p_w, q_var)) in enumerate(NOW_W.items())
+    )
+
+    def trade(name, quarter, contracted, delivered, status, **more):
+        start = START_US + quarter * QUARTER_US
+        ends = {"out_terminal": "T2", "in_terminal": "T3"}
+        return TradeView(
+            id=name,
+            start_us=start,
+            end_us=start + QUARTER_US,
+            contracted_wh=contracted,
+            delivered_wh=delivered,
+            status=status,
+            **{**ends, **more},
+        )
+
+    fields = {
+        "utc_us": NOW_US,
+        "site": "bench4",
+        "sop": "SOP-1",
+        "name": "Four-region bench",
+        "mode": "on",
+        "state": "EXECUTING",
+        "simulated": True,
+        "clock_error_ms": 3,
+        "v_dc_dv": 8_012,
+        "v_dc_dv_min": 7_200,
+        "v_dc_dv_max": 8_800,
+        "loss_w": 5_260,
+        "heartbeat_ds": 48,
+        "terminals": terminals,
+        "trades": (
+            trade("T-0041", 0, 37_500, 37_488, "delivered", receipt=True),
+            trade("T-0042", 1, 37_500, 4_100, "running"),
+            trade("T-0043", 2, 27_500, None, "planned", planned_wh=25_000, reasons=("guard_p",)),
+            trade("T-0040", -1, 25_000, 16_120, "partial", reasons=("link_lost",), receipt=True),
+        ),
+        "alarms": (
+            AlarmView(code="A-160", priority_level=3, since_us=START_US, detail="m2, 1.8 %"),
+            AlarmView(code="A-120", priority_level=2, since_us=START_US, acknowledged=True),
+        ),
+        "devices": (
+            DeviceView(
+                name="station",
+                kind="sop-station-v1",
+                address="127.0.0.1:5020",
+                connected=True,
+                age_ms=212,
+                request_count=4_021,
+                error_count=2,
+                poll_counts=(1, 4, 5, 0, 0, 0, 0, 0, 0, 1),
+                poll_sum_ms=3_170,
+            ),
+            DeviceView(
+                name="m4",
+                kind="schneider-iem3255",
+                address="127.0.0.1:5024",
+                connected=False,
+                last_error="timeout <10 s>",
+            ),
+        ),
+        "points": (
+            PointView(
+                device="station",
+                point="dc.v",
+                value="801.2",
+                unit="V",
+                raw="0000 1f4c",
+                quality="good",
+                age_ms=212,
+            ),
+            PointView(
+                device="m4",
+                point="p",
+                value="–",
+                unit="kW",
+                raw="",
+                quality="bad",
+                age_ms=61_000,
+            ),
+        ),
+        "ledger": LedgerView(
+            size=18_204,
+            origin="bench4.example/SOP-1",
+            checkpoint_size=18_190,
+            checkpoint_us=NOW_US - 7_000_000,
+            root="CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=",
+            checked_us=NOW_US - 3_600_000_000,
+            checked_ok=True,
+        ),
+        "steps": (
+            StepView(number="1", title="Host and clock", status="passed", detail="6 checks"),
+            StepView(number="2", title="Wiring", status="open", detail="B-01: CT of m2"),
+        ),
+        "settled": (
+            SettledView(
+                outcome="delivered", count=310, contracted_wh=900_000, delivered_wh=899_900
+            ),
+            SettledView(outcome="partial", count=2, contracted_wh=50_000, delivered_wh=41_000),
+        ),
+        "version": "0.1.0",
+        "config_sha256": "7d1c" * 16,
+        "started_us": START_US - 86_400_000_000,
+    }
+    return SiteView(**{**fields, **changed})
+
+
+@pytest.fixture
+def make_view():
+    return made_view
+
+
+@pytest.fixture
+def view():
+    return made_view()

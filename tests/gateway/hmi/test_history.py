@@ -57,7 +57,7 @@ def test_dc_voltage_prefers_the_read_backs(entries, truth):
 def test_instructions_carry_their_outcome(entries):
     lines = history.instructions(entries)
     assert [i.outcome for i in lines] == ["executed"] * 3
-    assert lines[0].setpoints[1] == ("T2", -150_000)
+    assert lines[0].setpoints_w[1] == ("T2", -150_000)
     alone = [e for e in entries if e["kind"] != "outcome"]
     assert {i.outcome for i in history.instructions(alone)} == {"none"}
 

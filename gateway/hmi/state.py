@@ -1,0 +1,261 @@
+"""What people and monitors see of a site: one frozen view, made once a scan.
+
+The page, the metrics and the terminal view read nothing else of the gateway's present; what was
+they read from the ledger through ``Records``. Fields are None where nothing is known, never zero.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.model.telemetry import MeterReading, StationTelemetry
+from gateway.model.terminal import Sop
+
+FAULTS = (
+    "dc_overvoltage", "dc_undervoltage", "ac_overvoltage", "ac_undervoltage", "over_frequency",
+    "under_frequency", "over_current", "over_temperature", "earth_fault", "pll_loss",
+    "precharge_timeout", "breaker_fail", "watchdog", "estop", "door", "internal",
+)  # fmt: skip
+LIMITS = ("current", "rating", "dc_voltage", "temperature", "ramp", "ac_voltage", "external")
+Corner = tuple[int, int]  # (W, var) of a measured capability polygon
+Counts = tuple[int, ...]  # of polls, by POLL_BOUNDS_MS
+POLL_BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500)  # upper bounds; one more is "above"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalView:
+    """One terminal now; powers positive when the converter injects into the feeder."""
+
+    id: str
+    domain: str
+    state: str
+    s_va: int
+    p_w_min: int
+    p_w_max: int
+    set_p_w: int | None = None
+    set_q_var: int | None = None
+    p_w: int | None = None  # as the converter says
+    q_var: int | None = None
+    meter_p_w: int | None = None  # as the settling meter says
+    v_dv: int | None = None
+    s_va_available: int | None = None
+    master: bool = False
+    faults: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    polygon: tuple[Corner, ...] = ()
+    meter: str = ""
+    meter_import_wh: int | None = None
+    meter_export_wh: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeView:
+    """One trade in one interval, as it stands now."""
+
+    id: str
+    out_terminal: str
+    in_terminal: str
+    start_us: int
+    end_us: int
+    contracted_wh: int
+    planned_wh: int | None = None
+    delivered_wh: int | None = None  # so far, by meter
+    status: str = "planned"
+    reasons: tuple[str, ...] = ()
+    receipt: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmView:
+    """One alarm; its words and what to do stand in the catalogues under its code."""
+
+    code: str
+    priority_level: int  # 1 high … 3 low, 4 diagnostic
+    since_us: int
+    detail: str = ""
+    active: bool = True
+    acknowledged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceView:
+    """One device's link: its age and what its polls took."""
+
+    name: str
+    kind: str
+    address: str
+    connected: bool
+    age_ms: int | None = None
+    request_count: int = 0
+    error_count: int = 0
+    last_error: str = ""
+    poll_counts: Counts = (0,) * (len(POLL_BOUNDS_MS) + 1)
+    poll_sum_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointView:
+    """One value as read: decoded, raw, with quality and age."""
+
+    device: str
+    point: str
+    value: str
+    unit: str
+    raw: str
+    quality: str
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerView:
+    """The ledger as an operator sees it."""
+
+    size: int
+    origin: str = ""
+    checkpoint_size: int = 0
+    checkpoint_us: int | None = None
+    root: str = ""
+    anchored: bool = False  # some evidence left the box
+    checked_us: int | None = None  # last full verification
+    checked_ok: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledView:
+    """All intervals of one outcome since the ledger began; sums that only grow."""
+
+    outcome: str  # delivered | partial | failed
+    count: int
+    contracted_wh: int
+    delivered_wh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """One step of the open commissioning run."""
+
+    number: str
+    title: str
+    status: str  # passed | failed | open | next | waiting
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteView:
+    """The whole site at one instant."""
+
+    utc_us: int
+    site: str
+    sop: str
+    mode: str
+    state: str
+    ledger: LedgerView
+    terminals: tuple[TerminalView, ...] = ()
+    name: str = ""
+    reasons: tuple[str, ...] = ()
+    simulated: bool = False
+    time_quality: str = "good"
+    clock_error_ms: int | None = None
+    v_dc_dv: int | None = None
+    v_dc_dv_min: int | None = None
+    v_dc_dv_max: int | None = None
+    loss_w: int | None = None
+    heartbeat_ds: int | None = None  # left until the device's watchdog acts, 0.1 s
+    trades: tuple[TradeView, ...] = ()
+    alarms: tuple[AlarmView, ...] = ()
+    devices: tuple[DeviceView, ...] = ()
+    points: tuple[PointView, ...] = ()
+    steps: tuple[StepView, ...] = ()
+    settled: tuple[SettledView, ...] = ()
+    version: str = ""
+    config_sha256: str = ""
+    started_us: int | None = None
+    stale_age_ms: int = 5_000  # a device older than this is stale
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """Names of devices whose values are too old or that do not answer."""
+        return tuple(
+            d.name
+            for d in self.devices
+            if not d.connected or d.age_ms is None or d.age_ms > self.stale_age_ms
+        )
+
+
+class Records(Protocol):
+    """What the page may ask of the past; every answer comes from the ledger."""
+
+    async def trade_entries(self, trade_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return the entries of a trade's intervals in order, empty when it is unknown."""
+        ...
+
+    async def latest_entries(self, count: int) -> Sequence[Mapping[str, Any]]:
+        """Return the newest entries, newest last."""
+        ...
+
+    async def receipt(self, trade_id: str) -> bytes | None:
+        """Return the receipt file of a trade, None while there is none."""
+        ...
+
+
+def bit_words(bits: int, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of the bits that are set; a bit without a word gets its number."""
+    return tuple(
+        words[k] if k < len(words) else f"bit {k}"
+        for k in range(bits.bit_length())
+        if bits >> k & 1
+    )
+
+
+def observe(counts: Sequence[int], duration_ms: int) -> Counts:
+    """Return the poll counts with one more poll of that duration."""
+    place = bisect_left(POLL_BOUNDS_MS, duration_ms)
+    return tuple(n + (k == place) for k, n in enumerate(counts))
+
+
+def terminal_views(
+    sop: Sop,
+    station: StationTelemetry | None,
+    meters: Mapping[str, MeterReading],
+    polygons: Mapping[str, tuple[Corner, ...]] | None = None,
+) -> tuple[TerminalView, ...]:
+    """Return the terminals of a SOP from the last telemetry; without it, what the site says.
+
+    Args:
+        sop: the soft open point of the site.
+        station: its last telemetry, None before the first.
+        meters: last reading by meter name.
+        polygons: measured capability by terminal, where a sweep was made.
+    """
+    told = {t.id: t for t in station.terminals} if station else {}
+    views = []
+    for terminal in sop.terminals:
+        now = told.get(terminal.id)
+        reading = meters.get(terminal.meter)
+        views.append(
+            TerminalView(
+                id=terminal.id,
+                domain=terminal.domain,
+                state=now.state.name if now else "UNKNOWN",
+                s_va=terminal.s_va,
+                p_w_min=terminal.p_w_min,
+                p_w_max=terminal.p_w_max,
+                set_p_w=now.p_w_set_active if now else None,
+                p_w=now.p_w if now else None,
+                q_var=now.q_var if now else None,
+                meter_p_w=reading.p_w if reading else None,
+                v_dv=now.v_dv if now else None,
+                s_va_available=now.s_va_available if now else None,
+                master=terminal.id == sop.master,
+                faults=bit_words(now.fault_bits, FAULTS) if now else (),
+                limits=bit_words(now.limit_bits, LIMITS) if now else (),
+                polygon=(polygons or {}).get(terminal.id, ()),
+                meter=terminal.meter,
+                meter_import_wh=reading.import_wh if reading else None,
+                meter_export_wh=reading.export_wh if reading else None,
+            )
+        )
+    return tuple(views)

@@ -1,0 +1,105 @@
+import dataclasses
+from html.parser import HTMLParser
+
+import pytest
+
+from gateway.hmi import live_parts
+from gateway.hmi.language import LANGUAGES, Words
+from gateway.hmi.state import AlarmView
+from gateway.hmi.trend import Trend
+
+
+def text_of(html):
+    class Reader(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.said = []
+
+        def handle_data(self, data):
+            self.said.append(data)
+
+    reader = Reader()
+    reader.feed(html)
+    return reader.said
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_page_is_made_in_every_language(view, language):
+    words, trend = Words(language), Trend()
+    trend.add(view)
+    trend.add(dataclasses.replace(view, utc_us=view.utc_us + 10**6))
+    parts = [
+        *live_parts.overview(view, trend, words),
+        live_parts.trades_table(view, words),
+        live_parts.points(view, words),
+        live_parts.commissioning(view, words),
+        *live_parts.system(view, words),
+    ]
+    assert all(p.html and p.heading for p in parts)
+    assert len({p.name for p in parts}) == len(parts)
+
+
+def test_alarms_by_priority_with_what_to_do(view):
+    said = text_of(live_parts.alarms(view, Words("en"), heading="Alarms").html)
+    assert said.index("A-120 Converter does not answer") < said.index(
+        "A-160 Converter and meter disagree (m2, 1.8 %)"
+    )
+    assert "sopgw check wiring; check the CT ratio" in said
+    assert "unacknowledged" in said
+
+
+def test_high_alarm_is_announced_at_once_until_acknowledged(make_view):
+    alarm = AlarmView(code="A-101", priority_level=1, since_us=0)
+    html = live_parts.alarms(make_view(alarms=(alarm,)), Words("en"), heading="h").html
+    assert 'role="alert"' in html
+    assert "Emergency stop active" in html
+    calm = dataclasses.replace(alarm, acknowledged=True)
+    assert "role=\"alert\"" not in live_parts.alarms(make_view(alarms=(calm,)), Words("en"), heading="h").html  # fmt: skip
+
+
+def test_unknown_alarm_code_is_shown_as_it_is(make_view):
+    alarm = AlarmView(code="X-<1>", priority_level=9, since_us=0)
+    html = live_parts.alarms(make_view(alarms=(alarm,)), Words("en"), heading="h").html
+    assert "X-&lt;1&gt;" in html
+
+
+def test_trades_link_to_their_story_and_receipt(view):
+    html = live_parts.trades_table(view, Words("de")).html
+    assert 'href="/de/trades/T-0041"' in html
+    assert 'href="/receipts/T-0041.json"' in html
+    assert 'href="/receipts/T-0042.json"' not in html
+
+
+def test_trade_id_cannot_leave_its_link(make_view, view):
+    odd = dataclasses.replace(view.trades[0], id='../"><b>')
+    html = live_parts.trades_table(make_view(trades=(odd,)), Words("en")).html
+    assert "/en/trades/..%2F%22%3E%3Cb%3E" in html
+    assert "<b>" not in html
+
+
+def test_points_show_raw_quality_and_age(view):
+    said = text_of(live_parts.points(view, Words("en")).html)
+    for text in ("801.2 V", "0000 1f4c", "212 ms", "? bad", "61 s"):
+        assert text in said
+
+
+def test_silent_device_is_marked(view):
+    said = text_of(live_parts.system(view, Words("en"))[1].html)
+    assert "✓ yes" in said
+    assert "? no" in said
+    assert "timeout <10 s>" in said
+
+
+def test_failed_ledger_check_is_told(make_view, view):
+    bad = dataclasses.replace(view.ledger, checked_ok=False)
+    html = live_parts.ledger_facts(make_view(ledger=bad), Words("en"))
+    assert "NOT verified" in html
+    assert "no errors were found" not in html
+
+
+def test_bare_site_is_shown_without_figures(make_view):
+    bare = make_view(terminals=(), trades=(), alarms=(), devices=(), points=(), steps=(), v_dc_dv=None)  # fmt: skip
+    html = "".join(p.html for p in live_parts.overview(bare, Trend(), Words("en")))
+    assert "No trades" in html
+    assert "No alarm is active" in html
+    assert "sopgw sat new" in live_parts.commissioning(bare, Words("en")).html

@@ -1,0 +1,50 @@
+from gateway.hmi import record_parts
+from gateway.hmi.language import Words
+
+
+def html_of(parts):
+    return "".join(p.html for p in parts)
+
+
+def test_story_of_a_trade_plots_both_ends_and_names_its_entries(view, entries):
+    parts = record_parts.trade(view.trades, entries[:190], "T-0041", Words("en"))
+    assert [p.name for p in parts] == ["trade", "power-0", "power-1", "story"]
+    html = html_of(parts)
+    assert "Power at terminal" in html
+    assert "trade.accepted" in html
+    assert ">reading<" not in html
+    assert html.count('class="trace set"') >= 2
+
+
+def test_ends_come_from_the_ledger_when_the_trade_is_of_another_day(entries):
+    parts = record_parts.trade([], entries[:190], "T-0041", Words("en"))
+    assert [p.heading for p in parts][1:3] == ["Power at terminal T2", "Power at terminal T3"]
+
+
+def test_unknown_trade_says_so(view):
+    (part,) = record_parts.trade(view.trades, [], "T-9999", Words("en"))
+    assert "No such trade" in part.html
+
+
+def test_trade_without_entries_still_shows_its_figures(view):
+    html = html_of(record_parts.trade(view.trades, [], "T-0041", Words("en")))
+    assert "37.488" in html
+    assert "No entries of this trade" in html
+
+
+def test_latest_entries_newest_first(entries):
+    html = record_parts.latest(entries[-5:], Words("en")).html
+    assert html.index(f"#{entries[-1]['index']}") < html.index(f"#{entries[-5]['index']}")
+    assert "T2 −200" in html
+
+
+def test_entry_cannot_become_markup(entries):
+    odd = {"index": 1, "kind": "<i>", "utc_us": 0, "reasons": ["<u>"], "cause": "<s>"}
+    html = record_parts.latest([odd], Words("en")).html
+    assert not any(tag in html for tag in ("<i>", "<u>", "<s>"))
+
+
+def test_check_has_labels_for_its_fields():
+    html = record_parts.check(Words("es")).html
+    assert html.count("<label>") == 2
+    assert 'data-bad-key="' in html

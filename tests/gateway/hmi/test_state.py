@@ -1,0 +1,100 @@
+import dataclasses
+
+import pytest
+
+from gateway.hmi.state import (
+    FAULTS,
+    POLL_BOUNDS_MS,
+    DeviceView,
+    bit_words,
+    observe,
+    terminal_views,
+)
+from gateway.model.telemetry import MeterReading, State, StationTelemetry, TerminalTelemetry
+from gateway.model.terminal import LossCurve, Sop, Terminal
+
+
+def test_view_is_frozen(view):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        view.mode = "off"
+
+
+def test_stale_devices_are_those_silent_or_old(make_view):
+    def device(name, connected, age_ms):
+        return DeviceView(name=name, kind="k", address="a", connected=connected, age_ms=age_ms)
+
+    view = make_view(
+        devices=(
+            device("a", True, 5_000),
+            device("b", True, 5_001),
+            device("c", False, 10),
+            device("d", True, None),
+        )
+    )
+    assert view.stale == ("b", "c", "d")
+
+
+def test_bits_in_words():
+    assert bit_words(0b1000_0000_0001, FAULTS) == ("dc_overvoltage", "breaker_fail")
+    assert bit_words(1 << 40, FAULTS) == ("bit 40",)
+    assert bit_words(0, FAULTS) == ()
+
+
+def test_polls_are_counted_at_their_bound():
+    counts = (0,) * (len(POLL_BOUNDS_MS) + 1)
+    assert observe(counts, 5) == (1, *counts[1:])
+    assert observe(counts, 6)[:2] == (0, 1)
+    assert observe(counts, 10_000)[-1] == 1
+
+
+def terminal(name, index):
+    return Terminal(
+        id=name, index=index, domain=f"r{index}", meter=f"m{index}", s_va=250_000,
+        p_w_min=-230_000, p_w_max=230_000, ramp_w_per_s=50_000, v_dv_min=3_600, v_dv_max=4_400,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def sop():
+    return Sop(
+        id="SOP-1",
+        master="T1",
+        terminals=(terminal("T1", 0), terminal("T2", 1)),
+        throughput_w=500_000,
+        losses=LossCurve(a_ppm=4_000, b_ppm=6_000, c_ppm=6_000),
+        v_dc_dv_min=7_200,
+        v_dc_dv_max=8_800,
+    )
+
+
+def test_terminals_before_the_first_telemetry_are_unknown_not_zero(sop):
+    first, second = terminal_views(sop, None, {})
+    assert (first.id, first.master, second.master) == ("T1", True, False)
+    assert (first.state, first.p_w, first.set_p_w, first.meter_p_w) == ("UNKNOWN", None, None, None)
+
+
+def test_terminals_from_telemetry_and_meters(sop):
+    def told(name, p_w, fault_bits):
+        return TerminalTelemetry(
+            id=name, state=State.RUN, p_w=p_w, q_var=5, v_dv=4_010, s_va_available=250_000,
+            p_w_set_active=p_w, p_w_set_received=p_w, fault_bits=fault_bits, limit_bits=1,
+            export_wh=1, import_wh=2,
+        )  # fmt: skip
+
+    station = StationTelemetry(
+        utc_us=1, mono_us=1, state=State.RUN, status_bits=0, fault_bits=0, alarm_bits=0, ack_seq=0,
+        ack_code=0, heartbeat_count=0, watchdog_remaining_ds=50, instruction_id=1, master="T1",
+        v_dc_dv=8_000, loss_w=900, uptime_s=5, lease_owner=1,
+        terminals=(told("T1", -40_000, 0), told("T2", 40_000, 1)),
+    )  # fmt: skip
+    reading = MeterReading(
+        meter="m1", utc_us=1, mono_us=1, import_wh=7, export_wh=9, p_w=39_900, registers=()
+    )
+    first, second = terminal_views(sop, station, {"m1": reading}, {"T2": ((1, 2),)})
+    assert (first.p_w, first.meter_p_w, first.limits) == (-40_000, None, ("current",))
+    assert (second.meter_p_w, second.meter_export_wh, second.faults) == (
+        39_900,
+        9,
+        ("dc_overvoltage",),
+    )
+    assert second.polygon == ((1, 2),)

@@ -1,0 +1,27 @@
+import dataclasses
+
+from gateway.hmi.trend import Trend
+
+
+def test_trend_is_a_ring(view):
+    trend = Trend(samples_max=10)
+    for k in range(25):
+        trend.add(dataclasses.replace(view, utc_us=k, v_dc_dv=8_000 + k))
+    assert len(trend) == 10
+    assert trend.dc_voltage()[0] == (15, 801.5)
+
+
+def test_the_same_instant_is_kept_once_and_time_never_steps_back(view):
+    trend = Trend()
+    for utc_us in (5, 5, 4, 6):
+        trend.add(dataclasses.replace(view, utc_us=utc_us))
+    assert [at for at, _ in trend.dc_voltage()] == [5, 6]
+
+
+def test_unknown_values_break_the_line(view):
+    trend = Trend()
+    trend.add(view)
+    trend.add(dataclasses.replace(view, utc_us=view.utc_us + 1, v_dc_dv=None, terminals=()))
+    assert [v for _, v in trend.dc_voltage()] == [801.2, None]
+    assert [v for _, v in trend.power("T2")] == [-150.2, None]
+    assert [v for _, v in trend.power_set("T2")] == [-150.0, None]
