@@ -1,17 +1,21 @@
 """From a URL and a profile to a driver; devices of one endpoint share its connection.
 
 ``modbus+tcp://host:port``, ``modbus+rtutcp://host:port`` (RTU frames over TCP),
-``modbus+tls://host:802`` and ``modbus+rtu:///dev/ttyUSB0?baud=9600&format=8N1``.
+``modbus+tls://host:802?ca=…&cert=…&key=…`` and ``modbus+rtu:///dev/ttyUSB0?baud=9600&format=8N1``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from urllib.parse import SplitResult, urlsplit
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from gateway.devices.meter import ModbusMeter
-from gateway.devices.modbus.client import ModbusClient, ModbusUnit, tcp_opener
+from gateway.devices.modbus.client import ModbusClient, ModbusUnit, Opener, tcp_opener
 from gateway.devices.modbus.link import Framing, RtuFraming, TcpFraming
+from gateway.devices.modbus.serial_line import LineSettings, serial_opener
+from gateway.devices.modbus.tls import TLS_PORT, TlsFiles, tls_opener
 from gateway.devices.profile import ModbusSettings, Profile
 from gateway.devices.station import ModbusStation
 from gateway.model.errors import ConfigError
@@ -19,6 +23,7 @@ from gateway.model.terminal import Terminal
 from gateway.ports import Clock
 
 TCP_PORT = 502
+SCHEMES = ("modbus+tcp", "modbus+tls", "modbus+rtu", "modbus+rtutcp")
 
 
 class Endpoints:
@@ -37,43 +42,82 @@ class Endpoints:
         )
 
 
-def client_of(url: str, settings: ModbusSettings, *, timeout_s: float) -> ModbusClient:
+def client_of(
+    url: str, settings: ModbusSettings, *, timeout_s: float, flying_count_max: int = 1
+) -> ModbusClient:
     """A line to the endpoint of the URL; nothing is opened yet."""
     parts = urlsplit(url)
-    framing: Callable[[], Framing]
+
+    def tcp_framing() -> Framing:
+        return TcpFraming(
+            flying_count_max=flying_count_max,
+            transaction_zero_ok=settings.transaction_zero_ok,
+            exception_length_four_ok=settings.exception_length_four_ok,
+        )
+
+    framing: Callable[[], Framing] = tcp_framing
+    drain_s = silence_s = 0.0
     match parts.scheme:
         case "modbus+tcp":
-            drain_s = 0.0
-
-            def framing() -> Framing:
-                return TcpFraming(
-                    transaction_zero_ok=settings.transaction_zero_ok,
-                    exception_length_four_ok=settings.exception_length_four_ok,
-                )
-
+            where, opener = _tcp(parts, url)
         case "modbus+rtutcp":
+            where, opener = _tcp(parts, url)
             framing, drain_s = RtuFraming, 2 * timeout_s
+        case "modbus+tls":
+            host, port = _host_and_port(parts, url, TLS_PORT)
+            where, opener = f"{host}:{port}", tls_opener(host, port, _tls_files(parts, url))
+        case "modbus+rtu":
+            line = _line(parts, url)
+            where, opener = line.path, serial_opener(line)
+            framing, drain_s, silence_s = RtuFraming, 2 * timeout_s, line.silence_s
         case _:
-            raise ConfigError(f"{url}: no such way to a device")
-    host, port = _host_and_port(parts, url)
+            raise ConfigError(f"{url}: no such way to a device; one of {', '.join(SCHEMES)}")
     return ModbusClient(
-        where=f"{host}:{port}",
-        opener=tcp_opener(host, port),
+        where=where,
+        opener=opener,
         framing=framing,
         connect_timeout_s=max(1.0, timeout_s),
         connect_delay_s=settings.connect_delay_ms / 1000,
         drain_s=drain_s,
+        silence_s=silence_s,
     )
 
 
-def _host_and_port(parts: SplitResult, url: str) -> tuple[str, int]:
+def _tcp(parts: SplitResult, url: str) -> tuple[str, Opener]:
+    host, port = _host_and_port(parts, url, TCP_PORT)
+    return f"{host}:{port}", tcp_opener(host, port)
+
+
+def _tls_files(parts: SplitResult, url: str) -> TlsFiles:
+    given = dict(parse_qsl(parts.query))
+    missing = [name for name in ("ca", "cert", "key") if name not in given]
+    if missing:
+        raise ConfigError(f"{url}: add {', '.join(f'`{n}=FILE`' for n in missing)}")
+    return TlsFiles(
+        authority=Path(given["ca"]),
+        certificate=Path(given["cert"]),
+        key=Path(given["key"]),
+        server_name=given.get("name", ""),
+    )
+
+
+def _line(parts: SplitResult, url: str) -> LineSettings:
+    given = dict(parse_qsl(parts.query))
+    line_format = given.get("format", "8N1")
+    speed = given.get("baud", "9600")
+    if not parts.path or not speed.isdigit() or not re.fullmatch("[78][NEO][12]", line_format):
+        raise ConfigError(f"{url}: write modbus+rtu:///dev/ttyUSB0?baud=9600&format=8N1")
+    return LineSettings(path=parts.path, speed_baud=int(speed), format=line_format)
+
+
+def _host_and_port(parts: SplitResult, url: str, default_port: int) -> tuple[str, int]:
     try:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ConfigError(f"{url}: {error}") from None
     if not host:
         raise ConfigError(f"{url}: no host")
-    return host, port or TCP_PORT
+    return host, port or default_port
 
 
 def open_station(

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +23,13 @@ def by_path(path, name):
     return module
 
 
+bridges = by_path(ROOT / "tests" / "contract" / "bridges.py", "bridges")
+certificates = by_path(ROOT / "tests" / "fakes" / "certificates.py", "certificates")
 fakes = by_path(ROOT / "tests" / "fakes" / "station.py", "fakes_station")
 
 
 class FakeBench:
-    def __init__(self, **_):
+    def __init__(self, folder):
         self.plant = fakes.FakePlant()
 
     async def __aenter__(self):
@@ -48,8 +51,9 @@ class FakeBench:
 class SimulatedBench:
     """``sopsim device lv4x250`` as a process of its own."""
 
-    def __init__(self, *, way="tcp"):
-        self.way, self.opened, self.endpoints = way, [], Endpoints()
+    def __init__(self, folder):
+        self.folder, self.opened = folder, []
+        self.endpoints = Endpoints()
 
     async def __aenter__(self):
         self.process = subprocess.Popen(
@@ -60,27 +64,38 @@ class SimulatedBench:
         )
         line = await asyncio.to_thread(self.process.stdout.readline)
         self.ports = json.loads(line)["listening"]
+        self.way = self.bridge()
+        if self.way is not None:
+            await self.way.__aenter__()
         return self
+
+    def bridge(self):
+        """Something between the driver and the station's Modbus TCP port; None: nothing."""
 
     async def __aexit__(self, *_):
         for driver in self.opened:
             await driver.close()
+        if self.way is not None:
+            await self.way.__aexit__(None, None, None)
         self.process.terminate()
         await asyncio.to_thread(self.process.wait)
         self.process.stdout.close()
 
-    def url(self, port):
-        return f"modbus+tcp://127.0.0.1:{port}"
+    def station_url(self):
+        if self.way is not None:
+            return self.way.url
+        return f"modbus+tcp://127.0.0.1:{self.ports['station']}"
 
     def station(self, owner=7, terminals=None):
         station = open_station(
             name="station",
             profile=load_profile("sop-station-v1"),
-            url=self.url(self.ports["station"]),
+            url=self.station_url(),
             unit=100,
             terminals=terminals or fakes.four_terminals(),
             clock=fakes.RealClock(),
             owner=owner,
+            endpoints=self.endpoints,
         )
         self.opened.append(station)
         return station
@@ -89,7 +104,7 @@ class SimulatedBench:
         meter = open_meter(
             name=f"m{number}",
             profile=load_profile("schneider-iem3255"),
-            url=self.url(self.ports["meters"][number - 1]),
+            url=f"modbus+tcp://127.0.0.1:{self.ports['meters'][number - 1]}",
             unit=1,
             clock=fakes.RealClock(),
         )
@@ -97,12 +112,50 @@ class SimulatedBench:
         return meter
 
 
-WAYS = {"fake": FakeBench, "modbus-tcp": SimulatedBench}
+class RtuOverTcpBench(SimulatedBench):
+    def bridge(self):
+        return bridges.RtuOverTcp(self.ports["station"])
 
 
-@pytest.fixture(params=WAYS)
-async def bench(request):
-    async with WAYS[request.param]() as found:
+class SerialBench(SimulatedBench):
+    def bridge(self):
+        return bridges.SerialLine(self.ports["station"])
+
+
+class TlsBench(SimulatedBench):
+    def bridge(self):
+        return bridges.Tls(self.ports["station"], certificates.Authority(self.folder))
+
+
+WAYS = {
+    "fake": FakeBench,
+    "modbus-tcp": SimulatedBench,
+    "modbus-rtu-over-tcp": RtuOverTcpBench,
+    "modbus-rtu": SerialBench,
+    "modbus-tls": TlsBench,
+}
+
+
+# Framing and transport differ, the driver does not: by default the other ways run what would show
+# a difference. SOPGW_ALL_WAYS=1 runs every case over every way (80 s).
+EVERY_WAY = {
+    "test_select_read_back_operate_effect",
+    "test_a_second_controller_is_kept_out_while_the_lease_lives",
+    "test_the_watchdog_is_armed_and_read_back",
+}
+
+
+def pytest_generate_tests(metafunc):
+    if "bench" in metafunc.fixturenames:
+        every = os.environ.get("SOPGW_ALL_WAYS") or metafunc.function.__name__ in EVERY_WAY
+        metafunc.parametrize(
+            "bench", list(WAYS) if every else ["fake", "modbus-tcp"], indirect=True
+        )
+
+
+@pytest.fixture
+async def bench(request, tmp_path):
+    async with WAYS[request.param](tmp_path) as found:
         yield found
 
 

@@ -61,6 +61,7 @@ class ModbusClient:
         connect_timeout_s: float = 1.0,
         connect_delay_s: float = 0.0,
         drain_s: float = 0.0,
+        silence_s: float = 0.0,
         back_off: BackOff = ALONE,
     ) -> None:
         self.where = where
@@ -71,6 +72,7 @@ class ModbusClient:
         self._connect_timeout_s = connect_timeout_s
         self._connect_delay_s = connect_delay_s
         self._drain_s = drain_s
+        self.silence_s = silence_s
         self._back_off = back_off
         self._link: Link | None = None
         self._connecting = asyncio.Lock()
@@ -101,6 +103,7 @@ class ModbusClient:
                             counts=self.counts,
                             on_end=self._ended,
                             rest_until_s=rest_until_s,
+                            drain_s=self._drain_s,
                         )
                     )
             except (OSError, TimeoutError) as error:
@@ -146,7 +149,7 @@ class ModbusUnit:
         client.unit_count += 1
         self.counts: Counter[str] = Counter()
         self.timeout_s = timeout_s
-        self._pause_s = pause_s
+        self._pause_s = max(pause_s, client.silence_s)
         self._failures_count = 0
         self._not_before_s = 0.0
         self._quarantine_end_s = 0.0

@@ -151,6 +151,7 @@ class Link(asyncio.Protocol):
         counts: Counter[str],
         on_end: Callable[[], None],
         rest_until_s: float = 0.0,
+        drain_s: float = 0.0,
     ) -> None:
         self._framing = framing
         self._loop = asyncio.get_running_loop()
@@ -164,6 +165,7 @@ class Link(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._wake: asyncio.TimerHandle | None = None
         self._rest_until_s = rest_until_s
+        self._drain_s = drain_s
         self._gone = self._loop.create_future()
         self.closed = False
 
@@ -247,6 +249,11 @@ class Link(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         if self.closed:
+            return
+        if self._drain_s and not self._flying:
+            # A serial line: something late or noise. Nothing is asked until it has been silent.
+            self._counts["discarded"] += len(data)
+            self._rest_until_s = max(self._rest_until_s, self._loop.time() + self._drain_s)
             return
         if self._rest:
             data = self._rest + data
