@@ -107,18 +107,28 @@ def open_envelope(
         signers: key id to raw public key, from the site file.
         required: how many distinct known signers must have signed.
     """
+    return examine(raw, payload_type=payload_type, signers=signers, required=required)[0]
+
+
+def examine(
+    raw: bytes, *, payload_type: str, signers: Mapping[str, bytes], required: int
+) -> tuple[Opened | list[Reason], bytes | None]:
+    """Like ``open_envelope``, and give the body even where it does not count.
+
+    So a refusal can name what is wrong inside as well.
+    """
     assert required >= 1, "a message without any signature never counts"
     findings = Findings()
     parts = _parts(raw, findings)
     if parts is None:
-        return findings.reasons
+        return findings.reasons, None
     found_type, body, signatures = parts
     if found_type != payload_type:
         findings.add(ReasonCode.PAYLOAD_TYPE, f"{quoted(found_type)} instead of {payload_type}")
     valid = _verified(pae(found_type, body), signatures, signers, findings)
     if signatures and len(valid) < required:
         findings.add(ReasonCode.SIGNERS_TOO_FEW, f"{len(valid)} of {required}")
-    return findings.reasons or Opened(body, tuple(valid))
+    return findings.reasons or Opened(body, tuple(valid)), body
 
 
 def faults(raw: bytes) -> list[Reason]:

@@ -7,7 +7,7 @@ that one pass finds all faults.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
@@ -41,20 +41,20 @@ class Reader:
     __slots__ = ("_path", "_value", "findings")
 
     def __init__(
-        self, value: dict[str, Any], path: str, findings: Findings, *, known: Sequence[str]
+        self, value: dict[str, Any], path: str, findings: Findings, *, known: Collection[str]
     ) -> None:
         self._value = value
         self._path = path
         self.findings = findings
         for name in value:
-            if name not in known:
+            if name not in known and not findings.full:
                 findings.add(ReasonCode.UNKNOWN_FIELD, f"{path}/{quoted(name)}")
 
     def note(self, code: ReasonCode, name: str, detail: str) -> None:
         """Note a fault of one field."""
         self.findings.add(code, f"{self._path}/{name}: {detail}")
 
-    def child(self, name: str, *, known: Sequence[str]) -> Reader | None:
+    def child(self, name: str, *, known: Collection[str]) -> Reader | None:
         """Return the reader of an object inside; None when there is none."""
         value = self._get(name, optional=False)
         if value is None:
@@ -64,7 +64,7 @@ class Reader:
             return None
         return Reader(value, f"{self._path}/{name}", self.findings, known=known)
 
-    def array(self, name: str, *, known: Sequence[str], count_max: int) -> list[Reader]:
+    def array(self, name: str, *, known: Collection[str], count_max: int) -> list[Reader]:
         """Return the readers of an array's objects; an empty array is a fault."""
         value = self._get(name, optional=False)
         if value is None:

@@ -40,14 +40,13 @@ def judge(
         reasons.append(Reason(code=ReasonCode.RETAINED, detail=detail))
     if inbound.topic != topic:
         reasons.append(Reason(code=ReasonCode.TOPIC, detail=quoted(inbound.topic)))
-    opened = dsse.open_envelope(
+    opened, body = dsse.examine(
         inbound.payload,
         payload_type=dsse.PAYLOAD_TYPE_SCHEDULE,
         signers=signers,
         required=required,
     )
     authentic = isinstance(opened, dsse.Opened)
-    body = opened.body if isinstance(opened, dsse.Opened) else dsse.peek(inbound.payload)
     if isinstance(opened, list):
         reasons.extend(opened)
     found = None if body is None else schedule_document.read(body, site=site)

@@ -85,18 +85,19 @@ def claimed(body: bytes) -> tuple[tuple[str, ...], int]:
     return tuple(dict.fromkeys(good))[:SERIES_MAX], revision or 0
 
 
-_DOCUMENT_FIELDS = (
+# Ordered as the standard orders them, and quick to look up.
+_DOCUMENT_FIELDS = dict.fromkeys((
     "mRID", "revisionNumber", "type", "process.processType", "process.classificationType",
     "sender_MarketParticipant.mRID", "sender_MarketParticipant.marketRole.type",
     "receiver_MarketParticipant.mRID", "receiver_MarketParticipant.marketRole.type",
     "createdDateTime", "schedule_Time_Period.timeInterval", "domain.mRID", "TimeSeries",
-)  # fmt: skip
-_SERIES_FIELDS = (
+))  # fmt: skip
+_SERIES_FIELDS = dict.fromkeys((
     "mRID", "version", "businessType", "product", "objectAggregation", "in_Domain.mRID",
     "out_Domain.mRID", "in_MarketParticipant.mRID", "out_MarketParticipant.mRID",
     "marketAgreement.type", "marketAgreement.mRID", "connectingLine_RegisteredResource.mRID",
     "measurement_Unit.name", "currency_Unit.name", "price_Measure_Unit.name", "curveType", "Period",
-)  # fmt: skip
+))  # fmt: skip
 
 
 def _document(root: Reader, extension: Any, site: str | None) -> Document | None:

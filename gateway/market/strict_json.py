@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +18,13 @@ from gateway.model.reason import Reason, ReasonCode
 DEPTH_MAX = 8  # the deepest document in use has 7 levels
 REASONS_MAX = 50  # an answer must stay small even when every field is wrong
 _QUOTE_MAX = 40  # of a stranger's text in our answers
+_SAFE_DIGITS = len(str(INTEGER_MAX))
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_BRACKETS = re.compile(rb"[\[\]{}]")
+# An unterminated string runs to the end: so every quote is looked at once, whatever the text.
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,15 @@ class Findings:
 
     def add(self, code: ReasonCode, detail: str = "") -> None:
         """Note one reason."""
-        reason = Reason(code=code, detail=detail)
-        if reason not in self.reasons and len(self.reasons) < REASONS_MAX:
-            self.reasons.append(reason)
+        if len(self.reasons) < REASONS_MAX:
+            reason = Reason(code=code, detail=detail)
+            if reason not in self.reasons:
+                self.reasons.append(reason)
+
+    @property
+    def full(self) -> bool:
+        """Further faults change nothing: whoever walks a long list may stop."""
+        return len(self.reasons) >= REASONS_MAX
 
 
 def quoted(text: object) -> str:
@@ -61,16 +72,17 @@ def parse(raw: bytes, findings: Findings, *, depth_max: int = DEPTH_MAX) -> Keye
     Where a value was not allowed the object holds ``Wrong``: readers pass over it, it has been
     noted already. So one answer names the faults of the text and those of the document.
     """
-    if depth(raw) > depth_max:
+    if depth(raw, depth_max) > depth_max:
         findings.add(ReasonCode.DEPTH, f"nested deeper than {depth_max} levels")
         return None
+    hooks = _Hooks(suspect=_SURROGATE_ESCAPE.search(raw) is not None)
     try:
         value = json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_not_integer,
-            parse_constant=_not_integer,
+            object_pairs_hook=hooks.read_object,
+            parse_int=hooks.read_integer,
+            parse_float=hooks.read_fraction,
+            parse_constant=hooks.read_fraction,
         )
     except UnicodeDecodeError:
         findings.add(ReasonCode.FORM, "not UTF-8")
@@ -78,50 +90,69 @@ def parse(raw: bytes, findings: Findings, *, depth_max: int = DEPTH_MAX) -> Keye
     except json.JSONDecodeError as error:
         findings.add(ReasonCode.FORM, f"not JSON: {error.msg} at {error.pos}")
         return None
-    _walk(value, "", findings)
+    if hooks.suspect:
+        _walk(value, "", findings)
     if isinstance(value, Keyed):
         return value
     findings.add(ReasonCode.FORM, "not a JSON object")
     return None
 
 
-def depth(raw: bytes) -> int:
-    """Count the deepest nesting without parsing; strings do not count."""
+def depth(raw: bytes, enough: int = 1 << 30) -> int:
+    """Count the deepest nesting without parsing; stop early beyond ``enough``.
+
+    Strings do not count.
+    """
     level = deepest = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", raw)):
+    for bracket in _STRINGS.sub(b"", raw).translate(None, _NO_BRACKETS):
         if bracket in b"[{":
             level += 1
-            deepest = max(deepest, level)
+            if level > deepest:
+                deepest = level
+                if deepest > enough:
+                    break
         else:
             level -= 1
     return deepest
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Keyed:
-    found = Keyed(pairs)
-    seen: set[str] = set()
-    twice: list[str] = []
-    for key, _ in pairs:
-        if key in seen and key not in twice:
-            twice.append(key)
-        seen.add(key)
-    found.twice = tuple(twice)
-    return found
+class _Hooks:
+    """Readers of the parser; ``suspect`` says whether the value must be walked for faults."""
 
+    __slots__ = ("suspect",)
 
-def _integer(text: str) -> int | Wrong:
-    if len(text) <= len(str(INTEGER_MAX)) + 1 and abs(int(text)) <= INTEGER_MAX and text != "-0":
-        return int(text)
-    detail = f"{quoted(text)} is not an integer below 2^53"
-    return Wrong(Reason(code=ReasonCode.OUT_OF_RANGE, detail=detail))
+    def __init__(self, *, suspect: bool) -> None:
+        self.suspect = suspect
 
+    def read_object(self, pairs: list[tuple[str, Any]]) -> Keyed:
+        found = Keyed(pairs)
+        found.twice = ()
+        if len(found) != len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            found.twice = tuple(key for key, count in counts.items() if count > 1)
+            self.suspect = True
+        elif not all(map(_printable, found)):
+            self.suspect = True
+        return found
 
-def _not_integer(text: str) -> Wrong:
-    detail = f"{quoted(text)} is not an integer; write decimals as a string"
-    return Wrong(Reason(code=ReasonCode.NOT_INTEGER, detail=detail))
+    def read_integer(self, text: str) -> int | Wrong:
+        if len(text) < _SAFE_DIGITS or (
+            len(text) <= _SAFE_DIGITS + 1 and abs(int(text)) <= INTEGER_MAX
+        ):
+            return int(text)
+        self.suspect = True
+        detail = f"{quoted(text)} is not an integer below 2^53"
+        return Wrong(Reason(code=ReasonCode.OUT_OF_RANGE, detail=detail))
+
+    def read_fraction(self, text: str) -> Wrong:
+        self.suspect = True
+        detail = f"{quoted(text)} is not an integer; write decimals as a string"
+        return Wrong(Reason(code=ReasonCode.NOT_INTEGER, detail=detail))
 
 
 def _walk(value: object, path: str, findings: Findings) -> None:
+    if findings.full:
+        return
     place = path or "/"
     match value:
         case Wrong(reason=reason):
@@ -136,7 +167,7 @@ def _walk(value: object, path: str, findings: Findings) -> None:
         case list():
             for index, item in enumerate(value):
                 _walk(item, f"{path}/{index}", findings)
-        case str() if any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        case str() if _SURROGATE.search(value):
             findings.add(ReasonCode.FORM, f"{place}: half a surrogate pair is not text")
         case _:
             pass
