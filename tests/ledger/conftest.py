@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ledger.log import canonical
 from ledger.log.keys import Signer, signer_of
 from ledger.log.writer import LedgerWriter
 
 ORIGIN = "gw.example/ledger"
 
 Make = Callable[..., Path]
+Entry = dict[str, Any]
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "fakes"))
+from gateway_day import Day, full_day  # noqa: E402 - tests are no package
 
 
 def seeded(name: str, first: int = 0) -> Signer:
@@ -68,3 +75,30 @@ def stop(writer: LedgerWriter) -> None:
 @pytest.fixture
 def abandon() -> Callable[[LedgerWriter], None]:
     return stop
+
+
+@pytest.fixture
+def day() -> Day:
+    return full_day()
+
+
+Write = Callable[[list[Entry]], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path, signer: Signer) -> Write:
+    """Write entries to a ledger."""
+
+    def build(entries: list[Entry]) -> Path:
+        directory = tmp_path / "ledger"
+
+        async def go() -> None:
+            writer = LedgerWriter.open(directory, signer=signer, origin=signer.name)
+            for start in range(0, len(entries), 7):
+                await writer.append_many([canonical.encode(e) for e in entries[start : start + 7]])
+            await writer.close()
+
+        asyncio.run(go())
+        return directory
+
+    return build

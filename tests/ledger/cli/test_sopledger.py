@@ -1,0 +1,238 @@
+"""The command line: what scripts rely on, exit codes, JSON on success and failure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.audit import receipt as receipts
+from ledger.cli import COMMANDS, sopledger
+from ledger.cli.output import run
+from ledger.log import note, proof, segment
+
+ORIGIN = "bench4.example/SOP-1"
+
+
+class Shell:
+    """Runs commands and keeps what they printed."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self.capfd = capfd
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: object) -> int:
+        code = run(sopledger, [str(a) for a in arguments])
+        self.out, self.err = self.capfd.readouterr()
+        return code
+
+    def json(self, *arguments: object) -> dict[str, Any]:
+        code = self(*arguments, "--json")
+        document: dict[str, Any] = json.loads(self.out)
+        assert self.out.count("\n") == 1, "one object, nothing else on stdout"
+        assert document["schema"].startswith("sopledger/v1/")
+        assert document["exit_code"] == code
+        assert document["ok"] is (code == 0)
+        assert set(document) == {"schema", "ok", "exit_code", "data", "warnings", "errors"}
+        for error in document["errors"]:
+            assert set(error) == {"code", "message", "help"}
+        return document
+
+
+@pytest.fixture
+def sh(capfd: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capfd)
+
+
+@pytest.fixture
+def made(sh: Shell, tmp_path: Path) -> Path:
+    """A ledger of 40 entries, and its verifier key beside it."""
+    directory = tmp_path / "ledger"
+    assert sh("init", directory, "--origin", ORIGIN) == 0
+    lines = [
+        json.dumps({"kind": "reading", "n": n, "utc_us": 1_767_319_200_000_000 + n})
+        for n in range(40)
+    ]
+    (tmp_path / "e.jsonl").write_text("\n".join(lines) + "\n")
+    assert sh("append", directory, "--jsonl", tmp_path / "e.jsonl") == 0
+    assert sh("key", "show", directory) == 0
+    (tmp_path / "ledger.vkey").write_text(sh.out.splitlines()[-1] + "\n")
+    return directory
+
+
+def test_the_arguments_scripts_rely_on(sh: Shell, made: Path, tmp_path: Path) -> None:
+    vkey = tmp_path / "ledger.vkey"
+    assert note.parse_vkey(vkey.read_text()).name == ORIGIN
+    assert sh("verify", made, "--key", vkey) == 0
+    assert sh.out.splitlines()[-1] == "no errors were found"
+    assert "Checked" in sh.out
+    assert "Not checked" in sh.out
+    assert sh("log", made, "--last", 2) == 0
+    assert [line.split()[0] for line in sh.out.splitlines()] == ["38", "39"]
+    assert sh("show", made, 7) == 0
+    assert json.loads(sh.out)["n"] == 7
+    assert sh("prove", made, 7, "-o", tmp_path / "7.tlog-proof") == 0
+    parsed = proof.parse((tmp_path / "7.tlog-proof").read_bytes())
+    leaf = b'{"kind":"reading","n":7,"utc_us":1767319200000007}'
+    proof.verify(parsed, leaf, [note.parse_vkey(vkey.read_text())])
+    assert sh("checkpoint", made) == 0
+    assert sh.out.startswith(f"{ORIGIN}\n40\n")
+    assert sh("stats", made) == 0
+
+
+def test_a_key_file_inside_the_ledger_is_not_in_the_way(
+    sh: Shell, made: Path, tmp_path: Path
+) -> None:
+    assert (made / "ledger.key").exists()
+    assert sh("key", "show", made) == 0
+    assert "NOT PROTECTED" in sh.out
+    (made / "ledger.key").write_bytes(b"\0garbage")
+    assert sh("verify", made, "--key", tmp_path / "ledger.vkey") == 0
+    (made / "ledger.key").unlink()
+    assert sh("verify", made, "--key", tmp_path / "ledger.vkey") == 0
+    assert sh("key", "show", made) == 0
+    assert sh.out.splitlines()[-1] + "\n" == (tmp_path / "ledger.vkey").read_text()
+
+
+def test_a_protected_key(sh: Shell, tmp_path: Path) -> None:
+    (tmp_path / "pass").write_text("a long sentence\n")
+    directory = tmp_path / "ledger"
+    assert sh("init", directory, "--origin", ORIGIN, "--passphrase-file", tmp_path / "pass") == 0
+    assert "NOT PROTECTED" not in sh.out + sh.err
+    (tmp_path / "e").write_text('{"a":1}\n')
+    assert sh("append", directory, "--jsonl", tmp_path / "e") == 3
+    assert "passphrase" in sh.err
+    assert (
+        sh("append", directory, "--jsonl", tmp_path / "e", "--passphrase-file", tmp_path / "pass")
+        == 0
+    )
+
+
+def test_any_changed_byte_ends_with_8_and_its_place(sh: Shell, made: Path, tmp_path: Path) -> None:
+    path = segment.segments(made)[0]
+    clean = path.read_bytes()
+    data = bytearray(clean)
+    data[clean.index(b'"n":23') + 4] ^= 1
+    path.write_bytes(data)
+    assert sh("verify", made, "--key", tmp_path / "ledger.vkey") == 8
+    assert "entry 23" in sh.out.splitlines()[-1]
+    assert "entry 23" in sh.err
+    document = sh.json("verify", made, "--key", tmp_path / "ledger.vkey")
+    assert document["exit_code"] == 8
+    assert document["data"]["faults"][0]["index"] == 23
+
+
+def test_json_of_every_reading_command(sh: Shell, made: Path, tmp_path: Path) -> None:
+    vkey = tmp_path / "ledger.vkey"
+    assert sh.json("verify", made, "--key", vkey)["data"]["size"] == 40
+    assert len(sh.json("log", made, "--count", 3)["data"]["entries"]) == 3
+    assert sh.json("log", made, "--kind", "nothing")["data"]["entries"] == []
+    assert sh.json("show", made, 3)["data"]["entry"]["n"] == 3
+    assert sh.json("checkpoint", made)["data"]["size"] == 40
+    assert sh.json("stats", made)["data"]["size"] == 40
+    assert sh.json("key", "show", made)["data"]["origin"] == ORIGIN
+    assert "proof" in sh.json("prove", made, 0, "-o", "-")["data"]
+
+
+def test_failures_have_their_exit_codes(sh: Shell, made: Path, tmp_path: Path) -> None:
+    vkey = tmp_path / "ledger.vkey"
+    nothing = tmp_path / "nothing"
+    assert sh.json("verify")["exit_code"] == 2
+    assert sh.json("nonsense")["exit_code"] == 2
+    assert sh.json("verify", made)["exit_code"] == 2
+    assert sh.json("verify", made, "--key", nothing)["exit_code"] == 2
+    (tmp_path / "bad").write_text("no key here")
+    assert sh.json("verify", made, "--key", tmp_path / "bad")["exit_code"] == 3
+    (tmp_path / "bad").write_text("a+b+c")
+    assert sh.json("verify", made, "--key", tmp_path / "bad")["exit_code"] == 3
+    assert sh.json("verify", nothing, "--key", vkey)["exit_code"] == 3
+    assert sh.json("init", made, "--origin", ORIGIN)["exit_code"] == 5
+    assert sh.json("init", nothing, "--origin", "two words")["exit_code"] == 2
+    assert sh.json("show", made, 99)["exit_code"] == 3
+    assert sh.json("show", made, -1)["exit_code"] == 2
+    assert sh.json("prove", made, 40, "-o", "-")["exit_code"] == 3
+    assert sh.json("log", nothing)["exit_code"] == 3
+    assert sh.json("append", made, "--jsonl", nothing)["exit_code"] == 3
+
+
+def test_bad_lines_are_all_named_and_nothing_is_written(
+    sh: Shell, made: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").write_text('{"a":1}\n{"a":1.5}\n[1]\n{"b":9007199254740992}\nnot json\n')
+    document = sh.json("append", made, "--jsonl", tmp_path / "bad")
+    assert document["exit_code"] == 3
+    assert [e["message"].split(":")[1] for e in document["errors"]] == ["2", "3", "4", "5"]
+    assert sh.json("stats", made)["data"]["size"] == 40
+
+
+def test_appending_beside_another_writer_is_refused(sh: Shell, made: Path, tmp_path: Path) -> None:
+    from ledger.log.writer import take_lock
+
+    lock = take_lock(made)
+    assert sh("append", made, "--jsonl", tmp_path / "e.jsonl") == 10
+    __import__("os").close(lock)
+    assert sh("append", made, "--jsonl", tmp_path / "e.jsonl") == 0
+
+
+def test_every_command_shows_two_examples(sh: Shell) -> None:
+    def pages(prefix: list[str]) -> list[list[str]]:
+        assert sh(*prefix, "--help") == 0
+        assert "sopledger" in sh.out.split("Examples", 1)[-1]
+        if "Commands:" not in sh.out:
+            return [prefix]
+        names = [
+            line.split()[0]
+            for line in sh.out.split("Commands:")[1].split("\n\n")[0].splitlines()[1:]
+        ]
+        return [page for name in names for page in pages([*prefix, name])]
+
+    found = [page for name in COMMANDS if name != "settle" for page in pages([name])]
+    for page in found:
+        sh(*page, "--help")
+        assert sh.out.split("Examples:")[1].count("sopledger") >= 2, page
+        assert "--json" in sh.out
+
+
+def test_receipt_verify(sh: Shell, tmp_path: Path, day: Any, write: Any, signer: Any) -> None:
+    made = receipts.build(write(day.entries), "A-1")
+    (tmp_path / "vkey").write_text(signer.vkey)
+    file = tmp_path / "A-1.json"
+    file.write_text(json.dumps(made))
+    assert sh("receipt", "verify", file, "--key", tmp_path / "vkey") == 0
+    assert sh.out.splitlines()[-1] == "no errors were found"
+    assert (
+        sh.json("receipt", "verify", file, "--key", tmp_path / "vkey")["data"]["trade_id"] == "A-1"
+    )
+    file.write_text(file.read_text().replace('"delivered_wh": 1', '"delivered_wh": 2', 1))
+    document = sh.json("receipt", "verify", file, "--key", tmp_path / "vkey")
+    assert document["exit_code"] == 8
+    assert document["data"]["faults"][0]["place"].startswith("intervals[0]")
+    assert sh("receipt", "verify", tmp_path / "none", "--key", tmp_path / "vkey") == 3
+
+
+def test_a_bug_is_exit_11(sh: Shell, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ledger.cli import read
+
+    monkeypatch.setattr(read.reader, "last_checkpoint", lambda _d: 1 / 0)
+    assert sh("checkpoint", made) == 11
+    assert "ZeroDivisionError" in sh.err
+
+
+def test_the_program_starts_as_a_module(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ledger", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "verify" in done.stdout
+
+
+def test_help_does_not_import_the_heavy_parts() -> None:
+    code = (
+        "import sys; from ledger.cli import sopledger; from ledger.cli.output import run\n"
+        "run(sopledger, ['--help']); bad = {'cryptography', 'aiohttp', 'apsw', 'rich', 'numpy'}\n"
+        "sys.exit(bool(bad & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
