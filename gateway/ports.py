@@ -6,9 +6,14 @@ microseconds as the name says. Drivers raise the errors of ``gateway.model.error
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.model.interval import Interval
+from gateway.model.message import Inbound, Readable, Unreadable
+from gateway.model.reason import Reason
 from gateway.model.setpoint import Ack, Command, Instruction
 from gateway.model.telemetry import MeterReading, StationTelemetry
 
@@ -28,6 +33,14 @@ class Clock(Protocol):
         """Return at or after the given monotonic instant."""
         ...
 
+    def quality(self) -> str:
+        """Quality of UTC: ``good``, ``degraded`` or ``invalid``."""
+        ...
+
+    def at_least(self, real_us: int) -> int:
+        """Clock microseconds that pass in ``real_us`` of real time; longer than it when sped up."""
+        ...
+
 
 class Station(Protocol):
     """One SOP station controller: atomic SELECT and OPERATE over all its terminals."""
@@ -36,6 +49,10 @@ class Station(Protocol):
 
     async def read(self) -> StationTelemetry:
         """Read state, terminals and acknowledgement in as few requests as the map allows."""
+        ...
+
+    def staged_block(self, instruction: Instruction) -> bytes:
+        """Return the exact staged registers that ``select`` will write: the intent carries them."""
         ...
 
     async def select(self, instruction: Instruction) -> Ack:
@@ -94,14 +111,67 @@ class Meter(Protocol):
 class Journal(Protocol):
     """The gateway's only door to the ledger."""
 
-    async def append(self, kind: str, fields: Mapping[str, Any]) -> int:
-        """Add one entry and return its index once it is durable; raise JournalError otherwise."""
+    async def append(self, kind: str, fields: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        """Add one entry; return its index and the whole entry once it is durable.
+
+        Raises JournalError when it cannot be made durable: the gateway then stops.
+        """
+        ...
+
+    def status(self) -> LedgerStatus:
+        """Size, last signed checkpoint and whether any evidence left the box."""
         ...
 
 
-class Outbox(Protocol):
-    """Messages to the market, resent until acknowledged."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerStatus:
+    """What an operator sees of the ledger."""
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Send one message at least once."""
+    size: int
+    checkpoint: str
+    anchored: bool
+
+
+class Market(Protocol):
+    """The link to the market: messages in, signed answers out, at least once each way."""
+
+    inbox: asyncio.Queue[Inbound]
+
+    async def acknowledge(self, inbound: Inbound) -> None:
+        """Tell the broker that the message is ours; only after its entry is durable."""
+        ...
+
+    def read(self, inbound: Inbound) -> Readable | Unreadable:
+        """Judge a message by itself: how it travelled, who signed it, what stands in it."""
+        ...
+
+    async def answer(
+        self,
+        *,
+        message_sha256: str,
+        trade_id: str | None,
+        revision_number: int,
+        accepted: bool,
+        reasons: Sequence[Reason],
+        ledger_index: int,
+    ) -> None:
+        """Publish the signed acknowledgement of one trade of a message."""
+        ...
+
+    async def report(
+        self,
+        *,
+        trade_id: str,
+        interval: Interval,
+        contracted_wh: int,
+        delivered_wh: int,
+        status: str,
+        reasons: Sequence[str],
+        ledger_index: int,
+    ) -> None:
+        """Publish the signed delivery report of one trade in one interval."""
+        ...
+
+    async def tell(self, what: str, body: Mapping[str, Any]) -> None:
+        """Publish a retained value: ``state``, ``telemetry``, ``checkpoint``, ``alarm/<code>``."""
         ...

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from gateway.model.interval import Interval, utc_text
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
 from gateway.model.trade import Trade
@@ -54,6 +55,7 @@ def admit(
     sop: Sop,
     policy: MarketPolicy,
     known: Mapping[str, Known],
+    intervals: Collection[Interval],
     open_count: int,
     received_ms: int,
     mode: str,
@@ -72,6 +74,7 @@ def admit(
     reasons = [
         *_place(trade, sop, ends),
         *_time(trade, earlier, policy, received_ms, time_quality),
+        *_overlap(trade, intervals),
     ]
     if mode == "off":
         reasons.append(Reason(code=ReasonCode.MODE_BLOCKED, detail="mode is off"))
@@ -134,6 +137,17 @@ def _time(
         detail = f"ends beyond the horizon of {policy.horizon_ms // 3_600_000} h"
         reasons.append(Reason(code=ReasonCode.HORIZON, detail=detail))
     return reasons
+
+
+def _overlap(trade: Trade, intervals: Collection[Interval]) -> list[Reason]:
+    """One resolution at a time: intervals are settled one by one and must not overlap."""
+    for position in trade.positions:
+        mine = position.interval
+        for other in intervals:
+            if other != mine and other.start_ms < mine.end_ms and mine.start_ms < other.end_ms:
+                detail = f"{utc_text(other.start_ms)} is traded in another resolution"
+                return [Reason(code=ReasonCode.RESOLUTION, detail=detail)]
+    return []
 
 
 def _same_ends(trade: Trade, before: Trade) -> list[Reason]:

@@ -1,0 +1,352 @@
+"""One scan's decision: a synchronous function of the state and one frozen process image.
+
+``scan`` changes nothing. It returns actions; the runtime carries them out and writes the entries
+from which the next state is folded. The order of the actions is the order of doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.core import interlock, planning, setpoints
+from gateway.core.dispatch import Phase
+from gateway.core.readback import Confirmed, active_setpoints, judge
+from gateway.core.state import IntentRecord, State
+from gateway.model.reason import Reason, ReasonCode
+from gateway.model.setpoint import Command
+from gateway.model.telemetry import State as StationState
+from gateway.model.telemetry import StationTelemetry
+
+WRITE_GAP_US = 1_000_000  # one setpoint write a second at most, but for closing and fail-safe
+COMMAND_GAP_US = 5_000_000
+_REACHABLE_BUT_REFUSING = {
+    ReasonCode.LINK_LOST,
+    ReasonCode.STALE,
+    ReasonCode.LEASE,
+    ReasonCode.LOCAL,
+    ReasonCode.ESTOP,
+    ReasonCode.STATE,
+    ReasonCode.FAULT,
+    ReasonCode.LOCKOUT,
+    ReasonCode.FOREIGN_WRITE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What one scan sees; frozen, so that every decision of the scan sees the same."""
+
+    utc_us: int
+    mono_us: int
+    time_quality: str
+    station: StationTelemetry | None
+    station_age_us: int
+    configured: bool
+    lead_us: int  # what a dispatch took lately, from decision to OPERATE
+    stale_after_us: int = interlock.STALE_US
+
+    @property
+    def utc_ms(self) -> int:
+        """UTC in milliseconds."""
+        return self.utc_us // 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """End an instruction that was left open, by what the device was read to hold."""
+
+    intent: IntentRecord
+    outcome: str  # executed | failed | abort
+    active: Mapping[str, int]
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBack:
+    """Write down what the device holds: adopt it, or say that it is not ours."""
+
+    cause: str  # adopt | zero | foreign | failsafe
+    instr_id: int
+    active: Mapping[str, int]
+    station_state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeState:
+    """The gateway's own state changes."""
+
+    state: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAlarm:
+    """An alarm comes or goes."""
+
+    code: str
+    active: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure:
+    """Arm the station's watchdog and fail-safe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationCommand:
+    """A command without setpoints."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakePlan:
+    """Write a plan down."""
+
+    plan: planning.Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliver:
+    """Report an interval."""
+
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatch:
+    """Carry setpoints out."""
+
+    setpoints: Mapping[str, int]
+    authority: str
+    plan_index: int
+    ttl_s: int
+    lead_us: int
+
+
+Action = (
+    Settle | ReadBack | ChangeState | SetAlarm | Configure | StationCommand | MakePlan | Deliver
+    | Dispatch
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do now and, where timing matters, when to look again (UTC ms, 0: next scan)."""
+
+    actions: tuple[Action, ...]
+    wake_ms: int = 0
+
+
+def scan(state: State, image: Image) -> Decision:
+    """Decide one scan."""
+    fresh = image.station is not None and image.station_age_us <= image.stale_after_us
+    actions: list[Action] = []
+    if fresh and image.station is not None:
+        settled = _settle(state, image.station)
+        if settled:
+            return Decision(actions=settled, wake_ms=image.utc_ms)
+        noticed = _notice(state, image.station)
+        if noticed:
+            return Decision(actions=(noticed,), wake_ms=image.utc_ms)
+    reasons = blocking(state, image)
+    actions += _own_state(state, image, reasons)
+    available = available_va(state, image.station if fresh else None)
+    due = planning.plans_due(state, utc_ms=image.utc_ms, available_va=available)
+    actions += [MakePlan(plan=plan) for plan in due]
+    actions += [
+        Deliver(fields=planning.delivery_fields(state, record))
+        for record in planning.deliveries_due(state, utc_ms=image.utc_ms)
+    ]
+    if due or state.open_intents:
+        # A plan counts from its entry on; an open instruction must be read back first.
+        return Decision(actions=tuple(actions), wake_ms=image.utc_ms if due else 0)
+    moves, wake_ms = _move(state, image, reasons, available)
+    return Decision(actions=(*actions, *moves), wake_ms=wake_ms)
+
+
+def blocking(state: State, image: Image) -> tuple[Reason, ...]:
+    """Every reason why no power may be commanded now."""
+    conditions = interlock.Conditions(
+        mode=state.mode,
+        armed=state.armed,
+        station=image.station,
+        station_age_us=image.station_age_us,
+        configured=image.configured,
+        time_quality=image.time_quality,
+        executing=state.active is not None and state.active.moves_power,
+        stale_after_us=image.stale_after_us,
+    )
+    found = interlock.permissives(state.site.sop, conditions, owner_id=state.site.owner_id)
+    if state.foreign:
+        found += (Reason(code=ReasonCode.FOREIGN_WRITE, detail="the setpoint is not ours"),)
+    if state.open_intents:
+        found += (Reason(code=ReasonCode.DEVICE_UNKNOWN, detail="an outcome is not known yet"),)
+    return found
+
+
+def available_va(state: State, station: StationTelemetry | None) -> dict[str, int]:
+    """What each terminal can carry: as the station says, its rating where nothing is known."""
+    said = {t.id: t.s_va_available for t in station.terminals} if station else {}
+    return {t.id: min(t.s_va, said.get(t.id, t.s_va)) for t in state.site.sop.terminals}
+
+
+def _settle(state: State, station: StationTelemetry) -> tuple[Settle, ...]:
+    """End what was left open, now that the device was read after it."""
+    found = []
+    for intent in state.open_intents:
+        after_it = station.mono_us > intent.mono_us or state.boot_number != intent.boot_number
+        if not after_it:
+            continue
+        active = active_setpoints(station)
+        restart = Reason(code=ReasonCode.GATEWAY_RESTART)
+        unknown = Reason(code=ReasonCode.DEVICE_UNKNOWN, detail="decided by read-back")
+        if intent.phase in (Phase.INTENDED, Phase.PREPARED) and intent.command is None:
+            # Presumed abort: without a durable commit OPERATE never left.
+            settle = Settle(intent=intent, outcome="abort", active={}, reasons=(restart,))
+        elif intent.command is not None:
+            settle = Settle(intent=intent, outcome="failed", active=active, reasons=(unknown,))
+        else:
+            verdict = judge(
+                setpoints=intent.setpoints,
+                instr_id=intent.instr_id,
+                master=state.site.sop.master,
+                station=station,
+            )
+            confirmed = isinstance(verdict, Confirmed)
+            settle = Settle(
+                intent=intent,
+                outcome="executed" if confirmed else "failed",
+                active=active,
+                reasons=(unknown,) if isinstance(verdict, Confirmed) else verdict.reasons,
+            )
+        found.append(settle)
+    return tuple(found)
+
+
+def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
+    """See what the device holds that we did not know: after a start, a fail-safe, a stranger."""
+    holds = active_setpoints(station)
+    moves = any(p_w for t, p_w in holds.items() if t != state.site.sop.master)
+    failsafe = bool(station.status_bits & interlock.STATUS_FAILSAFE)
+    active = state.active
+    ours = active is not None and station.instruction_id == active.instr_id
+
+    def as_read(cause: str) -> ReadBack:
+        return ReadBack(
+            cause=cause,
+            instr_id=station.instruction_id,
+            active=holds,
+            station_state=StationState(station.state).name,
+        )
+
+    expected = active is not None and active.moves_power
+    if expected and active is not None and station.mono_us > active.mono_us - 1:
+        if failsafe or not moves:
+            return as_read("failsafe")
+    elif expected and (failsafe or not moves) and not state.adopted:
+        return as_read("failsafe")
+    if moves and not failsafe and not ours:
+        return None if state.foreign else as_read("foreign")
+    if not state.adopted:
+        return as_read("adopt" if ours and active is not None else "zero")
+    if state.foreign and not moves:
+        return as_read("zero")
+    return None
+
+
+def _own_state(state: State, image: Image, reasons: tuple[Reason, ...]) -> list[Action]:
+    codes = {r.code for r in reasons}
+    plan = setpoints.current_plan(state, image.utc_ms)
+    if ReasonCode.ESTOP in codes:
+        name = "ESTOP"
+    elif ReasonCode.LOCKOUT in codes:
+        name = "LOCKOUT"
+    elif ReasonCode.LOCAL in codes:
+        name = "LOCAL"
+    elif image.station is None:
+        name = "INIT"
+    elif codes & {ReasonCode.MODE_BLOCKED, ReasonCode.TIME_QUALITY, ReasonCode.FOREIGN_WRITE}:
+        name = "OBSERVE"
+    elif codes - {ReasonCode.DEVICE_UNKNOWN}:
+        name = "FAILSAFE"
+    elif plan is not None:
+        name = "EXECUTING"
+    else:
+        name = "ARMED" if state.plans else "READY"
+    now = state.moments[-1] if state.moments else None
+    actions: list[Action] = []
+    shown = tuple(r for r in reasons if r.code is not ReasonCode.DEVICE_UNKNOWN)
+    before = {r.code for r in now.reasons} if now else set()
+    if now is None or now.state != name or before != {r.code for r in shown}:
+        actions.append(ChangeState(state=name, reasons=shown))
+    watched = {
+        ReasonCode.LINK_LOST: image.station is not None,
+        ReasonCode.NOT_ARMED: True,
+        ReasonCode.FOREIGN_WRITE: True,
+        ReasonCode.FAULT: True,
+        ReasonCode.ESTOP: True,
+        ReasonCode.TIME_QUALITY: True,
+    }
+    for code, worth in watched.items():
+        is_on = code in codes and worth
+        if is_on != (code.value in state.alarms):
+            detail = next((r.detail for r in reasons if r.code is code), "")
+            actions.append(SetAlarm(code=code.value, active=is_on, detail=detail))
+    return actions
+
+
+def _move(
+    state: State, image: Image, reasons: tuple[Reason, ...], available: Mapping[str, int]
+) -> tuple[list[Action], int]:
+    """Decide the one write of this scan, if any."""
+    codes = {r.code for r in reasons}
+    station = image.station
+    if station is None or not state.adopted:
+        return [], 0
+    since_write_us = image.mono_us - state.last_write_mono_us
+    rested = since_write_us >= WRITE_GAP_US or since_write_us < 0
+    if ReasonCode.WATCHDOG in codes and not codes & _REACHABLE_BUT_REFUSING - {ReasonCode.STATE}:
+        return ([Configure()], 0) if rested else ([], 0)
+    if reasons:
+        refusing = codes & _REACHABLE_BUT_REFUSING
+        if state.held and any(state.held.values()) and not refusing and rested:
+            return [_to_zero(state, image)], 0
+        return [], 0
+    wanted = setpoints.wanted(
+        state,
+        utc_ms=image.utc_ms,
+        lead_ms=image.lead_us // 1000,
+        available_va=available,
+    )
+    soon = setpoints.current_plan(state, image.utc_ms + planning.ARM_MS)
+    now = setpoints.current_plan(state, image.utc_ms)
+    if station.state is StationState.STANDBY and (soon or now):
+        gap = since_write_us >= COMMAND_GAP_US or since_write_us < 0
+        return ([StationCommand(command=Command.EXIT_STANDBY)] if gap else []), 0
+    if wanted.setpoints is None:
+        return [], wanted.wake_ms
+    timed = wanted.authority in ("close", "plan")
+    if not rested and not timed:
+        return [], wanted.wake_ms
+    dispatch = Dispatch(
+        setpoints=wanted.setpoints,
+        authority=wanted.authority,
+        plan_index=wanted.plan_index,
+        ttl_s=wanted.ttl_s,
+        lead_us=image.lead_us,
+    )
+    return [dispatch], wanted.wake_ms
+
+
+def _to_zero(state: State, image: Image) -> Dispatch:
+    return Dispatch(
+        setpoints={t.id: 0 for t in state.site.sop.terminals},
+        authority="failsafe",
+        plan_index=-1,
+        ttl_s=setpoints.TTL_MARGIN_S,
+        lead_us=image.lead_us,
+    )

@@ -1,0 +1,181 @@
+"""Which setpoints the station should hold now: the plan, followed by meter, closed in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.core import tracking
+from gateway.core.energy import since
+from gateway.core.state import PlanRecord, State
+from gateway.model.terminal import Terminal
+
+METER_STALE_US = 20_000_000  # four missed polls: from here on open loop
+TTL_MARGIN_S = 5  # a setpoint may outlive its interval by this much and no longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Setpoints to write now (None: nothing to write) and when to look again."""
+
+    setpoints: Mapping[str, int] | None
+    authority: str
+    plan_index: int
+    ttl_s: int
+    wake_ms: int  # next instant that must not be missed; 0 when the next scan will do
+
+
+IDLE = Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=0)
+
+
+def current_plan(state: State, at_ms: int) -> PlanRecord | None:
+    """Return the plan whose interval contains the instant."""
+    for record in state.plans.values():
+        if record.interval.contains(at_ms):
+            return record
+    return None
+
+
+def wanted(state: State, *, utc_ms: int, lead_ms: int, available_va: Mapping[str, int]) -> Wanted:
+    """Decide what to write; ``lead_ms`` is what a write takes, so that it acts when it should."""
+    at_ms = utc_ms + lead_ms
+    record = current_plan(state, at_ms)
+    held = state.held
+    if state.adopt_pending and state.active is not None:
+        end_ms = record.interval.end_ms if record else utc_ms
+        return _write(held, "adopt", state.active.plan_index, end_ms, utc_ms)
+    if record is None:
+        if any(held.values()):
+            zero = dict.fromkeys(held, 0)
+            return _write(
+                zero, "close", state.active.plan_index if state.active else -1, utc_ms, utc_ms
+            )
+        return _until_next(state, at_ms, lead_ms)
+    opened = state.active is not None and state.active.plan_index == record.index
+    if not opened and record.interval.end_ms - at_ms <= tracking.FREEZE_MS:
+        return IDLE  # too late to open: what is left could not be corrected any more
+    return _follow(state, record, held, utc_ms, lead_ms, available_va, opened=opened)
+
+
+def _follow(
+    state: State,
+    record: PlanRecord,
+    held: Mapping[str, int],
+    utc_ms: int,
+    lead_ms: int,
+    available_va: Mapping[str, int],
+    *,
+    opened: bool,
+) -> Wanted:
+    sop = state.site.sop
+    at_ms = utc_ms + lead_ms
+    after = current_plan(state, record.interval.end_ms)
+    ends = {t.id: _boundary_w(t.id, record, after) for t in sop.slaves}
+    closing, wake_ms = _closing(state, record, held, ends, at_ms)
+    frozen = record.interval.end_ms - at_ms <= tracking.FREEZE_MS
+    target = dict(held)
+    changed = False
+    for terminal in sop.slaves:
+        if closing[terminal.id]:
+            target[terminal.id] = ends[terminal.id]
+            changed |= held[terminal.id] != ends[terminal.id]
+        elif not frozen and (not opened or _step_due(state, utc_ms)):
+            power_w = _tracked_w(
+                state, terminal, record, held[terminal.id], ends[terminal.id], at_ms, available_va
+            )
+            if not opened or tracking.worth_writing(
+                wanted_w=power_w, held_w=held[terminal.id], s_va=terminal.s_va
+            ):
+                target[terminal.id] = power_w
+                changed |= power_w != held[terminal.id]
+    target[sop.master] = 0
+    wake_ms = (wake_ms or record.interval.end_ms) - lead_ms
+    if not changed and opened:
+        return Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=wake_ms)
+    if not changed and not any(record.target_wh[t.id] for t in sop.slaves):
+        return Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=wake_ms)
+    authority = "plan" if not opened else "close" if any(closing.values()) else "tracking"
+    write = _write(target, authority, record.index, record.interval.end_ms, utc_ms)
+    return Wanted(
+        setpoints=write.setpoints,
+        authority=write.authority,
+        plan_index=write.plan_index,
+        ttl_s=write.ttl_s,
+        wake_ms=wake_ms,
+    )
+
+
+def _closing(
+    state: State, record: PlanRecord, held: Mapping[str, int], ends: Mapping[str, int], at_ms: int
+) -> tuple[dict[str, bool], int]:
+    """Tell which terminals must now ramp to their boundary power, and when the next one must."""
+    closing, wake_ms = {}, 0
+    for terminal in state.site.sop.slaves:
+        ramp_ms = tracking.ramp_ms(
+            from_w=held[terminal.id], to_w=ends[terminal.id], ramp_w_per_s=terminal.ramp_w_per_s
+        )
+        close_ms = record.interval.end_ms - ramp_ms
+        closing[terminal.id] = at_ms >= close_ms
+        if at_ms < close_ms and held[terminal.id] != ends[terminal.id]:
+            wake_ms = min(wake_ms, close_ms) if wake_ms else close_ms
+    return closing, wake_ms
+
+
+def _tracked_w(
+    state: State,
+    terminal: Terminal,
+    record: PlanRecord,
+    held_w: int,
+    end_w: int,
+    at_ms: int,
+    available_va: Mapping[str, int],
+) -> int:
+    interval = record.interval
+    schedule_w = tracking.mean_w(record.target_wh[terminal.id], interval.duration_ms)
+    readings = state.readings.get(terminal.id, [])
+    done_mwh = since(readings, interval.start_ms, at_ms * 1000)
+    if done_mwh is None or at_ms * 1000 - readings[-1].utc_us > METER_STALE_US:
+        if at_ms - interval.start_ms > tracking.FREEZE_MS and held_w:
+            return held_w  # no meter: open loop to the end of the interval
+        done_mwh = 0
+    power_w = tracking.solve_w(
+        remaining_mwh=1000 * record.target_wh[terminal.id] - done_mwh,
+        left_ms=interval.end_ms - max(at_ms, interval.start_ms),
+        now_w=held_w,
+        end_w=end_w,
+        ramp_w_per_s=terminal.ramp_w_per_s,
+    )
+    return tracking.bounded_w(
+        power_w,
+        schedule_w=schedule_w,
+        s_va=terminal.s_va,
+        p_w_min=terminal.p_w_min,
+        p_w_max=terminal.p_w_max,
+        available_va=available_va.get(terminal.id, 0),
+    )
+
+
+def _boundary_w(terminal: str, before: PlanRecord, after: PlanRecord | None) -> int:
+    before_w = tracking.mean_w(before.target_wh[terminal], before.interval.duration_ms)
+    after_w = tracking.mean_w(after.target_wh[terminal], after.interval.duration_ms) if after else 0
+    return tracking.boundary_w(before_w, after_w)
+
+
+def _step_due(state: State, utc_ms: int) -> bool:
+    active = state.active
+    return active is None or utc_ms * 1000 - active.utc_us >= tracking.STEP_MS * 1000
+
+
+def _until_next(state: State, at_ms: int, lead_ms: int) -> Wanted:
+    starts = [p.interval.start_ms for p in state.plans.values() if p.interval.start_ms > at_ms]
+    wake_ms = min(starts) - lead_ms if starts else 0
+    return Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=wake_ms)
+
+
+def _write(
+    setpoints: Mapping[str, int], authority: str, plan_index: int, end_ms: int, utc_ms: int
+) -> Wanted:
+    ttl_s = -(-max(0, end_ms - utc_ms) // 1000) + TTL_MARGIN_S
+    return Wanted(
+        setpoints=setpoints, authority=authority, plan_index=plan_index, ttl_s=ttl_s, wake_ms=0
+    )

@@ -1,0 +1,429 @@
+"""State of the gateway: nothing but the fold of its ledger.
+
+A running gateway and one that starts again compute the same state with this one function, so
+recovery is the normal path (law 9). Only entries change it; ``decide`` reads it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gateway.core.dispatch import OPEN, Event, Phase, advance
+from gateway.core.energy import Counters
+from gateway.core.envelope import Planned
+from gateway.core.netting import Leg
+from gateway.core.verify import Known, MarketPolicy
+from gateway.model.interval import Interval, utc_ms_from
+from gateway.model.reason import Reason, ReasonCode
+from gateway.model.terminal import Sop
+from gateway.model.trade import Position, Trade
+
+Fields = Mapping[str, Any]
+READINGS_MAX = 4096  # of one meter: over an hour at one a second, more than any open interval needs
+HISTORY_MAX = 512  # state changes kept for the causes of a shortfall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What the core needs of the configuration; also the content of the ``config`` entry."""
+
+    site: str
+    sop: Sop
+    policy: MarketPolicy
+    rearm: str  # manual | auto
+    owner_id: int
+    ramp_permille_per_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A message that is durable and not yet wholly decided."""
+
+    index: int
+    utc_us: int
+    size: int
+    sha256: str
+    payload: bytes  # empty when the message was too large to keep
+    retain: bool
+    topic: str
+    decided: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRecord:
+    """One interval's plan as it stands in the ledger."""
+
+    index: int
+    interval: Interval
+    planned: tuple[Planned, ...]
+    target_wh: Mapping[str, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class IntentRecord:
+    """One instruction on its way."""
+
+    index: int
+    instr_id: int
+    authority: str
+    plan_index: int
+    setpoints: Mapping[str, int]
+    command: str | None
+    mono_us: int
+    boot_number: int
+    phase: Phase = Phase.INTENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """Setpoints the station was last seen to hold on our word."""
+
+    instr_id: int
+    setpoints: Mapping[str, int]
+    plan_index: int
+    utc_us: int
+    mono_us: int
+    boot_number: int
+
+    @property
+    def moves_power(self) -> bool:
+        """Any setpoint other than zero."""
+        return any(self.setpoints.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """The gateway's own state from this instant on, and why."""
+
+    utc_us: int
+    state: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(slots=True)
+class State:
+    """Everything the ledger says; ``fold`` is the only way to change it."""
+
+    site: Site
+    size: int = 0  # entries folded
+    boot_number: int = 0
+    clean: bool = True
+    mode: str = "off"
+    armed: bool = True
+    adopted: bool = False  # the device was read and reconciled since this boot
+    adopt_pending: bool = False  # the first write after a restart repeats what the device holds
+    foreign: bool = False
+    high_water_ms: int = 0  # end of the last delivered interval
+    received: dict[int, Received] = field(default_factory=dict)
+    known: dict[str, Known] = field(default_factory=dict)
+    schedule: dict[Interval, dict[str, Leg]] = field(default_factory=dict)
+    plans: dict[int, PlanRecord] = field(default_factory=dict)
+    delivered: dict[int, int] = field(default_factory=dict)
+    intents: dict[int, IntentRecord] = field(default_factory=dict)
+    active: Active | None = None
+    last_write_mono_us: int = 0
+    readings: dict[str, list[Counters]] = field(default_factory=dict)
+    moments: list[Moment] = field(default_factory=list)
+    alarms: set[str] = field(default_factory=set)
+
+    def fold(self, index: int, entry: Fields) -> None:
+        """Take one entry in; indices come without a gap."""
+        assert index == self.size, f"entry {index} folded after {self.size} entries"
+        self.size = index + 1
+        fold = _FOLDS.get(entry["kind"])
+        if fold is not None:
+            fold(self, entry)
+
+    @property
+    def last_index(self) -> int:
+        """Index of the entry folded last (or being folded)."""
+        return self.size - 1
+
+    @property
+    def open_intents(self) -> list[IntentRecord]:
+        """Instructions without an outcome, oldest first."""
+        return [i for i in self.intents.values() if i.phase in OPEN]
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Setpoints in W the station should be holding: zero where nothing is active."""
+        zero = {t.id: 0 for t in self.site.sop.terminals}
+        return zero | dict(self.active.setpoints) if self.active else zero
+
+    def reasons_during(self, interval: Interval) -> tuple[Reason, ...]:
+        """Why the gateway did not execute during an interval, each word once."""
+        start_us, end_us = interval.start_ms * 1000, interval.end_ms * 1000
+        found: dict[ReasonCode, Reason] = {}
+        for i, moment in enumerate(self.moments):
+            until = self.moments[i + 1].utc_us if i + 1 < len(self.moments) else end_us
+            if moment.utc_us < end_us and until > start_us:
+                for reason in moment.reasons:
+                    found.setdefault(reason.code, reason)
+        return tuple(found.values())
+
+
+def reasons_from(items: list[Fields]) -> tuple[Reason, ...]:
+    """Read reasons as the ledger carries them."""
+    return tuple(
+        Reason(code=ReasonCode(item["code"]), detail=item.get("detail", "")) for item in items
+    )
+
+
+def interval_from(fields: Fields) -> Interval:
+    """Read an interval as the ledger carries it."""
+    return Interval(utc_ms_from(fields["start"]), utc_ms_from(fields["end"]))
+
+
+def _boot(state: State, entry: Fields) -> None:
+    state.boot_number = entry["boot"]
+    state.clean = entry["clean"]
+    state.adopted = False
+    state.adopt_pending = False
+    state.foreign = False
+    state.last_write_mono_us = 0
+    restart = () if state.last_index == 0 else (Reason(code=ReasonCode.GATEWAY_RESTART),)
+    _remember(state, Moment(utc_us=entry["utc_us"], state="INIT", reasons=restart))
+
+
+def _mode(state: State, entry: Fields) -> None:
+    state.mode = entry["mode"]
+    moment = Moment(
+        utc_us=entry["utc_us"], state=entry["state"], reasons=reasons_from(entry["reasons"])
+    )
+    _remember(state, moment)
+
+
+def _remember(state: State, moment: Moment) -> None:
+    state.moments.append(moment)
+    if len(state.moments) > HISTORY_MAX:
+        del state.moments[: HISTORY_MAX // 2]
+
+
+def _received(state: State, entry: Fields) -> None:
+    payload = base64.b64decode(entry["payload"]) if "payload" in entry else b""
+    state.received[state.last_index] = Received(
+        index=state.last_index,
+        utc_us=entry["utc_us"],
+        size=entry["size"],
+        sha256=entry["sha256"],
+        payload=payload,
+        retain=entry["retain"],
+        topic=entry["topic"],
+    )
+
+
+def _decided(state: State, entry: Fields) -> None:
+    received = state.received.get(entry["received_index"])
+    if received is None:
+        return
+    if entry["last"]:
+        del state.received[received.index]
+    else:
+        state.received[received.index] = replace(
+            received, decided=received.decided | {entry["trade_id"]}
+        )
+
+
+def _accepted(state: State, entry: Fields) -> None:
+    _decided(state, entry)
+    trade_id = entry["trade_id"]
+    before = state.known.get(trade_id)
+    if before is not None:
+        for position in before.trade.positions:
+            legs = state.schedule.get(position.interval, {})
+            legs.pop(trade_id, None)
+            if not legs:
+                state.schedule.pop(position.interval, None)
+    positions = tuple(
+        Position(interval=interval_from(p["interval"]), p_w=p["p_w"], energy_wh=p["energy_wh"])
+        for p in entry["positions"]
+    )
+    domains = {t.id: t.domain for t in state.site.sop.terminals}
+    trade = Trade(
+        id=trade_id,
+        revision_number=entry["revision"],
+        sop=state.site.sop.id,
+        out_domain=domains[entry["out_terminal"]],
+        in_domain=domains[entry["in_terminal"]],
+        positions=positions,
+    )
+    state.known[trade_id] = Known(
+        revision_number=trade.revision_number,
+        sha256=entry["sha256"],
+        accepted_index=state.last_index,
+        trade=trade,
+    )
+    for position in positions:
+        state.schedule.setdefault(position.interval, {})[trade_id] = Leg(
+            trade_id=trade_id,
+            revision_number=trade.revision_number,
+            out_terminal=entry["out_terminal"],
+            in_terminal=entry["in_terminal"],
+            energy_wh=position.energy_wh,
+        )
+
+
+def _refused(state: State, entry: Fields) -> None:
+    _decided(state, entry)
+
+
+def _plan(state: State, entry: Fields) -> None:
+    interval = interval_from(entry["interval"])
+    planned = tuple(
+        Planned(
+            leg=Leg(
+                trade_id=t["trade_id"],
+                revision_number=t["revision"],
+                out_terminal=t["out_terminal"],
+                in_terminal=t["in_terminal"],
+                energy_wh=t["contracted_wh"],
+            ),
+            planned_wh=t["planned_wh"],
+            reasons=reasons_from(t["reasons"]),
+        )
+        for t in entry["trades"]
+    )
+    state.plans[interval.start_ms] = PlanRecord(
+        index=state.last_index,
+        interval=interval,
+        planned=planned,
+        target_wh=dict(entry["planned_wh"]),
+    )
+
+
+def _intent(state: State, entry: Fields) -> None:
+    state.intents[state.last_index] = IntentRecord(
+        index=state.last_index,
+        instr_id=entry["instr_id"],
+        authority=entry["authority"],
+        plan_index=entry["plan_index"],
+        setpoints={s["terminal"]: s["p_w"] for s in entry["setpoints"]},
+        command=entry.get("command"),
+        mono_us=entry["mono_us"],
+        boot_number=entry["boot"],
+    )
+
+
+def _step(state: State, entry: Fields, event: Event) -> IntentRecord:
+    intent = state.intents[entry["intent_index"]]
+    intent.phase = advance(intent.phase, event)
+    return intent
+
+
+def _prepared(state: State, entry: Fields) -> None:
+    _step(state, entry, Event.PREPARED)
+
+
+def _commit(state: State, entry: Fields) -> None:
+    _step(state, entry, Event.COMMIT)
+
+
+def _abort(state: State, entry: Fields) -> None:
+    intent = _step(state, entry, Event.ABORT)
+    state.last_write_mono_us = entry["mono_us"]
+    del state.intents[intent.index]
+
+
+def _outcome(state: State, entry: Fields) -> None:
+    intent = _step(state, entry, Event(entry["outcome"]))
+    if intent.phase is Phase.UNKNOWN:
+        return
+    del state.intents[intent.index]
+    state.last_write_mono_us = entry["mono_us"]
+    if intent.phase is Phase.EXECUTED and intent.command is None:
+        state.adopt_pending = False
+        state.active = Active(
+            instr_id=intent.instr_id,
+            setpoints=dict(intent.setpoints),
+            plan_index=intent.plan_index,
+            utc_us=entry["utc_us"],
+            mono_us=entry["mono_us"],
+            boot_number=entry["boot"],
+        )
+
+
+def _readback(state: State, entry: Fields) -> None:
+    cause = entry["cause"]
+    if cause == "reconcile":
+        return
+    state.adopted = True
+    state.foreign = cause == "foreign"
+    if cause == "adopt" and state.active is not None:
+        state.adopt_pending = any(entry["active"].values())
+        state.active = Active(
+            instr_id=entry["instr_id"],
+            setpoints=dict(entry["active"]),
+            plan_index=state.active.plan_index,
+            utc_us=entry["utc_us"],
+            mono_us=entry["mono_us"],
+            boot_number=entry["boot"],
+        )
+        return
+    if cause == "failsafe" and state.site.rearm == "manual":
+        state.armed = False
+    state.active = None
+
+
+def _reading(state: State, entry: Fields) -> None:
+    for m in entry["meters"]:
+        if m["quality"] != "good":
+            continue
+        track = state.readings.setdefault(m["terminal"], [])
+        if track and m["utc_us"] <= track[-1].utc_us:
+            continue  # a clock that stepped back: never a second value for one instant
+        track.append(
+            Counters(
+                utc_us=m["utc_us"],
+                import_wh=m["import_wh"],
+                export_wh=m["export_wh"],
+                p_w=m["p_w"],
+            )
+        )
+        if len(track) > READINGS_MAX:
+            del track[: READINGS_MAX // 2]
+
+
+def _delivery(state: State, entry: Fields) -> None:
+    interval = interval_from(entry["interval"])
+    state.delivered[interval.start_ms] = state.last_index
+    state.high_water_ms = max(state.high_water_ms, interval.end_ms)
+    state.plans.pop(interval.start_ms, None)
+    state.schedule.pop(interval, None)
+
+
+def _operator(state: State, entry: Fields) -> None:
+    if entry["verb"] == "arm":
+        state.armed = True
+    elif entry["verb"] == "stop":
+        state.armed = False
+        state.active = None
+
+
+def _alarm(state: State, entry: Fields) -> None:
+    if entry["active"]:
+        state.alarms.add(entry["code"])
+    else:
+        state.alarms.discard(entry["code"])
+
+
+_FOLDS = {
+    "boot": _boot,
+    "mode": _mode,
+    "trade.received": _received,
+    "trade.accepted": _accepted,
+    "trade.refused": _refused,
+    "plan": _plan,
+    "intent": _intent,
+    "prepared": _prepared,
+    "commit": _commit,
+    "abort": _abort,
+    "outcome": _outcome,
+    "readback": _readback,
+    "reading": _reading,
+    "delivery": _delivery,
+    "operator": _operator,
+    "alarm": _alarm,
+}

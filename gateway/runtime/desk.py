@@ -1,0 +1,241 @@
+"""The trade desk: messages become entries, entries become verdicts, verdicts become answers.
+
+The order is the promise: the entry is durable before the broker hears that the message is ours,
+and the verdict is durable before the market hears it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.core import verify
+from gateway.core.planning import interval_fields
+from gateway.core.state import Received, State, interval_from
+from gateway.model.message import Inbound, Readable, Unreadable
+from gateway.model.reason import Reason, ReasonCode
+from gateway.model.trade import Trade
+from gateway.ports import Clock, Market
+from gateway.runtime.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+PAYLOAD_BYTES_MAX = 16_384  # larger messages are refused; the ledger keeps their hash
+MESSAGES_PER_SCAN_MAX = 64  # what is left waits unacknowledged with the broker
+SAY_AGAIN_MAX = 256  # answers repeated after a restart: what one outage may have swallowed
+
+
+class TradeDesk:
+    """Takes messages in and gives every one a verdict."""
+
+    def __init__(self, *, market: Market, recorder: Recorder, clock: Clock) -> None:
+        self._market = market
+        self._recorder = recorder
+        self._clock = clock
+        self._again: list[tuple[str, int, Mapping[str, Any]]] = []
+
+    @property
+    def _state(self) -> State:
+        return self._recorder.state
+
+    def remember(self, index: int, entry: Mapping[str, Any]) -> None:
+        """Keep the last verdicts and reports of earlier runs: they may not have been heard."""
+        if entry["kind"] in ("trade.accepted", "trade.refused", "delivery"):
+            self._again.append((entry["kind"], index, entry))
+            if len(self._again) > SAY_AGAIN_MAX:
+                del self._again[0]
+
+    async def say_again(self) -> None:
+        """Repeat the last answers after a start; who has heard them drops them by id."""
+        for kind, index, entry in self._again:
+            if kind == "delivery":
+                await self.report(index, entry)
+            else:
+                await self._market.answer(
+                    message_sha256=entry["sha256"],
+                    trade_id=entry["trade_id"],
+                    revision_number=entry["revision"],
+                    accepted=kind == "trade.accepted",
+                    reasons=[_reason(r) for r in entry.get("reasons", [])],
+                    ledger_index=index,
+                )
+        self._again.clear()
+
+    async def take_in(self) -> None:
+        """Make waiting messages durable and only then acknowledge them."""
+        for _ in range(MESSAGES_PER_SCAN_MAX):
+            try:
+                inbound = self._market.inbox.get_nowait()
+            except asyncio.QueueEmpty:
+                return
+            await self._recorder.record("trade.received", **received_fields(inbound))
+            await self._market.acknowledge(inbound)
+
+    async def decide_open(self, *, time_quality: str) -> None:
+        """Decide every durable message that has no verdict yet."""
+        for received in sorted(self._state.received.values(), key=lambda r: r.index):
+            await self._decide(received, time_quality)
+
+    async def report(self, index: int, fields: Mapping[str, Any]) -> None:
+        """Tell the market what each trade of an interval got."""
+        interval = interval_from(fields["interval"])
+        for trade in fields["trades"]:
+            await self._market.report(
+                trade_id=trade["trade_id"],
+                interval=interval,
+                contracted_wh=trade["contracted_wh"],
+                delivered_wh=trade["delivered_wh"],
+                status=trade["status"],
+                reasons=trade["reasons"],
+                ledger_index=index,
+            )
+
+    async def _decide(self, received: Received, time_quality: str) -> None:
+        if received.size > PAYLOAD_BYTES_MAX:
+            detail = f"{received.size} bytes, at most {PAYLOAD_BYTES_MAX}"
+            oversized = Reason(code=ReasonCode.OVERSIZED, detail=detail)
+            reasons = [oversized]
+            if received.retain:
+                reasons.append(Reason(code=ReasonCode.RETAINED))
+            await self._refuse_message(
+                received, Unreadable(sha256=received.sha256, reasons=tuple(reasons))
+            )
+            return
+        inbound = Inbound(
+            topic=received.topic,
+            payload=received.payload,
+            retain=received.retain,
+            qos_level=0,
+            connection_seq=0,
+            mid_number=0,
+        )
+        verdict = self._market.read(inbound)
+        if isinstance(verdict, Unreadable):
+            await self._refuse_message(received, verdict)
+            return
+        trades = [t for t in verdict.trades if t.id not in received.decided]
+        for trade in trades:
+            last = trade is trades[-1]
+            await self._decide_trade(received, verdict, trade, time_quality, last=last)
+
+    async def _refuse_message(self, received: Received, verdict: Unreadable) -> None:
+        ids: Sequence[str | None] = verdict.trade_ids or (None,)
+        for trade_id in ids:
+            await self._refuse(
+                received,
+                verdict.sha256,
+                trade_id,
+                verdict.revision_number,
+                verdict.reasons,
+                authentic=verdict.authentic,
+                last=trade_id is ids[-1],
+            )
+
+    async def _decide_trade(
+        self,
+        received: Received,
+        message: Readable,
+        trade: Trade,
+        time_quality: str,
+        *,
+        last: bool,
+    ) -> None:
+        state = self._state
+        verdict = verify.admit(
+            trade,
+            sha256=message.sha256,
+            sop=state.site.sop,
+            policy=state.site.policy,
+            known=state.known,
+            intervals=state.schedule.keys(),
+            open_count=len(state.schedule),
+            received_ms=received.utc_us // 1000,
+            mode=state.mode,
+            time_quality=time_quality,
+        )
+        if isinstance(verdict, verify.Refused):
+            await self._refuse(
+                received,
+                message.sha256,
+                trade.id,
+                trade.revision_number,
+                verdict.reasons,
+                authentic=True,
+                last=last,
+            )
+            return
+        index = await self._recorder.record(
+            "trade.accepted",
+            received_index=received.index,
+            sha256=message.sha256,
+            trade_id=trade.id,
+            revision=trade.revision_number,
+            out_terminal=verdict.out_terminal,
+            in_terminal=verdict.in_terminal,
+            positions=[
+                {"interval": interval_fields(p.interval), "p_w": p.p_w, "energy_wh": p.energy_wh}
+                for p in trade.positions
+            ],
+            last=last,
+        )
+        log.info("trade=%s accepted entry=%d", trade.id, index)
+        await self._market.answer(
+            message_sha256=message.sha256,
+            trade_id=trade.id,
+            revision_number=trade.revision_number,
+            accepted=True,
+            reasons=(),
+            ledger_index=index,
+        )
+
+    async def _refuse(
+        self,
+        received: Received,
+        sha256: str,
+        trade_id: str | None,
+        revision_number: int,
+        reasons: Sequence[Reason],
+        *,
+        authentic: bool,
+        last: bool,
+    ) -> None:
+        index = await self._recorder.record(
+            "trade.refused",
+            received_index=received.index,
+            sha256=sha256,
+            trade_id=trade_id,
+            revision=revision_number,
+            reasons=[r.fields() for r in reasons],
+            last=last,
+        )
+        log.info("trade=%s refused entry=%d %s", trade_id, index, [r.code.value for r in reasons])
+        # An id in a message nobody signed is nobody's word: the answer goes to the message's hash.
+        await self._market.answer(
+            message_sha256=sha256,
+            trade_id=trade_id if authentic else None,
+            revision_number=revision_number,
+            accepted=False,
+            reasons=reasons,
+            ledger_index=index,
+        )
+
+
+def received_fields(inbound: Inbound) -> dict[str, Any]:
+    """Write a message as its ``trade.received`` entry: the exact bytes, or the hash of too many."""
+    fields: dict[str, Any] = {
+        "topic": inbound.topic,
+        "retain": inbound.retain,
+        "size": len(inbound.payload),
+        "sha256": hashlib.sha256(inbound.payload).hexdigest(),
+    }
+    if len(inbound.payload) <= PAYLOAD_BYTES_MAX:
+        fields["payload"] = base64.b64encode(inbound.payload).decode()
+    return fields
+
+
+def _reason(fields: Mapping[str, str]) -> Reason:
+    return Reason(code=ReasonCode(fields["code"]), detail=fields["detail"])

@@ -1,0 +1,290 @@
+"""The only path to a device: intent, SELECT, read back, commit, OPERATE, outcome.
+
+No byte leaves before its intent is durable; a write is never repeated; what timed out is *unknown*
+until the device was read (architecture.md, laws 1 and 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core import readback
+from gateway.core.decide import Dispatch, Settle
+from gateway.core.state import Site
+from gateway.model.errors import (
+    BadAnswer,
+    DeviceError,
+    DeviceNotSent,
+    DeviceRefused,
+    OutcomeUnknown,
+)
+from gateway.model.reason import Reason, ReasonCode
+from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpoint
+from gateway.ports import Clock, Station
+from gateway.runtime.recorder import Recorder
+
+EXPIRES_US = 2_000_000  # from decision to wire (reliability.md §1.2)
+LEAD_PARTS = 4  # weight of the past in the running mean of what a dispatch takes
+LEAD_US_MAX = 2_000_000
+
+
+def instruction_id(fields: Mapping[str, Any]) -> int:
+    """First four bytes of the SHA-256 over the intent's own fields; never zero."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    return int.from_bytes(hashlib.sha256(canonical).digest()[:4], "big") or 1
+
+
+class Dispatcher:
+    """Carries decisions to one station, one at a time."""
+
+    def __init__(self, *, station: Station, recorder: Recorder, site: Site, clock: Clock) -> None:
+        self.lead_us = 0
+        self._station = station
+        self._recorder = recorder
+        self._site = site
+        self._clock = clock
+
+    async def dispatch(self, decision: Dispatch, image: Mapping[str, Any]) -> None:
+        """Carry one set of setpoints out, to an outcome that is written down."""
+        began_us = self._clock.mono_us()
+        instruction, intent_index = await self._intend(decision, image, began_us)
+        try:
+            if not await self._prepare(instruction, intent_index):
+                return
+            if self._clock.mono_us() - began_us > EXPIRES_US + self._clock.at_least(500_000):
+                await self._outcome(intent_index, instruction, "expired", {}, ReasonCode.EXPIRED)
+                return
+            await self._record("commit", intent_index, instruction, reasons=[])
+            ack = await self._station.operate(instruction)
+            self._learn(self._clock.mono_us() - began_us)
+            await self._conclude(instruction, intent_index, ack)
+        except DeviceNotSent as error:
+            await self._outcome(
+                intent_index, instruction, "failed", {}, ReasonCode.LINK_LOST, str(error)
+            )
+        except DeviceRefused as error:
+            await self._outcome(
+                intent_index, instruction, "rejected", {}, ReasonCode.DEVICE_REJECTED, str(error)
+            )
+        except (OutcomeUnknown, BadAnswer) as error:
+            await self._outcome(
+                intent_index, instruction, "unknown", {}, ReasonCode.DEVICE_UNKNOWN, str(error)
+            )
+
+    async def command(self, command: Command, authority: str) -> None:
+        """Send a command that carries no setpoints."""
+        index, instr_id = await self._intend_command(command.name, authority)
+        await self._attempt(index, instr_id, command)
+
+    async def configure(self, *, watchdog_ds: int, failsafe: int) -> bool:
+        """Arm the station's watchdog and fail-safe; return whether both read back as written."""
+        index, instr_id = await self._intend_command("CONFIGURE", "configure")
+        try:
+            await self._station.configure(
+                watchdog_ds=watchdog_ds,
+                failsafe=failsafe,
+                failsafe_ramp_permille_per_s=self._site.ramp_permille_per_s,
+                lease_owner=self._site.owner_id,
+            )
+        except DeviceError as error:
+            await self._end_command(index, instr_id, "failed", error)
+            return False
+        await self._end_command(index, instr_id, "executed", None)
+        return True
+
+    async def stop_now(self) -> str:
+        """Take the station to zero at once; recorded afterwards, never waiting for the ledger."""
+        try:
+            ack = await self._station.command(Command.ENTER_STANDBY)
+        except DeviceError as error:
+            return str(error)
+        return ack.name.lower()
+
+    async def settle(self, settle: Settle, instr_id: int, station_state: str) -> None:
+        """Write down how an instruction that was left open ended."""
+        reasons = [r.fields() for r in settle.reasons]
+        common = {"intent_index": settle.intent.index, "instr_id": settle.intent.instr_id}
+        if settle.outcome == "abort":
+            await self._recorder.record("abort", **common, reasons=reasons)
+            return
+        await self._recorder.record(
+            "readback",
+            sop=self._site.sop.id,
+            instr_id=instr_id,
+            active=dict(settle.active),
+            state=station_state,
+            cause="reconcile",
+        )
+        await self._recorder.record(
+            "outcome", **common, outcome=settle.outcome, active=dict(settle.active), reasons=reasons
+        )
+
+    def _learn(self, took_us: int) -> None:
+        if self.lead_us == 0:
+            self.lead_us = min(took_us, LEAD_US_MAX)
+        else:
+            mean_us = (self.lead_us * (LEAD_PARTS - 1) + took_us) // LEAD_PARTS
+            self.lead_us = min(mean_us, LEAD_US_MAX)
+
+    async def _intend(
+        self, decision: Dispatch, image: Mapping[str, Any], now_us: int
+    ) -> tuple[Instruction, int]:
+        master = self._site.sop.master
+        setpoints = tuple(
+            Setpoint(
+                terminal=t.id,
+                mode=ControlMode.VDC_Q if t.id == master else ControlMode.P_Q,
+                p_w=decision.setpoints[t.id],
+            )
+            for t in self._site.sop.terminals
+        )
+        fields: dict[str, Any] = {
+            "sop": self._site.sop.id,
+            "authority": decision.authority,
+            "plan_index": decision.plan_index,
+            "setpoints": [
+                {"terminal": s.terminal, "mode": s.mode.name, "p_w": s.p_w, "q_var": s.q_var}
+                for s in setpoints
+            ],
+            "ramp_permille_per_s": self._site.ramp_permille_per_s,
+            "ttl_s": decision.ttl_s,
+            "expires_mono_us": now_us + EXPIRES_US,
+            "image": dict(image),
+        }
+        instruction = Instruction(
+            id=instruction_id(fields),
+            sop=self._site.sop.id,
+            setpoints=setpoints,
+            ramp_permille_per_s=self._site.ramp_permille_per_s,
+            ttl_s=decision.ttl_s,
+        )
+        staged = self._station.staged_block(instruction).hex()
+        index = await self._recorder.record(
+            "intent", **fields, instr_id=instruction.id, staged=staged
+        )
+        return instruction, index
+
+    async def _intend_command(self, command: str, authority: str) -> tuple[int, int]:
+        now_us = self._clock.mono_us()
+        fields: dict[str, Any] = {
+            "sop": self._site.sop.id,
+            "authority": authority,
+            "plan_index": -1,
+            "setpoints": [],
+            "command": command,
+            "ramp_permille_per_s": self._site.ramp_permille_per_s,
+            "ttl_s": 0,
+            "expires_mono_us": now_us + EXPIRES_US,
+        }
+        instr_id = instruction_id(fields)
+        index = await self._recorder.record("intent", **fields, instr_id=instr_id, staged="")
+        return index, instr_id
+
+    async def _attempt(self, index: int, instr_id: int, command: Command) -> None:
+        try:
+            ack = await self._station.command(command)
+        except (OutcomeUnknown, BadAnswer) as error:
+            await self._end_command(index, instr_id, "unknown", error)
+        except DeviceError as error:
+            await self._end_command(index, instr_id, "failed", error)
+        else:
+            accepted = ack in (Ack.ACCEPTED, Ack.EXECUTED)
+            refusal = None if accepted else DeviceError(self._station.name, ack.name.lower())
+            outcome = "executed" if accepted else "rejected"
+            await self._end_command(index, instr_id, outcome, refusal)
+
+    async def _end_command(
+        self, index: int, instr_id: int, outcome: str, error: DeviceError | None
+    ) -> None:
+        reasons = []
+        if error is not None:
+            code = ReasonCode.DEVICE_UNKNOWN if outcome == "unknown" else ReasonCode.DEVICE_REJECTED
+            reasons.append(Reason(code=code, detail=str(error)).fields())
+        await self._recorder.record(
+            "outcome",
+            intent_index=index,
+            instr_id=instr_id,
+            outcome=outcome,
+            active={},
+            reasons=reasons,
+        )
+
+    async def _prepare(self, instruction: Instruction, intent_index: int) -> bool:
+        ack = await self._station.select(instruction)
+        if ack is not Ack.ACCEPTED:
+            reason = Reason(code=ReasonCode.SELECT_FAILED, detail=ack.name.lower())
+            await self._record("abort", intent_index, instruction, reasons=[reason.fields()])
+            return False
+        if not await self._station.staged_equals(instruction):
+            reason = Reason(code=ReasonCode.READBACK_DIFFERS, detail="staged block")
+            await self._record("abort", intent_index, instruction, reasons=[reason.fields()])
+            return False
+        await self._record("prepared", intent_index, instruction)
+        return True
+
+    async def _conclude(self, instruction: Instruction, intent_index: int, ack: Ack) -> None:
+        if ack is not Ack.EXECUTED:
+            await self._outcome(
+                intent_index,
+                instruction,
+                "rejected",
+                {},
+                ReasonCode.DEVICE_REJECTED,
+                ack.name.lower(),
+            )
+            return
+        try:
+            station = await self._station.read()
+        except DeviceError as error:
+            await self._outcome(
+                intent_index, instruction, "unknown", {}, ReasonCode.DEVICE_UNKNOWN, str(error)
+            )
+            return
+        verdict = readback.judge(
+            setpoints={s.terminal: s.p_w for s in instruction.setpoints},
+            instr_id=instruction.id,
+            master=self._site.sop.master,
+            station=station,
+        )
+        confirmed = isinstance(verdict, readback.Confirmed)
+        reasons = () if isinstance(verdict, readback.Confirmed) else verdict.reasons
+        await self._record(
+            "outcome",
+            intent_index,
+            instruction,
+            outcome="executed" if confirmed else "failed",
+            active=dict(verdict.active),
+            reasons=[r.fields() for r in reasons],
+        )
+
+    async def _outcome(
+        self,
+        intent_index: int,
+        instruction: Instruction,
+        outcome: str,
+        active: Mapping[str, int],
+        code: ReasonCode,
+        detail: str = "",
+    ) -> None:
+        await self._record(
+            "outcome",
+            intent_index,
+            instruction,
+            outcome=outcome,
+            active=dict(active),
+            reasons=[Reason(code=code, detail=detail).fields()],
+        )
+
+    async def _record(
+        self,
+        kind: str,
+        intent_index: int,
+        instruction: Instruction,
+        **fields: Any,
+    ) -> None:
+        await self._recorder.record(
+            kind, intent_index=intent_index, instr_id=instruction.id, **fields
+        )

@@ -1,0 +1,258 @@
+"""The scan: observe, decide, act, at its own pace.
+
+A scan freezes a process image, asks the core once and carries out what it answered. Whatever
+dies here takes the gateway to the safe setpoint and out (law 10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from gateway.core import decide
+from gateway.core.interlock import STALE_US
+from gateway.core.state import State
+from gateway.model.errors import DeviceError
+from gateway.model.reason import Reason, ReasonCode
+from gateway.model.telemetry import State as StationState
+from gateway.ports import Clock, Market, Station
+from gateway.runtime.desk import TradeDesk
+from gateway.runtime.dispatch import Dispatcher
+from gateway.runtime.recorder import Recorder
+from gateway.runtime.telemetry import StationPoller
+
+log = logging.getLogger(__name__)
+
+STEP_US = 500_000  # UTC against the monotonic clock: more than this between two scans is a step
+STEADY_US = 60_000_000  # after a step nothing is begun until UTC held for this long
+LAG_US_MAX = 2_000_000  # a scan older than this stops the heartbeat
+STALE_REAL_US = 500_000  # never call telemetry stale before this much real time
+RAMP_ZERO = 1  # FAILSAFE register: 0 hold, 1 ramp to zero, 2 fallback, 3 block
+ROUNDS_MAX = 16  # decisions in one scan: each round must have written something down
+
+
+class Scan:
+    """One SOP's control loop."""
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        clock: Clock,
+        station: Station,
+        poller: StationPoller,
+        dispatcher: Dispatcher,
+        desk: TradeDesk,
+        market: Market,
+        period_us: int,
+        watchdog_ds: int,
+    ) -> None:
+        self.scans_count = 0
+        self._recorder = recorder
+        self._clock = clock
+        self._station = station
+        self._poller = poller
+        self._dispatcher = dispatcher
+        self._desk = desk
+        self._market = market
+        self._period_us = period_us
+        self._watchdog_ds = watchdog_ds
+        self._offset_us: int | None = None
+        self._stepped_mono_us = -STEADY_US
+        self._last_mono_us = clock.mono_us()
+        self._woken = asyncio.Event()
+
+    @property
+    def state(self) -> State:
+        """The state as of the last folded entry."""
+        return self._recorder.state
+
+    def alive(self) -> bool:
+        """Tell whether a scan ended lately; without it the heartbeat stops."""
+        allowed_us = max(LAG_US_MAX, self._clock.at_least(LAG_US_MAX // 2))
+        return self._clock.mono_us() - self._last_mono_us <= allowed_us
+
+    def wake(self) -> None:
+        """Scan at once: something came in."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Scan until cancelled."""
+        due_us = self._clock.mono_us()
+        while True:
+            wake_ms = await self.once()
+            now_us = self._clock.mono_us()
+            due_us = max(due_us + self._period_us, now_us)
+            if wake_ms:
+                due_us = min(due_us, now_us + max(0, wake_ms * 1000 - self._clock.utc_us()))
+            await self._wait_until(due_us)
+
+    async def once(self) -> int:
+        """Do one scan; return when to look again (UTC ms, 0: at the usual pace)."""
+        await self._watch_time()
+        await self._desk.take_in()
+        await self._desk.decide_open(time_quality=self._time_quality())
+        wake_ms = 0
+        for _ in range(ROUNDS_MAX):
+            image = self._image()
+            decision = decide.scan(self.state, image)
+            size = self.state.size
+            for action in decision.actions:
+                await self._act(action, image)
+            wake_ms = decision.wake_ms
+            again = wake_ms and wake_ms <= image.utc_ms and self.state.size > size
+            if not again:
+                break
+        self.scans_count += 1
+        self._last_mono_us = self._clock.mono_us()
+        return wake_ms
+
+    async def _wait_until(self, due_us: int) -> None:
+        waiting = asyncio.ensure_future(self._woken.wait())
+        sleeping = asyncio.ensure_future(self._clock.sleep_until(due_us))
+        try:
+            await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            sleeping.cancel()
+            await asyncio.gather(waiting, sleeping, return_exceptions=True)
+        self._woken.clear()
+
+    def _image(self) -> decide.Image:
+        return decide.Image(
+            utc_us=self._clock.utc_us(),
+            mono_us=self._clock.mono_us(),
+            time_quality=self._time_quality(),
+            station=self._poller.last,
+            station_age_us=self._poller.age_us(),
+            configured=self._poller.configured,
+            lead_us=self._dispatcher.lead_us,
+            stale_after_us=max(STALE_US, self._clock.at_least(STALE_REAL_US)),
+        )
+
+    def _time_quality(self) -> str:
+        if self._clock.mono_us() - self._stepped_mono_us < STEADY_US:
+            return "degraded"
+        return self._clock.quality()
+
+    async def _watch_time(self) -> None:
+        offset_us = self._clock.utc_us() - self._clock.mono_us()
+        if self._offset_us is not None and abs(offset_us - self._offset_us) > STEP_US:
+            await self._recorder.record("time_step", step_us=offset_us - self._offset_us)
+            self._stepped_mono_us = self._clock.mono_us()
+        self._offset_us = offset_us
+
+    async def _act(self, action: decide.Action, image: decide.Image) -> None:
+        match action:
+            case decide.Settle():
+                station = image.station
+                assert station is not None
+                state_name = StationState(station.state).name
+                await self._dispatcher.settle(action, station.instruction_id, state_name)
+            case decide.ReadBack():
+                await self._recorder.record(
+                    "readback",
+                    sop=self.state.site.sop.id,
+                    instr_id=action.instr_id,
+                    active=dict(action.active),
+                    state=action.station_state,
+                    cause=action.cause,
+                )
+            case decide.ChangeState():
+                await self._change_state(action)
+            case decide.SetAlarm():
+                await self._alarm(action)
+            case decide.Configure():
+                done = await self._dispatcher.configure(
+                    watchdog_ds=self._watchdog_ds, failsafe=RAMP_ZERO
+                )
+                self._poller.configured = done
+                await self._poller.poll()
+            case decide.StationCommand():
+                await self._dispatcher.command(action.command, "plan")
+                await self._poller.poll()
+            case decide.MakePlan():
+                await self._recorder.record("plan", **action.plan.fields)
+            case decide.Deliver():
+                index = await self._recorder.record("delivery", **action.fields)
+                await self._desk.report(index, action.fields)
+            case decide.Dispatch():
+                await self._dispatcher.dispatch(action, _image_fields(image))
+                await self._poller.poll()
+            case _:
+                assert_never(action)
+
+    async def _change_state(self, action: decide.ChangeState) -> None:
+        reasons = [r.fields() for r in action.reasons]
+        await self._recorder.record(
+            "mode", mode=self.state.mode, state=action.state, reasons=reasons
+        )
+        log.info("state=%s reasons=%s", action.state, [r.text() for r in action.reasons])
+        body = {"mode": self.state.mode, "state": action.state, "reasons": reasons}
+        await self._market.tell("state", body)
+
+    async def _alarm(self, action: decide.SetAlarm) -> None:
+        await self._recorder.record(
+            "alarm", code=action.code, active=action.active, detail=action.detail
+        )
+        log.warning("alarm=%s active=%s %s", action.code, action.active, action.detail)
+        body = {"active": action.active, "detail": action.detail}
+        await self._market.tell(f"alarm/{action.code}", body)
+
+    async def start(self, *, boot_fields: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Write the boot and what the configuration says before anything else happens."""
+        mode = config["mode"]
+        await self._recorder.record("boot", **boot_fields)
+        await self._recorder.record("config", sha256=config["sha256"], config=config["config"])
+        if self.state.mode != mode:
+            await self._recorder.record("mode", mode=mode, state="INIT", reasons=[])
+        await self._desk.say_again()
+
+    async def operator(self, *, verb: str, user: str, arguments: Mapping[str, Any]) -> str:
+        """Carry out what an operator asked for; return what came of it."""
+        outcome = "done"
+        if verb == "stop":
+            outcome = await self._dispatcher.stop_now()
+        await self._recorder.record(
+            "operator", user=user, verb=verb, arguments=dict(arguments), reason=""
+        )
+        if verb == "mode":
+            await self._recorder.record(
+                "mode", mode=arguments["mode"], state=self.state.moments[-1].state, reasons=[]
+            )
+        self.wake()
+        return outcome
+
+    async def safe_stop(self, reason: Reason) -> None:
+        """Leave the station at zero, as far as it can be reached; used on the way out."""
+        try:
+            held = self.state.active is not None and self.state.active.moves_power
+            if held and reason.code is not ReasonCode.LEDGER:
+                zero = dict.fromkeys((t.id for t in self.state.site.sop.terminals), 0)
+                dispatch = decide.Dispatch(
+                    setpoints=zero, authority="failsafe", plan_index=-1, ttl_s=5, lead_us=0
+                )
+                await self._dispatcher.dispatch(dispatch, {"cause": reason.code.value})
+            elif held:
+                await self._dispatcher.stop_now()
+        except DeviceError as error:
+            log.warning("station not reached on the way out: %s", error)
+
+
+def _image_fields(image: decide.Image) -> dict[str, Any]:
+    """Write what the decision saw besides the ledger, so that it can be made again from it."""
+    station = image.station
+    assert station is not None
+    return {
+        "utc_us": image.utc_us,
+        "mono_us": image.mono_us,
+        "station_mono_us": station.mono_us,
+        "lead_us": image.lead_us,
+        "s_va_available": {t.id: t.s_va_available for t in station.terminals},
+        "p_w": {t.id: t.p_w for t in station.terminals},
+        "v_dc_dv": station.v_dc_dv,
+        "loss_w": station.loss_w,
+        "station_state": StationState(station.state).name,
+    }

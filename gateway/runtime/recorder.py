@@ -1,0 +1,32 @@
+"""Writes entries and folds them, in the order of their indices, into the one state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core.state import State
+from gateway.ports import Journal
+
+
+class Recorder:
+    """The only way the running gateway changes its state."""
+
+    def __init__(self, journal: Journal, state: State) -> None:
+        self.state = state
+        self._journal = journal
+        self._early: dict[int, Mapping[str, Any]] = {}
+        self._folded = asyncio.Condition()
+
+    async def record(self, kind: str, **fields: Any) -> int:
+        """Append one entry; return its index once it is durable and folded."""
+        index, entry = await self._journal.append(kind, fields)
+        async with self._folded:
+            self._early[index] = entry
+            while self.state.size in self._early:
+                size = self.state.size
+                self.state.fold(size, self._early.pop(size))
+            self._folded.notify_all()
+            await self._folded.wait_for(lambda: self.state.size > index)
+        return index
