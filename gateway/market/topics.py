@@ -66,6 +66,10 @@ class Topics:
         """Retained state of one alarm."""
         return f"{self._out}/alarm/{_checked(code)}"
 
+    def value(self, what: str) -> str:
+        """Retained value by its path, such as ``state`` or ``alarm/<code>``."""
+        return "/".join([self._out, *map(_checked, what.split("/"))])
+
 
 def _checked(part: str) -> str:
     if not _PART.fullmatch(part):
