@@ -36,13 +36,13 @@ def _fail(code: int, message: str, *, as_json: bool) -> NoReturn:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    r"""Simulated soft open points, energy meters and faults, on loopback only.
+    """Simulated soft open points, energy meters and faults, on loopback only.
 
     \b
     Examples:
       sopsim device lv4x250 --port 5020
       sopsim inject link_cut --control /tmp/sop.ctl --for 30s
-    """
+    """  # noqa: D301 (click wants the control character)
 
 
 @main.command()
@@ -64,7 +64,7 @@ def main() -> None:
 @click.option("--with-stdin", is_flag=True, help="End when standard input is closed.")
 @click.option("--json", "as_json", is_flag=True, help="Errors as one JSON object.")
 def device(**options: Any) -> None:
-    r"""Start one simulated device and say on stdout, in one JSON line, where it listens.
+    """Start one simulated device and say on stdout, in one JSON line, where it listens.
 
     KIND is a soft open point (``sopsim ls``), a file that describes one, or a make of meter.
 
@@ -72,7 +72,7 @@ def device(**options: Any) -> None:
     Examples:
       sopsim device lv4x250 --port 0 --seed 7
       sopsim device sdm630 --port 5030 --load 4kW --pv 6kW --speed 60x
-    """
+    """  # noqa: D301 (click wants the control character)
     from firmware_sim.serve import Service, serve
     from firmware_sim.yamlfile import FileMistakesError
 
@@ -177,13 +177,13 @@ def inject(
     settings: tuple[str, ...],
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    r"""Start a fault on a running device, or end all with ``clear``.
+    """Start a fault on a running device, or end all with ``clear``.
 
     \b
     Examples:
       sopsim inject link_cut --control /tmp/sop.ctl --for 300s --target station
       sopsim inject exception --control /tmp/sop.ctl --set code=6
-    """
+    """  # noqa: D301 (click wants the control character)
     from firmware_sim.serve import ask
 
     order: dict[str, Any] = {"inject": fault}
@@ -208,22 +208,70 @@ def inject(
         click.echo(f"{fault} injected")
 
 
+@main.command()
+@click.option("--to", "upstream", required=True, help="Device behind it, HOST:PORT.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Own port; 0: a free one.")
+@click.option("--lie", "lies", multiple=True, help="Fault in force from the start; repeatable.")
+@click.option("--rate", type=RATIO, default="100%", help="Share of the requests it hits.")
+@click.option("--times", type=int, help="How many requests it hits at most.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--control", type=click.Path(path_type=Path), help="Unix socket for testers.")
+@click.option("--json", "as_json", is_flag=True, help="Errors as one JSON object.")
+def proxy(**options: Any) -> None:
+    """Stand before a Modbus TCP device, simulated or real, and lie as told.
+
+    \b
+    Examples:
+      sopsim proxy --to 127.0.0.1:5020 --lie wrong_tid --rate 10%
+      sopsim proxy --to 192.0.2.10:502 --control /tmp/proxy.ctl
+    """  # noqa: D301 (click wants the control character)
+    import random
+
+    from firmware_sim.proxy import FaultProxy
+    from firmware_sim.serve import Service, serve_proxy
+
+    host, _, port = options["upstream"].rpartition(":")
+    if not host or not port.isdigit():
+        _fail(EXIT_USAGE, "--to: write HOST:PORT", as_json=options["as_json"])
+    liar = FaultProxy(
+        host,
+        int(port),
+        rng=random.Random(options["seed"]),  # noqa: S311
+        wait=asyncio.sleep,
+    )
+    try:
+        for lie in options["lies"]:
+            liar.apply(lie, rate=options["rate"], times=options["times"])
+        service = Service(port=options["port"], control=options["control"])
+        asyncio.run(serve_proxy(liar, service, announce=_say))
+    except ValueError as wrong:
+        _fail(EXIT_USAGE, str(wrong), as_json=options["as_json"])
+    except OSError as wrong:
+        _fail(EXIT_NO_ANSWER, str(wrong), as_json=options["as_json"])
+
+
 @main.command("ls")
 @click.option("--json", "as_json", is_flag=True)
 def list_kinds(as_json: bool) -> None:  # noqa: FBT001
-    r"""List the devices and the faults.
+    """List the devices and the faults.
 
     \b
     Examples:
       sopsim ls
       sopsim ls --json
-    """
+    """  # noqa: D301 (click wants the control character)
     from firmware_sim.control import INJECTIONS
+    from firmware_sim.faults import FAULTS
     from firmware_sim.meter_device import METER_KINDS
     from firmware_sim.plant.ratings import SPECS
 
     if as_json:
-        data = {"devices": list(SPECS), "meters": list(METER_KINDS), "faults": list(INJECTIONS)}
+        data = {
+            "devices": list(SPECS),
+            "meters": list(METER_KINDS),
+            "faults": list(INJECTIONS),
+            "proxy_faults": list(FAULTS),
+        }
         _say({"ok": True, "data": data})
         return
     for spec in SPECS.values():
@@ -234,6 +282,7 @@ def list_kinds(as_json: bool) -> None:  # noqa: FBT001
         )
     click.echo("meters: " + ", ".join(METER_KINDS))
     click.echo("faults: " + ", ".join(INJECTIONS))
+    click.echo("faults of the proxy: " + ", ".join(FAULTS))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,32 @@ class Injector:
         self._device.recover()
 
 
-class ControlServer:
-    """The Unix socket itself."""
+class DeviceControl:
+    """Answers a tester's orders to a device."""
 
-    def __init__(
-        self, device: SimulatedDevice, injector: Injector, quit_now: asyncio.Event
-    ) -> None:
+    def __init__(self, device: SimulatedDevice, injector: Injector) -> None:
         self._device = device
         self._injector = injector
+
+    def carry_out(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Carry out one order."""
+        if "query" in order:
+            if order["query"] != "truth":
+                raise ValueError(f"no such query {order['query']!r}; one of truth")
+            return {"ok": True, "truth": dict(self._device.truth())}
+        if "inject" in order:
+            self._injector.inject(str(order["inject"]), order)
+            return {"ok": True}
+        raise ValueError("one of query, inject, quit")
+
+
+class ControlServer:
+    """JSON lines on a Unix socket; ``quit`` ends the program, the rest is carried out."""
+
+    def __init__(
+        self, carry_out: Callable[[Mapping[str, Any]], dict[str, Any]], quit_now: asyncio.Event
+    ) -> None:
+        self._carry_out = carry_out
         self._quit_now = quit_now
         self._server: asyncio.Server | None = None
 
@@ -123,20 +141,10 @@ class ControlServer:
         try:
             order = json.loads(line)
             if not isinstance(order, dict):
-                raise TypeError("one JSON object a line")  # noqa: TRY301
-            if "query" in order:
-                return self._query(str(order["query"]))
-            if "inject" in order:
-                self._injector.inject(str(order["inject"]), order)
-                return {"ok": True}
+                return {"ok": False, "error": "one JSON object a line"}
             if order.get("quit"):
                 self._quit_now.set()
                 return {"ok": True}
-            raise ValueError("one of query, inject, quit")  # noqa: TRY301
+            return self._carry_out(order)
         except (ValueError, KeyError, TypeError, IndexError) as wrong:
             return {"ok": False, "error": f"{type(wrong).__name__}: {wrong}"}
-
-    def _query(self, what: str) -> dict[str, Any]:
-        if what != "truth":
-            raise ValueError(f"no such query {what!r}; one of truth")
-        return {"ok": True, "truth": dict(self._device.truth())}

@@ -6,14 +6,15 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from firmware_sim.bench import SopDevice
-from firmware_sim.control import ControlServer, Injector
+from firmware_sim.control import ControlServer, DeviceControl, Injector
 from firmware_sim.device import SimulatedDevice
+from firmware_sim.proxy import FaultProxy
 from firmware_sim.trace import Trace
 
 INJECTION_TICK_S = 0.010
@@ -60,7 +61,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, quit_now.set)
     injector = Injector(device)
-    control = ControlServer(device, injector, quit_now)
+    control = ControlServer(DeviceControl(device, injector).carry_out, quit_now)
     out = service.trace.open("w") if service.trace is not None else None
     try:
         if out is not None and isinstance(device, SopDevice):
@@ -86,6 +87,41 @@ async def serve(
         await device.close()
         if out is not None:
             out.close()
+
+
+async def serve_proxy(
+    proxy: FaultProxy, service: Service, *, announce: Callable[[dict[str, Any]], None]
+) -> None:
+    """Run a fault proxy until asked to stop."""
+    quit_now = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, quit_now.set)
+
+    def carry_out(order: Mapping[str, Any]) -> dict[str, Any]:
+        if order.get("query") == "log":
+            return {"ok": True, "log": proxy.log}
+        if order.get("inject") == "clear":
+            proxy.clear()
+            return {"ok": True}
+        if "inject" in order:
+            settings = {k: v for k, v in order.items() if k != "inject"}
+            proxy.apply(str(order["inject"]), **settings)
+            return {"ok": True}
+        raise ValueError("one of query, inject, quit")
+
+    control = ControlServer(carry_out, quit_now)
+    try:
+        port = await proxy.start(service.port)
+        if service.control is not None:
+            await control.start(service.control)
+        announce({"listening": {"proxy": port}})
+        await quit_now.wait()
+    finally:
+        await control.close()
+        if service.control is not None:
+            service.control.unlink(missing_ok=True)
+        await proxy.close()
 
 
 def ask(path: Path, order: dict[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:

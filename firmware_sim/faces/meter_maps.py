@@ -31,12 +31,12 @@ class MeterModel:
     model: str
     tables: tuple[Table, ...]
     rows: str
-    ranges: tuple[tuple[int, int], ...]
+    span_address: tuple[tuple[int, int], ...]
     gap_code: int = 0
     read_size_max: int = 125
     even_only: bool = False
     accuracy_percent: float = 1.0
-    texts: tuple[tuple[int, int, str], ...] = ()
+    text_address: tuple[tuple[int, int, str], ...] = ()
 
 
 def _phases(address: int, step: int, encoding: str, quantity: str, factor: str) -> str:
@@ -64,7 +64,7 @@ SDM630 = MeterModel(
 0x156 f32 e_sum 0.001
 """
     + _phases(0x15A, 2, "f32", "e_imp", "0.001") + _phases(0x160, 2, "f32", "e_exp", "0.001"),
-    ranges=((0x0000, 0x0181),), read_size_max=80, even_only=True,
+    span_address=((0x0000, 0x0181),), read_size_max=80, even_only=True,
 )  # fmt: skip
 
 IEM3255 = MeterModel(
@@ -78,9 +78,11 @@ IEM3255 = MeterModel(
     + "0x0C0B f32 pf4 1\n0x0C25 f32 f 1\n0x0C83 i64 e_imp 1\n0x0C87 i64 e_exp 1\n"
     + "0x0C93 i64 zero 1\n0x0C97 i64 zero 1\n0x0081 u32 serial 1\n"
     + _phases(0x0DBD, 4, "i64", "e_imp", "1"),
-    ranges=((0x001D, 0x0058), (0x0081, 0x0082), (0x0BB7, 0x0CA2), (0x0DBD, 0x0DC8)),
+    span_address=((0x001D, 0x0058), (0x0081, 0x0082), (0x0BB7, 0x0CA2), (0x0DBD, 0x0DC8)),
     gap_code=0xFFFF, accuracy_percent=0.5,
-    texts=((0x001D, 20, "iEM3255"), (0x0031, 20, "iEM3255"), (0x0045, 20, "Schneider Electric")),
+    text_address=(
+        (0x001D, 20, "iEM3255"), (0x0031, 20, "iEM3255"), (0x0045, 20, "Schneider Electric"),
+    ),
 )  # fmt: skip
 
 B23 = MeterModel(
@@ -93,7 +95,7 @@ B23 = MeterModel(
     + "0x5B1C i32 q 100\n" + _phases(0x5B1E, 2, "i32", "q", "100")
     + "0x5B24 i32 s 100\n" + _phases(0x5B26, 2, "i32", "s", "100")
     + "0x5B2C u16 f 100\n0x5B3A i16 pf 1000\n0x8900 u32 serial 1\n",
-    ranges=((0x5000, 0x501F), (0x5460, 0x547F), (0x5B00, 0x5B43), (0x8900, 0x8901)),
+    span_address=((0x5000, 0x501F), (0x5460, 0x547F), (0x5B00, 0x5B43), (0x8900, 0x8901)),
     gap_code=0xFFFF,
 )  # fmt: skip
 
@@ -119,7 +121,7 @@ def _umg_rows() -> str:
 
 UMG604 = MeterModel(
     kind="umg604", maker="Janitza", model="UMG 604-PRO", tables=(Table.HOLDING, Table.INPUT),
-    rows=_umg_rows(), ranges=((19000, 19121), (51768, 51889)), accuracy_percent=0.5,
+    rows=_umg_rows(), span_address=((19000, 19121), (51768, 51889)), accuracy_percent=0.5,
 )  # fmt: skip
 
 
@@ -134,7 +136,7 @@ def _em24(kind: str, tables: tuple[Table, ...], offsets: dict[str, int], size: i
         + "0x28 i32lw p 10\n0x2A i32lw s 10\n0x2C i32lw q 10\n"
         + f"{o['pf']} i16 pf 1000\n{o['f']} i16 f 10\n{o['imp']} i32lw e_imp 0.01\n"
         + f"{o['exp']} i32lw e_exp 0.01\n" + _phases(o["phase"], 2, "i32lw", "e_imp", "0.01"),
-        ranges=((0x0000, 0x005F),), read_size_max=size,
+        span_address=((0x0000, 0x005F),), read_size_max=size,
     )  # fmt: skip
 
 
@@ -207,7 +209,7 @@ class MeterMap:
         if count > model.read_size_max or (model.even_only and count % 2):
             raise ModbusRefusalError(ILLEGAL_VALUE)
         end = address + count
-        if not any(low <= address and end - 1 <= high for low, high in model.ranges):
+        if not any(low <= address and end - 1 <= high for low, high in model.span_address):
             raise ModbusRefusalError(ILLEGAL_ADDRESS)
         words = [model.gap_code] * count
         values = self.meter.reading(self._ahead_s())
@@ -219,7 +221,7 @@ class MeterMap:
             else:
                 value = values[quantity] * factor
             self._place(words, address, at, encode(encoding, value))
-        for at, size, content in model.texts:
+        for at, size, content in model.text_address:
             self._place(words, address, at, text(content, size))
         return words
 

@@ -105,7 +105,7 @@ def test_limits_of_the_make(kind, table, address, count, code):
 def test_one_read_of_neighbours_equals_single_reads(kind):
     model = MODELS[kind]
     table = model.tables[0]
-    low, high = model.ranges[-1]
+    low, high = model.span_address[-1]
     size = min(10, model.read_size_max, high - low + 1)
     step = 2 if model.even_only else 1
     m = unit(kind)
