@@ -8,13 +8,18 @@ name with an underscore.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
-from typing_extensions import override
 
 from gateway.cli.output import SopGroup, group
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 _HERE = Path(__file__).parent
 

@@ -12,20 +12,16 @@ with an error. Exceptions of the gateway become exit codes in ``end_of``.
 
 from __future__ import annotations
 
-import datetime as dt
 import enum
 import json
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
-from typing_extensions import override
 
 from gateway.model.errors import (
     ConfigError,
@@ -36,6 +32,11 @@ from gateway.model.errors import (
     JournalError,
     OutcomeUnknown,
 )
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 SCHEMA_PREFIX = "sopgw/v1/"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -202,6 +203,8 @@ def envelope(
     ledger: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the one JSON object every command answers with."""
+    import datetime as dt
+
     moment = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
     answer: dict[str, Any] = {
         "schema": SCHEMA_PREFIX + run.schema,
@@ -310,6 +313,9 @@ def _config_end(error: ConfigError) -> End:
 
 def crash_report(error: BaseException) -> Path:
     """Write what a maintainer needs; return where."""
+    import tempfile
+    import traceback
+
     folder = Path(tempfile.gettempdir()) / f"sopgw-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"crash-{os.getpid()}.txt"

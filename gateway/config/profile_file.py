@@ -39,7 +39,11 @@ def find_profile(name_or_path: str, search: Sequence[Path] = ()) -> Path | None:
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
         given = Path(name_or_path)
         for base in (Path(), *search):
-            if (base / given).is_file():
+            try:
+                found = (base / given).is_file()
+            except OSError:  # a name too long, or a folder that must not be searched
+                found = False
+            if found:
                 return base / given
         return None
     return next((p for p in profile_paths(search) if p.stem == name_or_path), None)
