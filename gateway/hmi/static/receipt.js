@@ -161,7 +161,9 @@ function show(verdict, lines) {
 
 export function attach() {
   const verdict = document.getElementById("verdict");
-  document.getElementById("check").addEventListener("click", async () => {
+  const button = document.getElementById("check");
+  button.dataset.ready = "yes";
+  button.addEventListener("click", async () => {
     const [file] = document.getElementById("receipt").files;
     const vkey = document.getElementById("vkey").value;
     if (!file || !vkey.trim()) {

@@ -1,0 +1,497 @@
+"""The page in headless Chromium, driven over its DevTools socket: what a reader really gets."""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.hmi.page import Page
+from gateway.hmi.svg import utc_text
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = Path(os.environ.get("SOPGW_AXE", f"{sys.prefix}/npm/node_modules/axe-core/axe.min.js"))
+REQUIRED = os.environ.get("SOPGW_REQUIRE_SERVERS") == "1"
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--remote-debugging-port=0", "--lang=en",
+)  # fmt: skip
+PAGES = ("", "trades", "trades/T-0041", "ledger", "points", "alarms", "commissioning", "system")
+
+
+class Browser:
+    """One page of a headless Chromium over the DevTools protocol."""
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.ids = itertools.count(1)
+        self.waiting, self.session = {}, None
+        self.requests, self.complaints = [], []
+        self.reader = asyncio.create_task(self._read())
+
+    async def _read(self):
+        async for message in self.socket:
+            told = json.loads(message.data)
+            if "id" in told:
+                self.waiting.pop(told["id"]).set_result(told)
+            elif told["method"] == "Network.requestWillBeSent":
+                self.requests.append(told["params"]["request"]["url"])
+            elif told["method"] == "Runtime.exceptionThrown":
+                self.complaints.append(told["params"]["exceptionDetails"]["text"])
+            elif told["method"] == "Log.entryAdded":
+                entry = told["params"]["entry"]
+                if entry["level"] in {"error", "warning"}:
+                    self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
+
+    async def call(self, method, **params):
+        number = next(self.ids)
+        future = asyncio.get_running_loop().create_future()
+        self.waiting[number] = future
+        body = {"id": number, "method": method, "params": params}
+        await self.socket.send_json(body | ({"sessionId": self.session} if self.session else {}))
+        async with asyncio.timeout(30):
+            answer = await future
+        assert "error" not in answer, (method, answer)
+        return answer["result"]
+
+    async def open_tab(self):
+        target = (await self.call("Target.createTarget", url="about:blank"))["targetId"]
+        told = await self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = told["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log", "DOM", "Performance"):
+            await self.call(f"{domain}.enable")
+
+    async def run(self, script):
+        told = await self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in told, told["exceptionDetails"]
+        return told["result"].get("value")
+
+    async def until(self, script, seconds=20):
+        async with asyncio.timeout(seconds):
+            while not await self.run(script):
+                await asyncio.sleep(0.02)
+
+    async def go(self, address):
+        self.requests.clear()
+        self.complaints.clear()
+        await self.call("Page.navigate", url=address)
+        path = address.partition("//")[2].partition("/")[2]
+        await self.until(
+            f"document.readyState === 'complete' && location.pathname === '/{path}'"
+            " && document.getElementById('status') !== null"
+        )
+
+    async def screen(self, width, height, **media):
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
+        )  # fmt: skip
+        features = [{"name": k.replace("_", "-"), "value": v} for k, v in media.items()]
+        await self.call("Emulation.setEmulatedMedia", features=features)
+
+    async def picture(self, name):
+        folder = Path(os.environ.get("SOPGW_TEST_OUTPUT") or tempfile.gettempdir()) / "sopgw-pages"
+        folder.mkdir(parents=True, exist_ok=True)
+        shot = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        path = folder / f"{name}.png"
+        path.write_bytes(base64.b64decode(shot["data"]))
+        return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        if REQUIRED:
+            pytest.fail("Chromium is not installed")
+        pytest.skip("Chromium is not installed")
+    home = tmp_path_factory.mktemp("chromium")
+    process = await asyncio.create_subprocess_exec(
+        CHROMIUM, *FLAGS, f"--user-data-dir={home}", "about:blank",
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    address = None
+    async with asyncio.timeout(60):
+        while address is None:
+            line = (await process.stderr.readline()).decode()
+            assert line, "Chromium ended before it listened"
+            if "DevTools listening on " in line:
+                address = line.rpartition(" ")[2].strip()
+    drained = asyncio.create_task(process.stderr.read())
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(address, max_msg_size=0) as socket,
+    ):
+        opened = Browser(socket)
+        await opened.open_tab()
+        yield opened
+        opened.session = None
+        await opened.call("Browser.close")
+        opened.reader.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await opened.reader
+    await process.wait()
+    await drained
+
+
+class Records:
+    def __init__(self, entries):
+        self.entries = entries
+
+    async def trade_entries(self, trade_id):
+        return self.entries[:190] if trade_id == "T-0041" else []
+
+    async def latest_entries(self, count):
+        return self.entries[-count:]
+
+    async def receipt(self, _trade_id):
+        return b"{}"
+
+
+class Site:
+    """A view that the test changes, or that changes at every look."""
+
+    def __init__(self, view):
+        self.view, self.after = view, None
+
+    def __call__(self):
+        if self.after:
+            self.view = self.after(self.view)
+        return self.view
+
+
+@pytest.fixture
+def site(view):
+    return Site(view)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def root(site, entries):
+    page = Page(site, Records(entries), period_s=0.05)
+    port = await page.start("127.0.0.1", 0)
+    yield f"http://127.0.0.1:{port}"
+    await page.stop()
+
+
+async def test_pages_ask_nobody_else_and_complain_about_nothing(browser, root):
+    await browser.screen(1366, 820)
+    for page in PAGES:
+        await browser.go(f"{root}/en/{page}")
+        assert [u for u in browser.requests if not u.startswith(root + "/")] == []
+        assert browser.complaints == [], page
+        await browser.picture(f"1366-{page.replace('/', '-') or 'overview'}")
+
+
+async def test_no_sideways_scroll_on_a_phone_nor_on_a_wide_screen(browser, root):
+    for width, height in ((390, 844), (320, 640), (1366, 820), (1920, 1080)):
+        await browser.screen(width, height)
+        for page in PAGES:
+            await browser.go(f"{root}/de/{page}")
+            wide = await browser.run("[document.documentElement.scrollWidth, innerWidth]")
+            assert wide[0] <= wide[1], (page, wide)
+        if width == 390:
+            await browser.go(f"{root}/zh/")
+            await browser.picture("390-overview-zh")
+
+
+async def test_axe_finds_no_violation(browser, root):
+    if not AXE.exists():
+        if REQUIRED:
+            pytest.fail(f"axe-core is not installed at {AXE}")
+        pytest.skip("axe-core is not installed")
+    script = AXE.read_text()
+    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"
+    for media in ({}, {"prefers_color_scheme": "dark"}, {"prefers_reduced_motion": "reduce"}):
+        await browser.screen(1366, 820, **media)
+        for page in PAGES if len(media) == 0 or "prefers_color_scheme" in media else ("",):
+            await browser.go(f"{root}/en/{page}")
+            await browser.run(script + "; true")
+            told = await browser.run(
+                f"axe.run(document, {rules}).then(r => ({{passes: r.passes.length, found: "
+                "r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])}))"
+            )
+            assert told["found"] == [], (page, media)
+            assert told["passes"] > 10
+
+
+async def test_values_are_the_sites_and_follow_it_without_reload(browser, root, site, make_view):
+    await browser.screen(1366, 820)
+    await browser.go(f"{root}/en/")
+    await browser.run("window.mark = 'kept'")
+    said = await browser.run("document.getElementById('part-one-line').textContent")
+    assert "−150.2 kW" in said
+    assert "801.2 V" in said
+    site.view = make_view(v_dc_dv=7_777, utc_us=site.view.utc_us + 1_000_000, alarms=())
+    await browser.until("document.getElementById('part-one-line').textContent.includes('777.7 V')")
+    assert await browser.run("document.title") == "SOP-1 · Overview"
+    assert "No alarm is active" in await browser.run(
+        "document.getElementById('part-alarms').textContent"
+    )
+    assert await browser.run("window.mark") == "kept"
+
+
+async def test_update_keeps_focus_scroll_and_search(browser, root, site, make_view):
+    await browser.screen(390, 844)
+    await browser.go(f"{root}/en/points")
+    await browser.run(
+        "const f = document.getElementById('search'); f.focus(); f.value = 'M4';"
+        "f.dispatchEvent(new Event('input'))"
+    )
+    shown = "[...document.querySelectorAll('#searched tbody tr')].filter(r => !r.hidden).length"
+    assert await browser.run(shown) == 1
+    site.view = make_view(
+        utc_us=site.view.utc_us + 1_000_000,
+        points=tuple(p for p in site.view.points for _ in range(2)),
+    )
+    await browser.until("document.querySelectorAll('#searched tbody tr').length === 4")
+    assert await browser.run(shown) == 2
+    assert (
+        await browser.run("document.activeElement.id + document.activeElement.value") == "searchM4"
+    )
+
+
+async def test_page_says_that_values_are_old_and_is_live_again_after_a_restart(
+    browser, site, entries
+):
+    page = Page(site, Records(entries), period_s=0.05)
+    port = await page.start("127.0.0.1", 0)
+    await browser.screen(1366, 820)
+    await browser.go(f"http://127.0.0.1:{port}/en/")
+    await browser.until("document.getElementById('lost').hidden")
+    await page.stop()
+    await browser.until("!document.getElementById('lost').hidden")
+    await browser.picture("1366-connection-lost")
+    site.view = site.view.__class__(
+        **{f: getattr(site.view, f) for f in site.view.__slots__} | {"v_dc_dv": 8_123}
+    )
+    again = Page(site, Records(entries), period_s=0.05)
+    await again.start("127.0.0.1", port)
+    await browser.until(
+        "document.getElementById('lost').hidden &&"
+        " document.getElementById('part-one-line').textContent.includes('812.3 V')"
+    )
+    await again.stop()
+
+
+async def test_words_of_the_one_line_do_not_overlap(browser, root):
+    await browser.screen(1366, 820)
+    for language in ("en", "zh", "de", "es"):
+        await browser.go(f"{root}/{language}/")
+        clashes = await browser.run(
+            """(() => {
+              const found = [];
+              for (const svg of document.querySelectorAll('#part-one-line svg, #part-gantt svg')) {
+                const texts = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBBox()]);
+                texts.forEach(([a, p], i) => texts.slice(i + 1).forEach(([b, q]) => {
+                  if (p.x < q.x + q.width && q.x < p.x + p.width
+                      && p.y < q.y + q.height && q.y < p.y + p.height) found.push([a, b]);
+                }));
+              }
+              return found;
+            })()"""
+        )
+        assert clashes == [], language
+
+
+async def test_blinking_stops_where_motion_is_not_wanted(browser, root):
+    style = "getComputedStyle(document.querySelector('.priority.fresh')).animationName"
+    await browser.screen(1366, 820)
+    await browser.go(f"{root}/en/alarms")
+    assert await browser.run(style) == "blink"
+    await browser.screen(1366, 820, prefers_reduced_motion="reduce")
+    assert await browser.run(style) == "none"
+
+
+async def test_pictures_of_other_looks(browser, root):
+    for name, media in (
+        ("dark", {"prefers_color_scheme": "dark"}),
+        ("forced-colors", {"forced_colors": "active"}),
+    ):
+        await browser.screen(1366, 820, **media)
+        await browser.go(f"{root}/en/")
+        assert (await browser.picture(f"1366-{name}")).stat().st_size > 10_000
+
+
+async def test_a_day_of_fast_time_does_not_grow_the_page(browser, site, entries):
+    """Three hundred updates of five minutes each: 25 hours; nodes and heap stay."""
+
+    def later(view):
+        fields = {f: getattr(view, f) for f in view.__slots__}
+        count[0] += 1
+        return view.__class__(
+            **fields | {"utc_us": view.utc_us + 300_000_000, "v_dc_dv": 8_000 + count[0] % 50}
+        )
+
+    async def weigh_after(updates):
+        site.after = later
+        while count[0] < updates:
+            await asyncio.sleep(0.02)
+        site.after = None
+        clock = utc_text(site.view.utc_us, "%H:%M:%S")
+        await browser.until(f"document.getElementById('utc').textContent.startsWith('{clock}')")
+        await browser.call("HeapProfiler.collectGarbage")
+        told = (await browser.call("Performance.getMetrics"))["metrics"]
+        return {m["name"]: m["value"] for m in told}
+
+    count = [0]
+    await browser.screen(1366, 820)
+    page = Page(site, Records(entries), period_s=0.005)
+    port = await page.start("127.0.0.1", 0)
+    await browser.go(f"http://127.0.0.1:{port}/en/")
+    before, after = await weigh_after(50), await weigh_after(350)
+    await page.stop()
+    assert after["Nodes"] <= before["Nodes"] + 200
+    assert after["JSHeapUsedSize"] <= before["JSHeapUsedSize"] + 1_000_000
+
+
+def leaf_hash(leaf):
+    return hashlib.sha256(b"\0" + leaf).digest()
+
+
+def tree(hashes):
+    """Root and proof of each leaf by the recursive definition of RFC 6962, section 2.1."""
+    if len(hashes) == 1:
+        return hashes[0], [[]]
+    half = 1 << (len(hashes) - 1).bit_length() - 1
+    left, left_proofs = tree(hashes[:half])
+    right, right_proofs = tree(hashes[half:])
+    proofs = [[*p, right] for p in left_proofs] + [[*p, left] for p in right_proofs]
+    return hashlib.sha256(b"\1" + left + right).digest(), proofs
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def made_receipt(log_key, trade_key):
+    """Make a receipt over a ledger of 13 entries with a config, a delivery and a signed trade."""
+    origin = "bench4.example/SOP-1"
+    interval = {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"}
+    row = {
+        "trade_id": "T-1",
+        "contracted_wh": 37_500,
+        "delivered_wh": 37_488,
+        "status": "delivered",
+    }
+    raw = trade_key.public_key().public_bytes_raw()
+    config = {"signers": [{"name": "market-1", "key": b64(raw)}], "required": 1}
+    entries = [{"kind": "reading", "n": n} for n in range(13)]
+    entries[1] = {"kind": "config", "config": config}
+    entries[11] = {"kind": "delivery", "interval": interval, "trades": [{**row, "reasons": []}]}
+    leaves = [json.dumps(e, sort_keys=True, separators=(",", ":")).encode() for e in entries]
+    root_hash, proofs = tree([leaf_hash(x) for x in leaves])
+    body = f"{origin}\n13\n{b64(root_hash)}\n"
+    typed = b"\1" + log_key.public_key().public_bytes_raw()
+    key_id = hashlib.sha256(origin.encode() + b"\n" + typed).digest()[:4]
+    signature = log_key.sign(body.encode())
+    payload = b'{"mRID":"T-1"}'
+    kind = "application/vnd.sop.schedule+json"
+    pae = f"DSSEv1 {len(kind)} {kind} {len(payload)} ".encode() + payload
+    return {
+        "vkey": f"{origin}+{key_id.hex()}+{b64(typed)}",
+        "schema": "sopgw/v1/receipt",
+        "trade_id": "T-1",
+        "intervals": [{**interval, **row, "reasons": []}],
+        "trade": {
+            "payloadType": kind,
+            "payload": b64(payload),
+            "signatures": [
+                {"keyid": hashlib.sha256(raw).hexdigest(), "sig": b64(trade_key.sign(pae))}
+            ],
+        },
+        "entries": [
+            {"index": i, "leaf": b64(leaves[i]), "proof": [b64(p) for p in proofs[i]]}
+            for i in (1, 4, 11, 12)
+        ],
+        "checkpoint": f"{body}\n— {origin} {b64(key_id + signature)}\n",
+    }
+
+
+def spoilt(receipt, what):
+    """Return the receipt with one thing changed."""
+    receipt = json.loads(json.dumps(receipt))
+    match what:
+        case "leaf":
+            leaf = base64.b64decode(receipt["entries"][2]["leaf"]).replace(b"37488", b"37500")
+            receipt["entries"][2]["leaf"] = b64(leaf)
+        case "index":
+            receipt["entries"][1]["index"] = 5
+        case "proof":
+            receipt["entries"][0]["proof"].pop()
+        case "figure":
+            receipt["intervals"][0]["delivered_wh"] += 1
+        case "status":
+            receipt["intervals"][0]["status"] = "partial"
+        case "no interval":
+            receipt["intervals"] = []
+        case "size":
+            receipt["checkpoint"] = receipt["checkpoint"].replace("\n13\n", "\n14\n")
+        case "other key":
+            receipt["vkey"] = made_receipt(Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())["vkey"]  # fmt: skip
+        case "bad key":
+            receipt["vkey"] = receipt["vkey"][:-4]
+        case "trade":
+            receipt["trade"]["payload"] = b64(b'{"mRID":"T-2"}')
+        case "no entries":
+            receipt["entries"] = []
+        case "not a receipt":
+            receipt = {"vkey": receipt["vkey"]}
+    return receipt
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("nothing", "no errors were found"),
+        ("leaf", "✕ entries proven to be in the checkpoint: #11"),
+        ("index", "✕ entries proven to be in the checkpoint: #5"),
+        ("proof", "✕ entries proven to be in the checkpoint: #1"),
+        ("figure", "✕ figures equal the proven delivery entries"),
+        ("status", "✕ figures equal the proven delivery entries"),
+        ("no interval", "✕ figures equal the proven delivery entries"),
+        ("size", "✕ checkpoint signed by the given key"),
+        ("other key", "✕ checkpoint signed by the given key"),
+        ("bad key", "✕ the key is not a ledger key"),
+        ("trade", "✕ trade signed by a signer named in the proven configuration"),
+        ("no entries", "✕ entries proven to be in the checkpoint"),
+        ("not a receipt", "✕ cannot be read as a receipt"),
+    ],
+)
+async def test_receipt_is_checked_in_the_browser(browser, root, tmp_path, what, said):
+    good = made_receipt(Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+    receipt = spoilt(good, what)
+    vkey = receipt.pop("vkey")
+    path = tmp_path / "receipt.json"
+    path.write_text(json.dumps(receipt))
+    await browser.screen(1366, 820)
+    await browser.go(f"{root}/en/ledger")
+    document = await browser.call("DOM.getDocument")
+    node = await browser.call(
+        "DOM.querySelector", nodeId=document["root"]["nodeId"], selector="#receipt"
+    )
+    await browser.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node["nodeId"])
+    await browser.run(f"document.getElementById('vkey').value = {json.dumps(vkey)}")
+    await browser.until("document.getElementById('check').dataset.ready === 'yes'")
+    await browser.run("document.getElementById('check').click()")
+    await browser.until("document.getElementById('outcome') !== null")
+    verdict = await browser.run("document.getElementById('verdict').textContent")
+    assert said in verdict
+    assert ("verification failed" in verdict) is (what != "nothing")
+    assert "sopledger receipt verify" in verdict
+    if what == "nothing":
+        await browser.picture("1366-receipt-checked")
