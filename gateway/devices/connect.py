@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from gateway.devices.device import ModbusDevice
 from gateway.devices.meter import ModbusMeter
 from gateway.devices.modbus.client import ModbusClient, ModbusUnit, Opener, tcp_opener
 from gateway.devices.modbus.link import Framing, RtuFraming, TcpFraming
@@ -152,3 +153,19 @@ def open_meter(
     """A meter driver; it connects at its first request."""
     line = (endpoints or Endpoints()).unit(name=name, profile=profile, url=url, timeout_s=timeout_s)
     return ModbusMeter(unit=line, unit_id=unit, profile=profile, clock=clock)
+
+
+def open_device(
+    *,
+    name: str,
+    profile: Profile,
+    url: str,
+    unit: int,
+    clock: Clock,
+    timeout_s: float = 0.5,
+    read_only: bool = True,
+    endpoints: Endpoints | None = None,
+) -> ModbusDevice:
+    """Any device by its profile, for people who look at single points."""
+    line = (endpoints or Endpoints()).unit(name=name, profile=profile, url=url, timeout_s=timeout_s)
+    return ModbusDevice(unit=line, unit_id=unit, profile=profile, clock=clock, read_only=read_only)

@@ -58,7 +58,7 @@ class WriteBudget:
     """How often setpoints may be written; a move of every terminal towards zero is exempt."""
 
     interval_ms_min: int = 500
-    count_max: int = 180  # energy tracking every five seconds of a quarter of an hour
+    count_max: int = 240  # tracking every five seconds of a quarter of an hour, and closing
     window_s: int = 900
 
 

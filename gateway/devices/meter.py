@@ -29,9 +29,11 @@ class ModbusMeter:
         self._unit = unit
         self._clock = clock
         self._codecs = codecs
-        self._blocks = plan(
-            dict.fromkeys(wanted), profile.modbus, unit=unit_id, together=[(IMPORT, EXPORT)]
-        )
+        # Both counters of one moment, unless the meter cannot give that many registers at once.
+        starts = [c.point.register.address for c in wanted[:2] if c.point.register is not None]
+        span_size = max(starts) - min(starts) + wanted[0].point.register_count
+        together = [(IMPORT, EXPORT)] if span_size <= profile.modbus.register_count_max else []
+        self._blocks = plan(dict.fromkeys(wanted), profile.modbus, unit=unit_id, together=together)
         positive = profile.sign.get("p", Sign.IMPORT_POSITIVE)
         self._sign_factor = 1 if positive is Sign.INJECT_POSITIVE else -1
 

@@ -56,16 +56,14 @@ async def read_blocks(unit: ModbusUnit, blocks: Sequence[Block]) -> Snapshot:
             scaled += [(block.points[i], raws[i]) for i in block.scaled]
         words += struct.unpack(f">{len(data) // 2}H", data)
     for codec, raw in scaled:
-        values[codec.point.name] = _with_scale(codec, raw, values)
+        assert codec.point.scale_point is not None
+        exponent = values[codec.point.scale_point][0]
+        values[codec.point.name] = scaled_value(codec, raw, exponent)
     return Snapshot(unit.name, values, tuple(words))
 
 
-def _with_scale(
-    codec: PointCodec, raw: int | float | bytes, values: Mapping[str, Decoded]
-) -> Decoded:
+def scaled_value(codec: PointCodec, raw: int | float | bytes, exponent: Value) -> Decoded:
     """Apply a SunSpec scale factor; without a sane one there is no value."""
-    assert codec.point.scale_point is not None
-    exponent = values[codec.point.scale_point][0]
     if not isinstance(exponent, int) or not -10 <= exponent <= 10:
         return None, Quality.BAD
     return codec.decode_raw(raw, exponent=exponent)
