@@ -121,6 +121,13 @@ class Market:
         """Hash of the state."""
         return hashlib.sha256(canonical(self.snapshot())).hexdigest()
 
+    def due(self, utc_ms: int) -> bool:
+        """Tell whether a block at this time would clear a round without any message."""
+        return any(
+            found["outcome"] is None and utc_ms >= found["clear_ms"]
+            for found in self.rounds.values()
+        )
+
     def apply_block(self, utc_ms: int, messages: Sequence[Message]) -> Effects:
         """Apply a block: its time first (clearing what is due), then its messages in order."""
         assert utc_ms >= self.now_ms, "blocks do not go back in time"

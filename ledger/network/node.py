@@ -1,0 +1,256 @@
+"""A node of the market: takes blocks in order, executes, persists, countersigns, recognises final.
+
+Without a quorum it settles nothing: the last final state stays in force. A lie is written down
+with the signatures that prove it. Disagreement that no further vote can mend stops the node for
+people to decide; there is deliberately no way around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ledger.log.canonical import encode
+from ledger.network import record
+from ledger.network.block import Block, block_hash, fill
+from ledger.network.message import read_message
+from ledger.network.ordering import OrderingUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ledger.network.message import Sign
+    from ledger.network.ordering import Ordering
+    from ledger.network.record import Append
+    from ledger.network.replica import Evidence, Executed, Replica
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 0.5
+"""Longest sleep between looks at the ordering service, should its notices fail."""
+RANK_DELAY_S = 0.15
+"""How much longer each further node waits before it proposes what the first should have."""
+SKEW_MS = 2_000
+"""How far ahead of its own clock a node accepts a block's time."""
+EFFECTS_KEPT_MAX = 10_000
+"""Outcomes of messages remembered for those who ask; the ledger keeps them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of a message in a final block."""
+
+    accepted: bool
+    height: int
+    mistakes: tuple[tuple[str, str], ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The answer for those who sent the message."""
+        errors = [{"path": path, "message": message} for path, message in self.mistakes]
+        return {"accepted": self.accepted, "height": self.height, "errors": errors}
+
+
+@dataclass(slots=True)
+class Waiters:
+    """Who waits for which message, and the answers given lately."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    futures: dict[str, list[asyncio.Future[Answer]]] = field(default_factory=dict)
+
+    def settle(self, message: str, answer: Answer) -> None:
+        """Answer everybody who waits for a message."""
+        self.answers[message] = answer
+        while len(self.answers) > EFFECTS_KEPT_MAX:
+            del self.answers[next(iter(self.answers))]
+        for future in self.futures.pop(message, []):
+            if not future.done():
+                future.set_result(answer)
+
+
+class Node:
+    """Drives a replica between an ordering service and a ledger."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        ordering: Ordering,
+        ledger: Append,
+        key: Sign,
+        *,
+        utc_ms: Callable[[], int],
+        skew_ms: int = SKEW_MS,
+    ) -> None:
+        self.replica = replica
+        self.evidence: list[Evidence] = []
+        self.alarm = ""
+        """Why nothing settles at the moment; empty while all is well."""
+        self._ordering = ordering
+        self._ledger = ledger
+        self._key = key
+        self._utc_ms = utc_ms
+        self._skew_ms = skew_ms
+        self._waiters = Waiters()
+        self._wanted_since: float | None = None
+        self._published = 0
+        self._progress = asyncio.Event()
+        names = sorted(replica.committee.keys)
+        self._place, self._count = names.index(replica.node), len(names)
+
+    async def submit(self, raw: bytes) -> Answer:
+        """Hand in a message and wait until it is in a final block; raise MessageRefused early."""
+        message = read_message(self.replica.committee.market, raw)
+        known = self._waiters.answers.get(message.id)
+        if known is not None:
+            return known
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiters.futures.setdefault(message.id, []).append(future)
+        await self._ordering.submit(raw)
+        return await future
+
+    async def at_height(self, height: int) -> None:
+        """Wait until a height is final here."""
+        while self.replica.height < height:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def run(self) -> None:
+        """Work until cancelled, or until disagreement stops the node."""
+        while not self.replica.halted:
+            try:
+                moved = await self._step()
+            except OrderingUnavailable as error:
+                moved = False
+                self._raise(f"ordering: {error}")
+            if not moved and not self.replica.halted:
+                await self._ordering.wait(WAIT_S)
+
+    async def _step(self) -> bool:
+        """Do the next thing there is to do; False when there is nothing."""
+        replica = self.replica
+        height = replica.height + 1
+        raw = await self._ordering.block(height)
+        if raw is None:
+            return await self._propose(height)
+        self._wanted_since = None
+        await self._count_votes(height)
+        if replica.my_vote is None and replica.certified() is None:
+            if replica.peek(raw).utc_ms > self._utc_ms() + self._skew_ms:
+                self._raise("the block's time lies ahead of this clock")
+                return False
+            await self._vote(raw)
+            await self._count_votes(height)
+        await self._publish(height)
+        subject = replica.certified()
+        if subject is not None:
+            return await self._finish(raw, subject)
+        if replica.hopeless():
+            self._halt("the nodes' votes differ so much that no quorum can come")
+        elif self.alarm == "":
+            self.alarm = f"no quorum yet at height {height}"
+        return False
+
+    async def _vote(self, raw: bytes) -> None:
+        vote = self.replica.examine(raw, self._key)
+        await self._ledger.append_many(record.voted(raw, vote))
+
+    async def _publish(self, height: int) -> None:
+        """Send the own vote; the ledger holds it already."""
+        vote = self.replica.my_vote
+        if vote is not None and self._published < height:
+            await self._ordering.vote(height, self.replica.node, vote.encode())
+            self._published = height
+
+    async def _count_votes(self, height: int) -> None:
+        for raw in await self._ordering.votes(height):
+            await self._keep(self.replica.count(raw))
+
+    async def _keep(self, evidence: Evidence | None) -> None:
+        """Write evidence down, with the signatures that prove it."""
+        if evidence is not None:
+            self.evidence.append(evidence)
+            log.warning("evidence what=%s height=%s", evidence.what, evidence.height)
+            await self._ledger.append_many([encode(evidence.document())])
+
+    async def _finish(self, raw: bytes, subject: tuple[str, str, str]) -> bool:
+        replica = self.replica
+        executed = replica.executed
+        other = None
+        if executed is None or executed.subject[0] != subject[0]:
+            if block_hash(raw) != subject[0]:
+                self._raise("the ordering service shows another block than the nodes signed")
+                details = {"shown": block_hash(raw), "votes": replica.certificate(subject)}
+                await self._keep(replica.report("orderer equivocates", "orderer", details))
+                return False
+            executed, other = replica.execute(raw), raw
+        if executed.subject != subject:
+            self._halt("a quorum reached another state than this node: its software or disk is ill")
+            return False
+        certificate = replica.certificate(subject)
+        effects = _summary(executed)
+        height = replica.height + 1
+        await self._ledger.append_many(record.finished(height, other, certificate, effects))
+        replica.finish(executed)
+        self.alarm = ""
+        self._answer(executed, height)
+        self._progress.set()
+        return True
+
+    def _answer(self, executed: Executed, height: int) -> None:
+        for message in executed.effects.accepted:
+            self._waiters.settle(message, Answer(accepted=True, height=height))
+        for refusal in executed.effects.refused:
+            mistakes = tuple((mistake.path, mistake.message) for mistake in refusal.mistakes)
+            answer = Answer(accepted=False, height=height, mistakes=mistakes)
+            self._waiters.settle(refusal.message, answer)
+
+    async def _propose(self, height: int) -> bool:
+        """Put the next block when it is this node's turn, or its turn has come by waiting."""
+        pending = await self._ordering.pending()
+        now_ms = max(self._utc_ms(), self.replica.market.now_ms)
+        if not pending and not self.replica.market.due(now_ms):
+            self._wanted_since = None
+            self.alarm = ""
+            return False
+        loop = asyncio.get_running_loop()
+        if self._wanted_since is None:
+            self._wanted_since = loop.time()
+        rank = (self._place - height) % self._count
+        left_s = self._wanted_since + rank * RANK_DELAY_S - loop.time()
+        if left_s > 0:
+            await self._ordering.wait(left_s)
+            return True
+        messages, taken = fill(pending)
+        block = Block(
+            height=height, utc_ms=now_ms, prev=self.replica.head, messages=tuple(messages)
+        )
+        await self._ordering.propose(height, block.encode(), taken)
+        return True
+
+    def _raise(self, what: str) -> None:
+        if self.alarm != what:
+            log.warning("alarm what=%s", what)
+        self.alarm = what
+
+    def _halt(self, what: str) -> None:
+        self._raise(what)
+        self.replica.halted = what
+
+
+def _summary(executed: Executed) -> dict[str, Any]:
+    """What a final block did, for the ledger's readers."""
+    effects = executed.effects
+    return {
+        "accepted": effects.accepted,
+        "refused": [
+            {
+                "message": refusal.message,
+                "party": refusal.party,
+                "errors": [f"{m.path}: {m.message}"[:200] for m in refusal.mistakes[:5]],
+            }
+            for refusal in effects.refused
+        ],
+        "cleared": effects.cleared,
+        "settled": effects.settled,
+    }

@@ -1,0 +1,104 @@
+"""What a node writes into its own ledger, and how it finds its place again after a start.
+
+Order matters: a block and this node's vote on it are durable before the vote leaves the machine,
+so that no restart can make a node vote twice on one height.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ledger.log.canonical import CanonicalError, decode, encode
+from ledger.network.block import BLOCK_BYTES_MAX, block_hash
+from ledger.network.message import vote_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ledger.network.message import Sign, Vote
+    from ledger.network.replica import Replica
+
+
+class Append(Protocol):
+    """Where entries become durable."""
+
+    async def append_many(self, leaves: Sequence[bytes], /) -> list[int]:
+        """Return the entries' indexes once they are on disk."""
+        ...
+
+
+class ReplayDiffers(Exception):  # noqa: N818 - a state of the node's ledger
+    """The node's own ledger does not lead to what it says it signed."""
+
+
+def _block_entry(height: int, raw: bytes) -> bytes:
+    """A block as it stands in the ledger; of rubbish, which executes as nothing, only its name."""
+    entry: dict[str, Any] = {"kind": "net.block", "height": height, "sha256": block_hash(raw)}
+    if len(raw) <= BLOCK_BYTES_MAX:
+        with suppress(CanonicalError):
+            entry["block"] = decode(raw)
+    return encode(entry)
+
+
+def voted(raw: bytes, vote: Vote) -> list[bytes]:
+    """Entries before a vote leaves: the block as it was seen, and the vote."""
+    height = vote.height
+    return [
+        _block_entry(height, raw),
+        encode({"kind": "net.vote", "height": height, "vote": vote.document()}),
+    ]
+
+
+def finished(
+    height: int, raw: bytes | None, certificate: list[dict[str, Any]], effects: dict[str, Any]
+) -> list[bytes]:
+    """Entries of a final block; ``raw`` where it is not the one this node had voted on."""
+    leaves = []
+    if raw is not None:
+        leaves.append(_block_entry(height, raw))
+    leaves.append(
+        encode({"kind": "net.final", "height": height, "votes": certificate, "effects": effects})
+    )
+    return leaves
+
+
+def replay(replica: Replica, leaves: Iterable[bytes], key: Sign) -> None:
+    """Bring a fresh replica to where its ledger ends; raise ReplayDiffers when it can not."""
+    raw: tuple[bytes, str] | None = None
+    vote: dict[str, Any] | None = None
+    for leaf in leaves:
+        entry: dict[str, Any] = decode(leaf)
+        kind, height = entry.get("kind"), entry.get("height")
+        if kind not in ("net.block", "net.vote", "net.final"):
+            continue
+        if height != replica.height + 1:
+            raise ReplayDiffers(f"an entry of height {height} after height {replica.height}")
+        if kind == "net.block":
+            raw = (encode(entry["block"]) if "block" in entry else b"", entry["sha256"])
+        elif kind == "net.vote":
+            vote = entry["vote"]
+        else:
+            if raw is None:
+                raise ReplayDiffers(f"height {height} is final without its block")
+            _finish(replica, *raw, entry["votes"])
+            raw = vote = None
+    if raw is not None and vote is not None:
+        again = replica.examine(raw[0], key, name=raw[1])
+        if again.document() != vote:
+            raise ReplayDiffers(f"the vote of height {again.height} can not be repeated")
+
+
+def _finish(replica: Replica, raw: bytes, name: str, votes: list[dict[str, Any]]) -> None:
+    executed = replica.execute(raw, name=name)
+    committee = replica.committee
+    good = {
+        vote.node
+        for document in votes
+        if (vote := vote_from(committee.market, document, committee.keys)) is not None
+        and vote.height == replica.height + 1
+        and vote.subject == executed.subject
+    }
+    if len(good) < committee.quorum:
+        raise ReplayDiffers(f"height {replica.height + 1} lacks a certificate for its state")
+    replica.finish(executed)

@@ -1,0 +1,263 @@
+import asyncio
+import dataclasses
+import json
+
+import pytest
+
+from ledger.log.canonical import decode, encode
+from ledger.network.message import MessageRefused
+from ledger.network.ordering import EmbeddedOrdering, OrderingUnavailable, SharedOrder
+
+
+async def settle_one_round(net, clock, send, submit):
+    """Join, open, commit, reveal, clear, deliver: everything a quarter of an hour needs."""
+    for message in send.joins():
+        assert (await submit(message)).accepted
+    opening = send("op", kind="open", round="R1", document=net.round_document())
+    clock.set(10)
+    assert (await submit(opening)).accepted
+    for i in range(1, 5):
+        seal = net.commitment(net.SALT, net.offers(i))
+        assert (await submit(send(f"R{i}", kind="commit", round="R1", hash=seal))).accepted
+    clock.set(4.5)
+    for i in range(1, 5):
+        reveal = send(f"R{i}", kind="reveal", round="R1", salt=net.SALT, offers=net.offers(i))
+        assert (await submit(reveal)).accepted
+    clock.set(3)
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_lone_gateway_settles_with_the_embedded_order(net):
+    clock, send = net.Clock(), net.Sender()
+    node, ledger = net.make_node("n0", EmbeddedOrdering(), clock, committee_=net.committee(1, 0))
+    async with net.running(node):
+        await settle_one_round(net, clock, send, node.submit)
+        await until(lambda: node.replica.market.rounds["R1"]["outcome"])
+        outcome = node.replica.market.rounds["R1"]["outcome"]
+        assert outcome["trades"]
+        clock.set(-20)
+        report = [{"trade_id": t["id"], "delivered_wh": t["wh"]} for t in outcome["trades"]]
+        answer = await node.submit(send("gw", kind="delivery", round="R1", trades=report))
+        assert answer.accepted
+        assert node.replica.market.money_sum_ucur() == 0
+    kinds = [json.loads(leaf)["kind"] for leaf in ledger.leaves]
+    assert kinds == ["net.block", "net.vote", "net.final"] * node.replica.height
+
+
+async def test_four_nodes_agree_and_a_refusal_says_why(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    nodes = [net.make_node(f"n{i}", EmbeddedOrdering(shared), clock)[0] for i in range(4)]
+    async with net.running(*nodes):
+        await settle_one_round(net, clock, send, nodes[0].submit)
+        await until(lambda: all(n.replica.market.rounds["R1"]["outcome"] for n in nodes))
+        assert len({n.replica.market.root() for n in nodes}) == 1
+        late = send("R1", kind="commit", round="R1", hash="00" * 32)
+        answer = await nodes[2].submit(late)
+        assert answer.accepted is False
+        assert ("$", "already cleared") in answer.mistakes
+        again = await nodes[2].submit(late)
+        assert again == answer
+        assert all(n.evidence == [] for n in nodes)
+        assert all(n.alarm == "" for n in nodes)
+
+
+async def test_what_is_no_message_is_refused_at_the_door(net):
+    node, _ = net.make_node("n0", EmbeddedOrdering(), net.Clock(), committee_=net.committee(1, 0))
+    good = net.Sender()("op", kind="leave")
+    for bad in (b"", b"{}", good.replace(b'"seq":1', b'"seq":2'), b'{"a":1.5}', good + b" "):
+        with pytest.raises(MessageRefused):
+            await node.submit(bad)
+
+
+async def test_a_node_that_was_away_catches_up_and_one_that_restarts_does_not_vote_twice(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    nodes = [net.make_node(f"n{i}", EmbeddedOrdering(shared), clock)[0] for i in range(3)]
+    late, late_ledger = net.make_node("n3", EmbeddedOrdering(shared), clock)
+    async with net.running(*nodes):
+        await settle_one_round(net, clock, send, nodes[0].submit)
+        await until(lambda: nodes[0].replica.market.rounds["R1"]["outcome"])
+        height = nodes[0].replica.height
+        async with net.running(late):
+            async with asyncio.timeout(10):
+                await late.at_height(height)
+            assert late.replica.market.root() == nodes[0].replica.market.root()
+    votes = [leaf for leaf in late_ledger.leaves if b'"net.vote"' in leaf]
+    again, _ = net.make_node("n3", EmbeddedOrdering(shared), clock, ledger=late_ledger)
+    assert again.replica.height == late.replica.height
+    assert again.replica.market.root() == late.replica.market.root()
+    assert len(votes) <= late.replica.height
+
+
+async def test_a_restart_between_vote_and_finality_keeps_the_vote(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    ordering = EmbeddedOrdering(shared)
+    one, ledger = net.make_node("n0", ordering, clock)
+    await ordering.submit(next(iter(send.joins())))
+    async with net.running(one):
+        await until(lambda: shared.ballots.get(1))
+    again, _ = net.make_node("n0", ordering, clock, ledger=ledger)
+    assert again.replica.my_vote is not None
+    assert again.replica.my_vote.encode() == shared.ballots[1]["n0"]
+    assert again.replica.height == 0
+
+
+async def test_without_a_quorum_nothing_settles_and_with_it_settling_resumes(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    nodes = [net.make_node(f"n{i}", EmbeddedOrdering(shared), clock)[0] for i in range(4)]
+    async with net.running(*nodes[:2]):
+        waiting = asyncio.create_task(nodes[0].submit(next(iter(send.joins()))))
+        await until(lambda: nodes[0].alarm == "no quorum yet at height 1")
+        await asyncio.sleep(0.05)
+        assert nodes[0].replica.height == 0
+        async with net.running(nodes[2]):
+            assert (await waiting).accepted
+            assert nodes[0].alarm == ""
+
+
+def lying_node(net, name, shared, clock):
+    node, _ = net.make_node(name, EmbeddedOrdering(shared), clock)
+    replica = node.replica
+    honest = replica.execute
+
+    def execute(raw, **kwargs):
+        done = honest(raw, **kwargs)
+        return dataclasses.replace(done, subject=(*done.subject[:2], "ff" * 32))
+
+    replica.execute = execute
+    return node
+
+
+async def test_one_lying_node_is_outvoted_and_its_signature_kept(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    ledgers = []
+    nodes = []
+    for i in range(3):
+        node, ledger = net.make_node(f"n{i}", EmbeddedOrdering(shared), clock)
+        nodes.append(node)
+        ledgers.append(ledger)
+    liar = lying_node(net, "n3", shared, clock)
+    async with net.running(*nodes, liar):
+        for message in send.joins():
+            assert (await nodes[0].submit(message)).accepted
+        await until(lambda: liar.replica.halted)
+        await until(lambda: all(node.replica.height >= 3 for node in nodes))
+    # Whoever saw the lie before the block was final has written it down, signature and all.
+    kept = [
+        json.loads(leaf) for ledger in ledgers for leaf in ledger.leaves if b"net.evidence" in leaf
+    ]
+    assert kept
+    assert {entry["what"] for entry in kept} == {"other state"}
+    assert {entry["details"]["node"] for entry in kept} == {"n3"}
+    assert "another state" in liar.replica.halted
+
+
+async def test_too_many_liars_stop_everything(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    honest = [net.make_node(f"n{i}", EmbeddedOrdering(shared), clock)[0] for i in range(2)]
+    liars = [lying_node(net, f"n{i}", shared, clock) for i in (2, 3)]
+    async with net.running(*honest, *liars):
+        waiting = asyncio.create_task(honest[0].submit(next(iter(send.joins()))))
+        await until(lambda: all(node.replica.halted for node in honest))
+        assert all(node.replica.height == 0 for node in honest)
+        waiting.cancel()
+
+
+class Equivocating(EmbeddedOrdering):
+    """An orderer that shows half of the nodes another block and hides their votes from the rest."""
+
+    def __init__(self, shared, other, side):
+        super().__init__(shared)
+        self._other = other
+        self._side = side
+
+    async def block(self, height):
+        raw = await super().block(height)
+        if raw is None or not self._side:
+            return raw
+        block = decode(raw)
+        return self._other.setdefault(height, encode({**block, "utc_ms": block["utc_ms"] - 1}))
+
+
+@pytest.mark.parametrize("shown", [1, 2])
+async def test_an_equivocating_orderer_never_makes_two_results_final(net, shown):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    other = {}
+    nodes = [
+        net.make_node(f"n{i}", Equivocating(shared, other, i < shown), clock)[0] for i in range(4)
+    ]
+    async with net.running(*nodes):
+        waiting = asyncio.create_task(nodes[3].submit(next(iter(send.joins()))))
+        if shown == 1:
+            assert (await waiting).accepted
+            await until(lambda: all(n.replica.height >= 1 for n in nodes[1:]))
+            assert nodes[0].replica.height == 0
+            assert "another block" in nodes[0].alarm
+        else:
+            await until(lambda: all(n.replica.halted for n in nodes))
+            assert all(n.replica.height == 0 for n in nodes)
+            waiting.cancel()
+    roots = {n.replica.market.root() for n in nodes if n.replica.height >= 1}
+    assert len(roots) <= 1
+    found = {evidence.what for node in nodes for evidence in node.evidence}
+    assert found & {"other block", "orderer equivocates"}
+
+
+async def test_a_block_from_the_future_waits_and_rubbish_at_a_height_is_an_empty_block(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    node, ledger = net.make_node(
+        "n0", EmbeddedOrdering(shared), clock, committee_=net.committee(1, 0)
+    )
+    shared.blocks[1] = b"\xff rubbish"
+    from ledger.network.block import Block, block_hash
+
+    ahead = Block(
+        height=2, utc_ms=clock.now_ms + 60_000, prev=block_hash(b"\xff rubbish"), messages=()
+    )
+    shared.blocks[2] = ahead.encode()
+    async with net.running(node):
+        await until(lambda: node.replica.height == 1)
+        await until(lambda: "ahead of this clock" in node.alarm)
+        clock.now_ms += 60_000
+        shared.notify()
+        await until(lambda: node.replica.height == 2)
+        assert (await node.submit(next(iter(send.joins())))).accepted
+    again, _ = net.make_node(
+        "n0", EmbeddedOrdering(shared), clock, ledger=ledger, committee_=net.committee(1, 0)
+    )
+    assert again.replica.market.root() == node.replica.market.root()
+
+
+async def test_one_skewed_clock_does_not_hold_up_the_others(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    slow = net.Clock(45)
+    nodes = [net.make_node(f"n{i}", EmbeddedOrdering(shared), clock)[0] for i in range(3)]
+    behind, _ = net.make_node("n3", EmbeddedOrdering(shared), slow)
+    async with net.running(*nodes, behind):
+        for message in send.joins():
+            assert (await nodes[0].submit(message)).accepted
+        await until(lambda: behind.replica.height == nodes[0].replica.height)
+        assert behind.replica.market.root() == nodes[0].replica.market.root()
+
+
+async def test_an_ordering_service_that_is_away_raises_an_alarm_and_is_waited_for(net):
+    class Flaky(EmbeddedOrdering):
+        away = True
+
+        async def block(self, height):
+            if self.away:
+                raise OrderingUnavailable("no quorum")
+            return await super().block(height)
+
+    ordering = Flaky()
+    node, _ = net.make_node("n0", ordering, net.Clock(), committee_=net.committee(1, 0))
+    async with net.running(node):
+        waiting = asyncio.create_task(node.submit(next(iter(net.Sender().joins()))))
+        await until(lambda: node.alarm == "ordering: no quorum")
+        ordering.away = False
+        assert (await waiting).accepted
+        assert node.alarm == ""
