@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from gateway.config.profile_shape import ProfileShape
-from gateway.config.shape import Shape, models_in
+from pydantic.fields import FieldInfo
+
+from gateway.config.profile_shape import PointBody, ProfileShape, TerminalPointShape
+from gateway.config.shape import Quantity, Shape, models_in
 from gateway.config.site_shape import SiteShape
+from gateway.model.units import UNITS
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 MODELS: dict[str, type[Shape]] = {"config": SiteShape, "profile": ProfileShape}
+FREE_BLOCKS = "each_terminal.blocks"  # one key inside, names of choice in the file
 TITLES = {"config": "Site file of sop-gateway", "profile": "Device profile of sop-gateway"}
 
 
@@ -73,45 +78,54 @@ def rows_of(kind: str) -> Iterator[tuple[str, str, str, str, str]]:
 
 def _rows(model: type[Shape], prefix: str) -> Iterator[tuple[str, str, str, str, str]]:
     for name, info in model.model_fields.items():
-        key = prefix + name
-        inner = [m for m in models_in(info.annotation) if m is not model]
+        if model is TerminalPointShape and name in PointBody.model_fields:
+            continue  # the same as of any point, shown there
+        inner = next((m for m in models_in(info.annotation) if m is not model), None)
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        default = "required" if info.is_required() else _default(info.get_default())
         example = str(info.examples[0]) if info.examples else ""
-        if isinstance(info.get_default(), int) and example and not example.isdigit():
-            default = example  # kept in base units inside, with its unit in the file
-        nested = bool(inner)
-        yield (
-            key,
-            "" if nested and "…" in example else example,
-            "" if nested and default != "required" else default,
-            str(extra.get("trust", "")),
-            str(info.description or ""),
-        )
-        for part in inner[:1]:
-            text = str(info.annotation)
-            step = (
-                f"{key}.<name>."
-                if "dict[" in text
-                else f"{key}[]."
-                if "tuple[" in text
-                else f"{key}."
-            )
-            yield from _rows(part, step)
+        default = "required" if info.is_required() else _default(info)
+        if inner is not None:
+            example = "" if "…" in example else example
+            default = default if default == "required" else ""
+        if (key := prefix + name) != FREE_BLOCKS:
+            yield key, example, default, str(extra.get("trust", "")), str(info.description or "")
+        if inner is not None:
+            kind = str(info.annotation)
+            step = ".<name>." if "dict[" in kind else "[]." if "tuple[" in kind else "."
+            if key == FREE_BLOCKS:
+                key, step = "each_terminal", ".<block>."
+            yield from _rows(inner, key + step)
 
 
-def _default(value: Any) -> str:
+def _default(info: FieldInfo) -> str:
+    value = info.get_default(call_default_factory=True, validated_data={})
     if value is None or value == "":
         return "–"
+    for mark in info.metadata:
+        if isinstance(mark, Quantity):
+            return _quantity(Decimal(value) / mark.scale, mark.dimension)
     if isinstance(value, tuple | dict):
-        return "none" if not value else str(value)
-    return str(value)
+        return f"[{', '.join(map(str, value))}]" if value else "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _quantity(amount: Decimal, dimension: str) -> str:
+    """Write a default the way a file would."""
+    if dimension == "ratio":
+        return f"{amount * 100:f} %"
+    if dimension == "time" and amount < 1:
+        return f"{amount * 1000:f} ms"
+    return f"{amount:f} {next(iter(UNITS[dimension])) if dimension != 'time' else 's'}"
 
 
 def table_of(kind: str) -> str:
-    """Write every key as a Markdown table."""
-    lines = ["| key | example | default | trust | meaning |", "|---|---|---|---|---|"]
-    for key, example, default, trust, meaning in rows_of(kind):
-        shown = f"`{example}`" if example else ""
-        lines.append(f"| `{key}` | {shown} | {default} | {trust} | {meaning} |")
+    """Write every key as a Markdown table; the column of trust only where it is said."""
+    rows = list(rows_of(kind))
+    trusted = any(trust for _, _, _, trust, _ in rows)
+    head = ["key", "example", "default", *(["trust"] if trusted else []), "meaning"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for key, example, default, trust, meaning in rows:
+        cells = [f"`{key}`", f"`{example}`" if example else "", default]
+        cells += [trust] if trusted else []
+        lines.append(f"| {' | '.join([*cells, meaning])} |")
     return "\n".join(lines)
