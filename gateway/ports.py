@@ -135,7 +135,10 @@ class LedgerStatus:
 class Market(Protocol):
     """The link to the market: messages in, signed answers out, at least once each way."""
 
-    inbox: asyncio.Queue[Inbound]
+    @property
+    def inbox(self) -> asyncio.Queue[Inbound]:
+        """Messages not yet taken in; none is acknowledged before it was."""
+        ...
 
     async def acknowledge(self, inbound: Inbound) -> None:
         """Tell the broker that the message is ours; only after its entry is durable."""

@@ -110,7 +110,8 @@ class State:
     site: Site
     size: int = 0  # entries folded
     boot_number: int = 0
-    clean: bool = True
+    clean: bool = True  # the last run ended in order
+    previous_boot_index: int = -1
     mode: str = "off"
     armed: bool = True
     adopted: bool = False  # the device was read and reconciled since this boot
@@ -179,6 +180,7 @@ def interval_from(fields: Fields) -> Interval:
 
 def _boot(state: State, entry: Fields) -> None:
     state.boot_number = entry["boot"]
+    state.previous_boot_index = state.last_index
     state.clean = entry["clean"]
     state.adopted = False
     state.adopt_pending = False

@@ -69,6 +69,11 @@ class Scan:
         """The state as of the last folded entry."""
         return self._recorder.state
 
+    @property
+    def lead_us(self) -> int:
+        """What a dispatch took lately."""
+        return self._dispatcher.lead_us
+
     def alive(self) -> bool:
         """Tell whether a scan ended lately; without it the heartbeat stops."""
         allowed_us = max(LAG_US_MAX, self._clock.at_least(LAG_US_MAX // 2))
@@ -93,7 +98,7 @@ class Scan:
         """Do one scan; return when to look again (UTC ms, 0: at the usual pace)."""
         await self._watch_time()
         await self._desk.take_in()
-        await self._desk.decide_open(time_quality=self._time_quality())
+        await self._desk.decide_open(time_quality=self.time_quality())
         wake_ms = 0
         for _ in range(ROUNDS_MAX):
             image = self._image()
@@ -124,7 +129,7 @@ class Scan:
         return decide.Image(
             utc_us=self._clock.utc_us(),
             mono_us=self._clock.mono_us(),
-            time_quality=self._time_quality(),
+            time_quality=self.time_quality(),
             station=self._poller.last,
             station_age_us=self._poller.age_us(),
             configured=self._poller.configured,
@@ -132,7 +137,8 @@ class Scan:
             stale_after_us=max(STALE_US, self._clock.at_least(STALE_REAL_US)),
         )
 
-    def _time_quality(self) -> str:
+    def time_quality(self) -> str:
+        """Quality of UTC as the entries carry it: a step spoils it for a while."""
         if self._clock.mono_us() - self._stepped_mono_us < STEADY_US:
             return "degraded"
         return self._clock.quality()

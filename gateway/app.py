@@ -1,0 +1,407 @@
+"""Composition root: names the concrete parts once, runs them in one task group, closes in order."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.config.site_file import Site as SiteFile
+from gateway.config.site_file import SopConfig
+from gateway.core.state import Site, State
+from gateway.core.verify import MarketPolicy
+from gateway.devices.connect import open_meter, open_station
+from gateway.journal.ledger_journal import LedgerJournal
+from gateway.market import dsse
+from gateway.market.mqtt import Broker, MarketLink, broker_from
+from gateway.market.office import MarketOffice
+from gateway.market.topics import Topics
+from gateway.model.errors import ConfigError, JournalError
+from gateway.model.reason import Reason, ReasonCode
+from gateway.ports import Clock, Meter, Station
+from gateway.runtime.control import ControlSocket
+from gateway.runtime.desk import TradeDesk
+from gateway.runtime.dispatch import Dispatcher
+from gateway.runtime.loop import Scan
+from gateway.runtime.recorder import Recorder
+from gateway.runtime.telemetry import Heartbeat, MeterPoller, StationPoller
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_TOPIC_US = 10_000_000  # how often the newest checkpoint is published
+ANSWER_KEY = "answers.key"  # beside the ledger key: signs acknowledgements and deliveries
+OWNER_ID_MAX = 0xFFFF
+
+
+class Stopped(Exception):  # noqa: N818 - a wish, not an error
+    """Somebody asked the gateway to end."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """Everything one SOP's gateway is made of."""
+
+    clock: Clock
+    journal: LedgerJournal
+    recorder: Recorder
+    station: Station
+    meters: Mapping[str, Meter]
+    link: MarketLink
+    office: MarketOffice
+    poller: StationPoller
+    scan: Scan
+    heartbeat: Heartbeat
+    meter_poller: MeterPoller
+    control: ControlSocket
+
+
+def core_site(site: SiteFile, config: SopConfig) -> Site:
+    """Reduce the site file to what the core decides with.
+
+    The station takes one ramp for all terminals, in 0.1 % of rating: the slowest guard's.
+    """
+    permille = min(t.ramp_w_per_s * 1000 // t.s_va for t in config.sop.terminals)
+    terminals = tuple(
+        replace(t, ramp_w_per_s=max(1, permille * t.s_va // 1000)) for t in config.sop.terminals
+    )
+    digest = hashlib.sha256(site.ledger.origin.encode()).digest()
+    return Site(
+        site=site.id,
+        sop=replace(config.sop, terminals=terminals),
+        policy=MarketPolicy(
+            gate_ms=site.market.gate_s * 1000,
+            horizon_ms=site.market.horizon_s * 1000,
+            over_limit=site.market.over_limit,
+        ),
+        rearm=config.rearm,
+        owner_id=int.from_bytes(digest[:2], "big") % OWNER_ID_MAX + 1,
+        ramp_permille_per_s=permille,
+    )
+
+
+def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, Any]:
+    """Write the ``config`` entry's content: what anybody needs to follow the decisions."""
+    sop = core.sop
+    return {
+        "site": core.site,
+        "sop": sop.id,
+        "master": sop.master,
+        "mode": site.mode,
+        "terminals": [
+            {
+                "id": t.id,
+                "index": t.index,
+                "domain": t.domain,
+                "meter": t.meter,
+                "s_va": t.s_va,
+                "p_w_min": t.p_w_min,
+                "p_w_max": t.p_w_max,
+                "ramp_w_per_s": t.ramp_w_per_s,
+                "v_dv_min": t.v_dv_min,
+                "v_dv_max": t.v_dv_max,
+            }
+            for t in sop.terminals
+        ],
+        "throughput_w": sop.throughput_w,
+        "v_dc_dv_min": sop.v_dc_dv_min,
+        "v_dc_dv_max": sop.v_dc_dv_max,
+        "losses": {
+            "a_ppm": sop.losses.a_ppm,
+            "b_ppm": sop.losses.b_ppm,
+            "c_ppm": sop.losses.c_ppm,
+        },
+        "signers": [{"name": s.name, "key": s.key.hex()} for s in site.market.signers],
+        "required": site.market.required_count,
+        "gate_s": site.market.gate_s,
+        "horizon_s": site.market.horizon_s,
+        "over_limit": site.market.over_limit,
+        "rearm": core.rearm,
+        "owner_id": core.owner_id,
+        "ramp_permille_per_s": core.ramp_permille_per_s,
+        "answer_key": answer_key.hex(),
+    }
+
+
+def answer_key(path: Path) -> Ed25519PrivateKey:
+    """Load the key that signs answers, or make one, 0600."""
+    if path.exists():
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError(f"{path}: not an Ed25519 key")
+        return key
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+    return key
+
+
+def recover(journal: LedgerJournal, core: Site) -> tuple[State, list[tuple[int, dict[str, Any]]]]:
+    """Fold the whole ledger; return the state and the entries whose answers may be said again."""
+    state = State(core)
+    last: dict[str, Any] | None = None
+    verdicts: list[tuple[int, dict[str, Any]]] = []
+    for index, entry in journal.entries():
+        state.fold(index, entry)
+        last = entry
+        if entry["kind"] in ("trade.accepted", "trade.refused", "delivery"):
+            verdicts.append((index, entry))
+    journal.boot_number = state.boot_number + 1
+    state.clean = last is None or (last["kind"] == "mode" and last["state"] == "OFF")
+    return state, verdicts
+
+
+def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
+    """Open the ledger, recover from it and build everything; nothing is connected yet."""
+    core = core_site(site, config)
+    journal = LedgerJournal.open(
+        directory=site.ledger.dir,
+        origin=site.ledger.origin,
+        key_file=site.ledger.key_file,
+        clock=clock,
+    )
+    state, verdicts = recover(journal, core)
+    recorder = Recorder(journal, state)
+    devices = site.devices
+    where = devices[config.station]
+    station = open_station(
+        name=where.name,
+        profile=where.profile,
+        url=where.url,
+        unit=where.unit,
+        terminals=core.sop.terminals,
+        clock=clock,
+        owner=core.owner_id,
+    )
+    meters = {
+        t.id: open_meter(
+            name=t.meter,
+            profile=devices[t.meter].profile,
+            url=devices[t.meter].url,
+            unit=devices[t.meter].unit,
+            clock=clock,
+        )
+        for t in core.sop.terminals
+    }
+    key = answer_key(site.ledger.key_file.with_name(ANSWER_KEY))
+    topics = Topics(site=site.id, sop=core.sop.id)
+    link = MarketLink(
+        broker=_broker(site),
+        identifier=f"sopgw-{site.id}-{core.sop.id}",
+        subscriptions=[topics.trades],
+        availability=topics.availability,
+    )
+    office = MarketOffice(
+        link=link,
+        topics=topics,
+        site=site.id,
+        sop=core.sop.id,
+        signers={dsse.keyid(s.key): s.key for s in site.market.signers},
+        required=site.market.required_count,
+        key=key,
+    )
+    period_us = site.runtime.scan_ms * 1000
+    poller = StationPoller(station=station, clock=clock, period_us=period_us)
+    dispatcher = Dispatcher(station=station, recorder=recorder, site=core, clock=clock)
+    desk = TradeDesk(market=office, recorder=recorder, clock=clock)
+    for index, entry in verdicts:
+        desk.remember(index, entry)
+    scan = Scan(
+        recorder=recorder,
+        clock=clock,
+        station=station,
+        poller=poller,
+        dispatcher=dispatcher,
+        desk=desk,
+        market=office,
+        period_us=period_us,
+        watchdog_ds=config.heartbeat.device_timeout_ms // 100,
+    )
+    journal.time_quality = scan.time_quality
+    return Parts(
+        clock=clock,
+        journal=journal,
+        recorder=recorder,
+        station=station,
+        meters=meters,
+        link=link,
+        office=office,
+        poller=poller,
+        scan=scan,
+        heartbeat=Heartbeat(
+            station=station,
+            poller=poller,
+            clock=clock,
+            period_us=config.heartbeat.period_ms * 1000,
+            alive=scan.alive,
+        ),
+        meter_poller=MeterPoller(
+            meters=meters,
+            recorder=recorder,
+            clock=clock,
+            period_us=site.runtime.meter_poll_ms * 1000,
+            boundaries=lambda: [
+                (p.interval.start_ms, p.interval.end_ms) for p in state.plans.values()
+            ],
+        ),
+        control=ControlSocket(
+            path=control_path(site),
+            status=lambda: status_fields(scan, poller, journal, link),
+            order=lambda verb, user, arguments: scan.operator(
+                verb=verb, user=user, arguments=arguments
+            ),
+        ),
+    )
+
+
+def _broker(site: SiteFile) -> Broker:
+    password = None
+    if site.market.password_file is not None:
+        password = site.market.password_file.read_text(encoding="utf-8").strip()
+    return broker_from(site.market.broker, username=site.market.username, password=password)
+
+
+def control_path(site: SiteFile) -> Path:
+    """Where the running gateway of this site listens for orders."""
+    return site.ledger.dir.parent / "sopgw.sock"
+
+
+def status_fields(
+    scan: Scan, poller: StationPoller, journal: LedgerJournal, link: MarketLink
+) -> dict[str, Any]:
+    """Write what ``sopgw status`` shows."""
+    state = scan.state
+    now = state.moments[-1] if state.moments else None
+    station = poller.last
+    ledger = journal.status()
+    return {
+        "site": state.site.site,
+        "sop": state.site.sop.id,
+        "mode": state.mode,
+        "state": now.state if now else "INIT",
+        "reasons": [r.text() for r in now.reasons] if now else [],
+        "armed": state.armed,
+        "alarms": sorted(state.alarms),
+        "broker_online": link.online.is_set(),
+        "station_age_ms": poller.age_us() // 1000 if station else None,
+        "v_dc_dv": station.v_dc_dv if station else None,
+        "terminals": [
+            {"id": t.id, "p_w": t.p_w, "p_w_set": state.held[t.id], "state": t.state.name}
+            for t in (station.terminals if station else ())
+        ],
+        "open_intervals": len(state.plans),
+        "scheduled_intervals": len(state.schedule),
+        "high_water_ms": state.high_water_ms,
+        "scans": scan.scans_count,
+        "lead_us": scan.lead_us,
+        "ledger": {"entries": ledger.size, "anchored": ledger.anchored},
+    }
+
+
+async def run(site: SiteFile, *, sop_id: str | None, clock: Clock, mode: str | None) -> None:
+    """Run one SOP's gateway until it is asked to stop or something fatal happens.
+
+    Raises:
+        ConfigError: the site has several SOPs and none was named.
+        JournalError: the ledger cannot be trusted or written; the station was sent to zero.
+    """
+    if sop_id is None and len(site.sops) > 1:
+        raise ConfigError(f"name one of the SOPs with --sop: {[s.sop.id for s in site.sops]}")
+    config = site.sop(sop_id) if sop_id else site.sops[0]
+    parts = assemble(site, config, clock)
+    why = Reason(code=ReasonCode.OPERATOR, detail="asked to stop")
+    try:
+        await parts.scan.start(
+            boot_fields=boot_fields(parts.recorder.state),
+            config={
+                "mode": mode or site.mode,
+                "sha256": site.sha256,
+                "config": config_fields(site, parts.recorder.state.site, parts.office.public_key),
+            },
+        )
+        await _run_parts(parts)
+    except JournalError:
+        why = Reason(code=ReasonCode.LEDGER, detail="the ledger failed")
+        raise
+    finally:
+        await _close(parts, why)
+
+
+def boot_fields(state: State) -> dict[str, Any]:
+    """Write the ``boot`` entry of this start."""
+    return {
+        "version": version("sop-gateway"),
+        "site": state.site.site,
+        "sop": state.site.sop.id,
+        "previous_boot_index": state.previous_boot_index,
+        "clean": state.clean,
+    }
+
+
+async def _run_parts(parts: Parts) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(parts.link.run(), name="market")
+            group.create_task(parts.poller.run(), name="station")
+            group.create_task(parts.heartbeat.run(), name="heartbeat")
+            group.create_task(parts.meter_poller.run(), name="meters")
+            group.create_task(parts.scan.run(), name="scan")
+            group.create_task(parts.control.run(), name="control")
+            group.create_task(_publish_checkpoints(parts), name="checkpoints")
+            group.create_task(_end_when(stopping), name="stop")
+    except* Stopped:
+        log.info("stopping")
+    except* JournalError as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _end_when(asked: asyncio.Event) -> None:
+    """Bring the task group down once somebody asks for it."""
+    await asked.wait()
+    raise Stopped
+
+
+async def _publish_checkpoints(parts: Parts) -> None:
+    told = ""
+    while True:
+        status = parts.journal.status()
+        if status.checkpoint != told:
+            told = status.checkpoint
+            await parts.office.tell("checkpoint", {"checkpoint": told, "anchored": status.anchored})
+        await parts.clock.sleep_until(parts.clock.mono_us() + CHECKPOINT_TOPIC_US)
+
+
+async def _close(parts: Parts, why: Reason) -> None:
+    """Leave the station at zero, say goodbye in the ledger, then close it."""
+    try:
+        await parts.scan.safe_stop(why)
+        if why.code is not ReasonCode.LEDGER:
+            mode = parts.recorder.state.mode
+            await parts.recorder.record("mode", mode=mode, state="OFF", reasons=[why.fields()])
+    finally:
+        await parts.station.close()
+        for meter in parts.meters.values():
+            await meter.close()
+        await parts.journal.close()

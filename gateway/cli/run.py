@@ -1,0 +1,56 @@
+"""``sopgw run``: the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gateway.cli.output import command, note, site_option
+
+MODES = ("off", "blocked", "test", "test-blocked", "on")
+
+
+@command(
+    "run",
+    impact="hw",
+    schema="run",
+    examples=(
+        ("sopgw run -c site.yaml", "run the site's gateway until it is told to stop"),
+        ("sopgw run -c site.yaml --mode blocked", "compute everything, write nothing"),
+    ),
+)
+@site_option
+@click.option("--sop", "sop_id", help="Which SOP, where the site has several.")
+@click.option("--mode", type=click.Choice(MODES), help="Operator's mode instead of the file's.")
+@click.option(
+    "--timebase",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Simulated time of a bench; never on a plant.",
+)
+@click.option("-v", "--verbose", count=True, help="More of what happens, on stderr.")
+def run(
+    config_path: Path, sop_id: str | None, mode: str | None, timebase: Path | None, verbose: int
+) -> None:
+    """Run the gateway: trades in, instructions out, everything in the ledger."""
+    import asyncio
+    import logging
+    import sys
+
+    from gateway import app
+    from gateway.config.site_file import load_site
+    from gateway.model.errors import ConfigError
+    from gateway.runtime.clock import BenchClock, SystemClock
+
+    if sys.flags.optimize:
+        raise ConfigError("assertions are part of the gateway: run it without -O")
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.basicConfig(
+        level=levels[min(verbose, 2)],
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    site = load_site(config_path)
+    clock = BenchClock.load(timebase) if timebase else SystemClock()
+    note(f"gateway of {site.id}, mode {mode or site.mode}; Ctrl-C leaves the SOP at zero")
+    asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode))

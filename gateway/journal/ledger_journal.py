@@ -1,0 +1,100 @@
+"""The ledger as the gateway writes it: common fields added, durable before anything counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.model.errors import JournalError
+from gateway.ports import Clock, LedgerStatus
+from ledger.audit import receipt
+from ledger.log import reader
+from ledger.log.canonical import CanonicalError, decode, encode
+from ledger.log.keys import KeyFileError, create_key, load_key
+from ledger.log.segment import LedgerCorrupt
+from ledger.log.writer import LedgerBusy, LedgerFailed, LedgerFull, LedgerWriter
+
+STOP_KINDS = frozenset({"operator", "abort", "outcome", "alarm", "mode"})
+"""Entries of an orderly stop: they may use the space that is kept in reserve."""
+
+
+class LedgerJournal:
+    """Implements ``gateway.ports.Journal`` over one ledger directory."""
+
+    def __init__(self, *, directory: Path, writer: LedgerWriter, clock: Clock) -> None:
+        self.directory = directory
+        self.boot_number = 0
+        self.time_quality = clock.quality
+        self._writer = writer
+        self._clock = clock
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        directory: Path,
+        origin: str,
+        key_file: Path,
+        clock: Clock,
+        passphrase: bytes | None = None,
+    ) -> LedgerJournal:
+        """Open the ledger for writing, with its key; make both where there are none.
+
+        Raises:
+            JournalError: another process writes it, its files are damaged, or the key does not
+                open.
+        """
+        try:
+            make = create_key if not key_file.exists() else load_key
+            key_file.parent.mkdir(parents=True, exist_ok=True)
+            signer = make(key_file, origin, passphrase)
+            writer = LedgerWriter.open(directory, signer=signer, origin=origin)
+        except (LedgerBusy, LedgerCorrupt, LedgerFailed, KeyFileError, ValueError) as error:
+            raise JournalError(f"{directory}: {error}") from error
+        journal = cls(directory=directory, writer=writer, clock=clock)
+        journal.vkey = signer.vkey
+        return journal
+
+    vkey: str = ""
+
+    async def append(self, kind: str, fields: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        """Add one entry; return its index and the whole entry once it is durable."""
+        entry: dict[str, Any] = {
+            **fields,
+            "kind": kind,
+            "utc_us": self._clock.utc_us(),
+            "mono_us": self._clock.mono_us(),
+            "boot": self.boot_number,
+            "tq": self.time_quality(),
+        }
+        try:
+            leaf = encode(entry)
+            index = await self._writer.append(leaf, urgent=kind in STOP_KINDS)
+        except (LedgerFull, LedgerFailed, CanonicalError) as error:
+            raise JournalError(f"{kind} not written: {error}") from error
+        return index, entry
+
+    def entries(self, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Read durable entries from the start; raises JournalError for one that does not check."""
+        try:
+            for index, leaf in reader.entries(self.directory, start):
+                yield index, dict(decode(leaf))
+        except (LedgerCorrupt, CanonicalError) as error:
+            raise JournalError(f"{self.directory}: {error}") from error
+
+    def status(self) -> LedgerStatus:
+        """Size and last signed checkpoint; cosignatures of others anchor it."""
+        checkpoint = self._writer.checkpoint().decode()
+        signatures = sum(line.startswith("— ") for line in checkpoint.splitlines())
+        return LedgerStatus(
+            size=self._writer.size(), checkpoint=checkpoint, anchored=signatures > 1
+        )
+
+    def receipt(self, trade_id: str) -> dict[str, Any]:
+        """Build the receipt of a trade from what is durable now."""
+        return receipt.build(self.directory, trade_id)
+
+    async def close(self) -> None:
+        """Write the close record and release the ledger."""
+        await self._writer.close()
