@@ -6,6 +6,7 @@ Findings are data for the command line, the run record and the report; nothing h
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -39,7 +40,7 @@ class Finding:
     punch: Punch = Punch.B
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """Return FAULT if any is, else UNDECIDED if any is or there are none, else OK."""
     if Verdict.FAULT in verdicts:
         return Verdict.FAULT

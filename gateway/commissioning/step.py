@@ -19,7 +19,7 @@ from gateway.commissioning.finding import Finding, Punch, Verdict
 SETTLE_BAND_RATIO = 0.02  # of the step
 RESPONSE_RATIO = 0.9  # of the step
 START_RATIO = 0.02  # the answer has begun when this share of the step is behind
-SIGMAS = 4.0  # noise before the step must not be taken for its beginning
+SIGMAS = 4.0  # noise must not be taken for the beginning of the step, nor for leaving its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +85,11 @@ def measure(
     before = [s for s in samples if s.t_s <= t_write_s]
     after = [s for s in samples if s.t_s > t_write_s]
     progress = [((s.p_w - from_w) / height_w, s) for s in after]
-    noise_ratio = _noise_w([s.p_w for s in before]) / abs(height_w)
-    start = _first_above(progress, max(START_RATIO, SIGMAS * noise_ratio), before, t_write_s)
     tail = after[-max(1, len(after) // 4) :]
+    noise_w = max(_noise_w([s.p_w for s in before]), _noise_w([s.p_w for s in tail]))
+    noise_ratio = noise_w / abs(height_w)
+    quiet_ratio = _noise_w([s.p_w for s in before]) / abs(height_w)
+    start = _first_above(progress, max(START_RATIO, SIGMAS * quiet_ratio), before, t_write_s)
     rest_w = statistics.fmean(s.p_w for s in tail) if tail else from_w
     q_rest = statistics.fmean(s.q_var for s in before) if before else 0.0
     others_rest = statistics.fmean(s.others_p_w for s in before) if before else 0.0

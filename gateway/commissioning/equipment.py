@@ -1,0 +1,224 @@
+"""The devices of one SOP as commissioning sees them: every point by name, each poll with its time.
+
+Drivers for control read what control needs; here any point of a profile can be read, with the
+registers it came from, because a fault in a profile is what is being looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.devices.codec import codecs_of
+from gateway.devices.connect import Endpoints, open_station
+from gateway.devices.modbus import frame
+from gateway.devices.modbus.client import ModbusUnit
+from gateway.devices.planner import plan
+from gateway.devices.profile import Point, PointType, Profile, Sign, Table
+from gateway.devices.station import ModbusStation
+from gateway.model.errors import DeviceError, DeviceRefused
+from gateway.model.terminal import Sop, Terminal
+from gateway.ports import Clock
+
+Points = Mapping[str, float]  # by name, in base units
+Words = Mapping[int, int]  # by address
+TIMEOUT_S = 0.5
+OWNER = 0x5A7  # lease owner of the command line; the service has another
+_TEXTS = (PointType.STRING,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """One device: where it answers and what is known of its model."""
+
+    name: str
+    profile: Profile
+    url: str
+    unit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """One SOP, its station and its meters."""
+
+    site: str
+    sop: Sop
+    station: DeviceSpec
+    meters: Mapping[str, DeviceSpec]
+    heartbeat_ms: int
+    device_timeout_ms: int
+    v_nominal_v: float = 400.0  # line to line; phase voltage is that over root 3
+
+    def device(self, name: str) -> DeviceSpec:
+        """Return a device by name; KeyError when there is none."""
+        if name == self.station.name:
+            return self.station
+        return self.meters[name]
+
+    def terminal_of(self, meter: str) -> Terminal:
+        """Return the terminal a meter settles; KeyError when there is none."""
+        for terminal in self.sop.terminals:
+            if terminal.meter == meter:
+                return terminal
+        raise KeyError(meter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """Points of one poll in base units, the middle of its round trip and half its length."""
+
+    t_s: float
+    width_s: float
+    points: Points
+    registers: Words  # address -> word, of the table the points are in
+    missing: tuple[str, ...] = ()  # points the device says it has no value for
+
+
+def import_positive(profile: Profile) -> bool:
+    """Tell whether a meter counts what is taken from the grid as positive power."""
+    return profile.sign.get("p", Sign.IMPORT_POSITIVE) is Sign.IMPORT_POSITIVE
+
+
+def numeric_points(profile: Profile) -> tuple[Point, ...]:
+    """Return the points of a profile that can be read as numbers."""
+    return tuple(
+        p
+        for p in profile.points
+        if p.register is not None and p.type not in _TEXTS and p.count == 1
+    )
+
+
+class PointReader:
+    """Reads chosen points of one device."""
+
+    def __init__(self, unit: ModbusUnit, spec: DeviceSpec, clock: Clock) -> None:
+        self.name = spec.name
+        self.profile = spec.profile
+        self._unit = unit
+        self._unit_id = spec.unit
+        self._clock = clock
+        self._codecs = codecs_of(spec.profile)
+
+    def has(self, *names: str) -> bool:
+        """Tell whether the profile has these points."""
+        return all(name in self._codecs for name in names)
+
+    async def read(self, names: Iterable[str]) -> Poll:
+        """Read the points in as few requests as the map allows; all of them or nothing."""
+        codecs = [self._codecs[name] for name in names]
+        blocks = plan(codecs, self.profile.modbus, unit=self._unit_id)
+        start_us = self._clock.mono_us()
+        points: dict[str, float] = {}
+        words: dict[int, int] = {}
+        missing: list[str] = []
+        for block in blocks:
+            data = await self._unit.read(block.request)
+            for name, (value, _quality) in zip(block.names, block.decode(data), strict=True):
+                if isinstance(value, int | float):
+                    points[name] = float(value)
+                else:
+                    missing.append(name)
+            if block.table not in (Table.COIL, Table.DISCRETE):
+                words |= _words(block.address, data)
+        end_us = self._clock.mono_us()
+        return Poll(
+            t_s=(start_us + end_us) / 2e6,
+            width_s=(end_us - start_us) / 1e6,
+            points=points,
+            registers=words,
+            missing=tuple(missing),
+        )
+
+    async def registers(self, table: Table, address: int, count: int) -> dict[int, int]:
+        """Read raw registers; those the device refuses are left out, one by one."""
+        try:
+            data = await self._unit.read(frame.read(self._unit_id, table, address, count))
+        except DeviceError as refused:
+            if not isinstance(refused, DeviceRefused):
+                raise
+            if count == 1:
+                return {}
+            # Split a refused block: one bad register must not take its neighbours with it.
+            half = count // 2
+        else:
+            return _words(address, data)
+        first = await self.registers(table, address, half)
+        return first | await self.registers(table, address + half, count - half)
+
+
+def _words(address: int, data: bytes) -> dict[int, int]:
+    return {
+        address + i // 2: int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)
+    }
+
+
+class Rack:
+    """Open lines to the devices of one SOP; closes them all."""
+
+    def __init__(self, equipment: Equipment, clock: Clock, *, owner: int = OWNER) -> None:
+        self.equipment = equipment
+        self.clock = clock
+        self.owner = owner
+        self._endpoints = Endpoints()
+        self._units: dict[str, ModbusUnit] = {}
+        self._station: ModbusStation | None = None
+
+    def reader(self, name: str) -> PointReader:
+        """Return a reader of one device; KeyError when there is no such device."""
+        spec = self.equipment.device(name)
+        return PointReader(self._unit(spec), spec, self.clock)
+
+    def _unit(self, spec: DeviceSpec) -> ModbusUnit:
+        if spec.name not in self._units:
+            self._units[spec.name] = self._endpoints.unit(
+                name=spec.name, profile=spec.profile, url=spec.url, timeout_s=TIMEOUT_S
+            )
+        return self._units[spec.name]
+
+    def station(self) -> ModbusStation:
+        """Return the station's driver."""
+        if self._station is None:
+            self._station = self.second_station(endpoints=self._endpoints)
+        return self._station
+
+    def second_station(self, *, endpoints: Endpoints | None = None) -> ModbusStation:
+        """Return another driver of the station on a connection of its own."""
+        spec = self.equipment.station
+        return open_station(
+            name=spec.name,
+            profile=spec.profile,
+            url=spec.url,
+            unit=spec.unit,
+            terminals=self.equipment.sop.terminals,
+            clock=self.clock,
+            owner=self.owner,
+            timeout_s=TIMEOUT_S,
+            endpoints=endpoints,
+        )
+
+    async def close(self) -> None:
+        """Close every line."""
+        for unit in self._units.values():
+            await unit.client.close()
+        if self._station is not None:
+            await self._station.close()
+
+    async def pause(self, pause_s: float) -> None:
+        """Wait on the clock the devices live on."""
+        await self.clock.sleep_until(self.clock.mono_us() + round(pause_s * 1e6))
+
+    def now_s(self) -> float:
+        """Monotonic seconds."""
+        return self.clock.mono_us() / 1e6
+
+
+Say = Callable[[str], None]
+
+
+def silent(_text: str) -> None:
+    """Say nothing: what a run reports to when nobody watches."""
+
+
+def device_names(equipment: Equipment) -> Sequence[str]:
+    """Return the station and the meters in terminal order."""
+    return [equipment.station.name, *(t.meter for t in equipment.sop.terminals)]

@@ -1,0 +1,339 @@
+"""Tests with a person at the panel: signals, interlocks, emergency stop.
+
+The tool is never the emergency stop. It asks, watches, and checks that everybody behaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.commissioning.equipment import Rack, Say, silent
+from gateway.commissioning.finding import Finding, Punch, Verdict
+from gateway.commissioning.runs.person import Answer, Person
+from gateway.commissioning.runs.steps import watching
+from gateway.commissioning.sat.record import CheckOutcome, Row
+from gateway.commissioning.session import ZERO_RATIO, Power, Session, TestRefused, cause_of, hold
+from gateway.model.errors import DeviceError
+from gateway.model.setpoint import Ack, Command
+from gateway.model.telemetry import StationTelemetry
+from gateway.ports import Journal
+
+WAIT_S = 20.0  # after the person said it is done, the signal must follow
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One status bit of the station map and what a person does to it."""
+
+    name: str
+    bit_index: int
+    provoke: str
+    restore: str
+    forbids: bool  # while it is active the station refuses to move
+
+
+SIGNALS: tuple[Signal, ...] = (
+    Signal(
+        name="local",
+        bit_index=12,
+        provoke="Turn the switch at the panel to LOCAL",
+        restore="Turn the switch back to REMOTE",
+        forbids=True,
+    ),
+    Signal(
+        name="interlock",
+        bit_index=14,
+        provoke="Open the cabinet door",
+        restore="Close the cabinet door",
+        forbids=False,
+    ),
+    Signal(
+        name="estop",
+        bit_index=13,
+        provoke="Press the emergency stop",
+        restore="Release and reset the emergency stop",
+        forbids=True,
+    ),
+)
+
+
+def chosen(names: Sequence[str]) -> tuple[Signal, ...]:
+    """Return the signals by name, all but the emergency stop without names; KeyError for others."""
+    known = {s.name: s for s in SIGNALS}
+    if not names:
+        return tuple(s for s in SIGNALS if s.name != "estop")
+    return tuple(known[n] for n in names)
+
+
+async def run_signals(
+    rack: Rack, person: Person, signals: Sequence[Signal], *, wait_s: float = WAIT_S
+) -> CheckOutcome:
+    """Walk the signals: each must change when a person changes it, and change back."""
+    rows: list[Row] = []
+    findings: list[Finding] = []
+    name = rack.equipment.station.name
+    for number, signal in enumerate(signals, 1):
+        person.tell(
+            f"{number}/{len(signals)}  {signal.name}  ({name} status bit {signal.bit_index})"
+        )
+        rest = _bit(await rack.station().read(), signal)
+        answer = await person.ask(signal.provoke)
+        if answer is Answer.QUIT:
+            return CheckOutcome(verdict=Verdict.UNDECIDED, rows=tuple(rows), note="left early")
+        if answer is not Answer.DONE:
+            verdict = Verdict.UNDECIDED if answer is Answer.SKIP else Verdict.FAULT
+            rows.append(Row(name=signal.name, value_text=answer.value, verdict=verdict))
+            continue
+        changed, after_s = await _await_bit(rack, signal, active=not rest, wait_s=wait_s)
+        person.tell(f"seen: {_word(rest)} → {_word(changed)} after {after_s:.1f} s")
+        await person.ask(signal.restore)
+        back, _after_s = await _await_bit(rack, signal, active=rest, wait_s=wait_s)
+        finding = _judge(name, signal, rest=rest, changed=changed, back=back)
+        findings += [finding] if finding else []
+        rows.append(
+            Row(
+                name=signal.name,
+                value_text=f"{_word(rest)} → {_word(changed)} → {_word(back)}",
+                limit="inactive → active → inactive",
+                verdict=Verdict.FAULT if finding else Verdict.OK,
+            )
+        )
+    verdicts = [r.verdict for r in rows]
+    verdict = Verdict.FAULT if findings or Verdict.FAULT in verdicts else Verdict.OK
+    if verdict is Verdict.OK and Verdict.UNDECIDED in verdicts:
+        verdict = Verdict.UNDECIDED
+    return CheckOutcome(verdict=verdict, rows=tuple(rows), findings=tuple(findings))
+
+
+def _judge(name: str, signal: Signal, *, rest: bool, changed: bool, back: bool) -> Finding | None:
+    where = f"{name} {signal.name}"
+    if rest and not changed:
+        return Finding(
+            code="signal-inverted",
+            where=where,
+            what=f"{signal.name} reads active at rest and inactive when provoked: wired or mapped "
+            "the wrong way round",
+            mend="use the other contact (NC for NO) or invert the point in the profile",
+            punch=Punch.A,
+        )
+    if rest == changed:
+        return Finding(
+            code="signal-dead",
+            where=where,
+            what=f"{signal.name} did not change",
+            mend="check contact, wire and input; then address and bit in the profile",
+            punch=Punch.A,
+        )
+    if back != rest:
+        return Finding(
+            code="signal-stuck",
+            where=where,
+            what=f"{signal.name} did not come back",
+            mend="check contact and wire for a welded or stuck contact",
+            punch=Punch.A,
+        )
+    return None
+
+
+def _word(active: bool) -> str:  # noqa: FBT001 - a bit and its word
+    return "active" if active else "inactive"
+
+
+def _bit(seen: StationTelemetry, signal: Signal) -> bool:
+    return bool(seen.status_bits >> signal.bit_index & 1)
+
+
+async def _await_bit(
+    rack: Rack,
+    signal: Signal,
+    *,
+    active: bool,
+    wait_s: float = WAIT_S,
+) -> tuple[bool, float]:
+    """Wait until the bit is as wanted; return what it is at the end and after how long."""
+    began_s = rack.now_s()
+    while True:
+        now = _bit(await rack.station().read(), signal)
+        after_s = rack.now_s() - began_s
+        if now is active or after_s > wait_s:
+            return now, after_s
+        await rack.pause(POLL_S)
+
+
+async def run_interlocks(
+    rack: Rack, person: Person, signals: Sequence[Signal], *, wait_s: float = WAIT_S
+) -> CheckOutcome:
+    """Provoke each interlock and see the station itself refuse a SELECT of zero power."""
+    rows: list[Row] = []
+    findings: list[Finding] = []
+    name = rack.equipment.station.name
+    for signal in (s for s in signals if s.forbids):
+        if await person.ask(signal.provoke) is not Answer.DONE:
+            rows.append(Row(name=signal.name, value_text="not tried", verdict=Verdict.UNDECIDED))
+            continue
+        await _await_bit(rack, signal, active=True, wait_s=wait_s)
+        ack = await _select_zero(rack)
+        refused = ack not in (Ack.ACCEPTED, Ack.EXECUTED)
+        await person.ask(signal.restore)
+        await _await_bit(rack, signal, active=False, wait_s=wait_s)
+        rows.append(
+            Row(
+                name=signal.name,
+                value_text=cause_of(ack) if refused else "accepted a selection",
+                limit="refused",
+                verdict=Verdict.OK if refused else Verdict.FAULT,
+            )
+        )
+        if not refused:
+            findings.append(
+                Finding(
+                    code="interlock-open",
+                    where=f"{name} {signal.name}",
+                    what=f"the station accepted a selection while {signal.name} was active",
+                    mend="the interlock does not reach the converter's controller: check its wire",
+                    punch=Punch.A,
+                )
+            )
+    verdict = Verdict.FAULT if findings else Verdict.OK
+    if not findings and any(r.verdict is Verdict.UNDECIDED for r in rows):
+        verdict = Verdict.UNDECIDED
+    return CheckOutcome(verdict=verdict, rows=tuple(rows), findings=tuple(findings))
+
+
+async def _select_zero(rack: Rack) -> Ack:
+    """Select zero power everywhere, which moves nothing, and take the selection back."""
+    session = Session(rack, journal=None, say=silent)
+    try:
+        await session.station.read()
+        ack = await session.station.select(session.instruction({}, life_s=1))
+        if ack is Ack.ACCEPTED:
+            await session.station.command(Command.CANCEL)
+        return ack
+    finally:
+        await session.station.close()
+
+
+class _Notes:
+    """Rows and findings of the emergency stop test."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.findings: list[Finding] = []
+
+    def add(self, name: str, value: str, limit: str, *, good: bool, code: str, what: str) -> None:
+        self.rows.append(
+            Row(
+                name=name,
+                value_text=value,
+                limit=limit,
+                verdict=Verdict.OK if good else Verdict.FAULT,
+            )
+        )
+        if not good:
+            self.findings.append(_estop_finding(code, what))
+
+    def outcome(self) -> CheckOutcome:
+        return CheckOutcome(
+            verdict=Verdict.FAULT if self.findings else Verdict.OK,
+            rows=tuple(self.rows),
+            findings=tuple(self.findings),
+        )
+
+
+async def run_estop(
+    rack: Rack,
+    person: Person,
+    *,
+    terminal: str,
+    p_w: int,
+    limit_s: float = 1.0,
+    journal: Journal | None = None,
+    say: Say = silent,
+) -> CheckOutcome:
+    """Put a little power on, let a person press, watch power, state, refusal and re-arming."""
+    tested = rack.equipment.sop.terminal(terminal)
+    band_w = ZERO_RATIO * tested.s_va
+    estop = next(s for s in SIGNALS if s.name == "estop")
+    notes = _Notes()
+    async with (
+        watching(rack, terminal, period_s=0.02) as watch,
+        hold(rack, journal=journal, say=say) as session,
+    ):
+        await session.set({terminal: Power(p_w=p_w)}, life_s=120)
+        await rack.pause(abs(p_w) / tested.ramp_w_per_s + 2.0)
+        if await person.ask("Press the emergency stop at the panel now") is not Answer.DONE:
+            return CheckOutcome(verdict=Verdict.UNDECIDED, note="not pressed")
+        pressed, _after_s = await _await_bit(rack, estop, active=True)
+        await rack.pause(limit_s)
+        _power_note(notes, [s for _w, s in watch.seen], terminal, estop, band_w, limit_s)
+        notes.add(
+            "emergency stop seen", "yes" if pressed else "no", "yes", good=pressed,
+            code="estop-unseen", what="the station does not report the emergency stop",
+        )  # fmt: skip
+        word = await _refusal(session, terminal, p_w)
+        notes.add(
+            "a test write was", word or "accepted", "refused", good=bool(word),
+            code="estop-open", what="the station accepted a setpoint while stopped",
+        )  # fmt: skip
+        await person.ask("Release and reset the emergency stop")
+        await _await_bit(rack, estop, active=False)
+        await rack.pause(2.0)
+        seen = await rack.station().read()
+        notes.add(
+            "power after the release",
+            f"{_p(seen, terminal) / 1000:.1f} kW, {seen.state.name}",
+            "0 kW until armed",
+            good=abs(_p(seen, terminal)) <= band_w,
+            code="estop-returned",
+            what="power came back with the release",
+        )
+    return notes.outcome()
+
+
+def _power_note(
+    notes: _Notes,
+    seen: Sequence[StationTelemetry],
+    terminal: str,
+    estop: Signal,
+    band_w: float,
+    limit_s: float,
+) -> None:
+    """Time from the last poll before the stop to the first one at zero."""
+    loaded = [s.mono_us for s in seen if abs(_p(s, terminal)) > band_w and not _bit(s, estop)]
+    zero = [s.mono_us for s in seen if abs(_p(s, terminal)) <= band_w]
+    fell_us = min((t - loaded[-1] for t in zero if loaded and t > loaded[-1]), default=None)
+    notes.add(
+        "power to zero",
+        "not reached" if fell_us is None else f"≤ {fell_us / 1e6:.2f} s",
+        f"≤ {limit_s:g} s",
+        good=fell_us is not None and fell_us <= limit_s * 1e6,
+        code="estop-slow",
+        what="power did not go to zero at once",
+    )
+
+
+def _estop_finding(code: str, what: str) -> Finding:
+    return Finding(
+        code=code,
+        where="emergency stop",
+        what=what,
+        mend="do not operate; have the stop circuit checked, then repeat this test",
+        punch=Punch.A,
+    )
+
+
+def _p(seen: StationTelemetry, terminal: str) -> int:
+    return next(t.p_w for t in seen.terminals if t.id == terminal)
+
+
+async def _refusal(session: Session, terminal: str, p_w: int) -> str:
+    """Try to set power; return the cause of the refusal, "" when it was accepted."""
+    try:
+        await session.set({terminal: Power(p_w=p_w)})
+    except TestRefused as refused:
+        return refused.cause
+    except DeviceError:
+        return "blocked-by-process"
+    return ""

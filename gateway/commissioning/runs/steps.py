@@ -1,0 +1,326 @@
+"""Step test and capability sweep on a real terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from gateway.commissioning import step, sweep
+from gateway.commissioning.equipment import Rack, Say, silent
+from gateway.commissioning.finding import Finding, Punch, Verdict, worst
+from gateway.commissioning.sat.record import CheckOutcome, Row
+from gateway.commissioning.session import Power, Session, hold
+from gateway.commissioning.step import StepLimits, StepMetrics, StepSample
+from gateway.commissioning.sweep import Capability, Target, Visited
+from gateway.model.errors import DeviceError
+from gateway.model.telemetry import StationTelemetry
+from gateway.ports import Journal
+
+Seen = tuple[float, StationTelemetry]  # length of the poll in s, and what it brought
+Radii = tuple[float, ...]  # of the rating
+BEFORE_S = 1.0  # samples before the write tell the noise
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOrder:
+    """One step, there and perhaps back, so many times."""
+
+    terminal: str
+    to_w: int
+    from_w: int = 0
+    hold_s: float = 10.0
+    ramp_permille_per_s: int | None = None
+    back: bool = False
+    repeat_count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredStep:
+    """One step with what it did."""
+
+    from_w: int
+    to_w: int
+    metrics: StepMetrics
+    samples: tuple[StepSample, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watch:
+    """Samples as they come in."""
+
+    terminal: str
+    seen: list[Seen] = field(default_factory=list)
+
+    def between(self, t_start_s: float, t_end_s: float, still: dict[str, int]) -> list[StepSample]:
+        """Turn what was seen in a span into samples of the tested terminal."""
+        samples = []
+        for width_s, telemetry in self.seen:
+            t_s = telemetry.mono_us / 1e6
+            if not t_start_s <= t_s <= t_end_s:
+                continue
+            tested = next(t for t in telemetry.terminals if t.id == self.terminal)
+            others = max(
+                (abs(t.p_w - still[t.id]) for t in telemetry.terminals if t.id in still),
+                default=0,
+            )
+            samples.append(
+                StepSample(
+                    t_s=t_s,
+                    p_w=float(tested.p_w),
+                    q_var=float(tested.q_var),
+                    v_dc_v=telemetry.v_dc_dv / 10,
+                    others_p_w=float(others),
+                    width_s=width_s,
+                )
+            )
+        return samples
+
+
+@contextlib.asynccontextmanager
+async def watching(rack: Rack, terminal: str, *, period_s: float = POLL_S) -> AsyncIterator[_Watch]:
+    """Poll the station on a connection of its own while a test goes on."""
+    station = rack.second_station()
+    watch = _Watch(terminal=terminal)
+
+    async def poll_on() -> None:
+        while True:
+            began_s = rack.now_s()
+            with contextlib.suppress(DeviceError):
+                telemetry = await station.read()
+                watch.seen.append((rack.now_s() - began_s, telemetry))
+            await rack.pause(period_s)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            polling = group.create_task(poll_on())
+            try:
+                yield watch
+            finally:
+                polling.cancel()
+    finally:
+        await station.close()
+
+
+async def run_step(
+    rack: Rack, order: StepOrder, *, journal: Journal | None = None, say: Say = silent
+) -> list[MeasuredStep]:
+    """Carry the steps out and come back to zero."""
+    measured: list[MeasuredStep] = []
+    sop = rack.equipment.sop
+    s_va = sop.terminal(order.terminal).s_va
+    ways = [(order.from_w, order.to_w)] + ([(order.to_w, order.from_w)] if order.back else [])
+    async with (
+        hold(rack, journal=journal, say=say) as session,
+        watching(rack, order.terminal) as watch,
+    ):
+        for number in range(order.repeat_count):
+            await _go(rack, session, order, order.from_w)
+            for from_w, to_w in ways:
+                await rack.pause(BEFORE_S)
+                still = {
+                    t.id: t.p_w
+                    for t in (await session.station.read()).terminals
+                    if t.id not in (order.terminal, sop.master)
+                }
+                sent_s = await session.set(
+                    {order.terminal: Power(p_w=to_w)},
+                    life_s=round(order.hold_s) + 10,
+                    ramp_permille_per_s=order.ramp_permille_per_s,
+                )
+                await rack.clock.sleep_until(round((sent_s + order.hold_s) * 1e6))
+                samples = watch.between(sent_s - BEFORE_S, rack.now_s(), still)
+                measured.append(
+                    MeasuredStep(
+                        from_w=from_w,
+                        to_w=to_w,
+                        metrics=step.measure(
+                            samples, t_write_s=sent_s, from_w=from_w, to_w=to_w, s_va=s_va
+                        ),
+                        samples=tuple(samples),
+                    )
+                )
+                say(f"run {number + 1}: {from_w / 1000:.0f} → {to_w / 1000:.0f} kW")
+    return measured
+
+
+async def _go(rack: Rack, session: Session, order: StepOrder, p_w: int) -> None:
+    """Bring the terminal to where the step begins and let it settle."""
+    terminal = rack.equipment.sop.terminal(order.terminal)
+    seen = await session.station.read()
+    now_w = next(t.p_w for t in seen.terminals if t.id == order.terminal)
+    if abs(now_w - p_w) < 0.01 * terminal.s_va:
+        return
+    await session.set({order.terminal: Power(p_w=p_w)}, life_s=round(order.hold_s) + 20)
+    await rack.pause(abs(now_w - p_w) / terminal.ramp_w_per_s + 2.0)
+
+
+def default_limits(rack: Rack, order: StepOrder) -> StepLimits:
+    """Limits with the ramp's own time in them: a ramp of 20 %/s is no slow answer."""
+    terminal = rack.equipment.sop.terminal(order.terminal)
+    rate = terminal.ramp_w_per_s
+    if order.ramp_permille_per_s is not None:
+        rate = min(rate, order.ramp_permille_per_s * terminal.s_va // 1000)
+    ramp_s = abs(order.to_w - order.from_w) / rate
+    error_pct = max(1.0, 100 * 0.01 * terminal.s_va / abs(order.to_w - order.from_w))
+    return StepLimits(
+        response_s=1.5 + ramp_s,
+        settle_s=2.0 + ramp_s,
+        error_pct=error_pct,  # 1 % of the rating, whatever the step
+        overshoot_pct=max(5.0, error_pct),
+    )
+
+
+def step_outcome(where: str, measured: list[MeasuredStep], limits: StepLimits) -> CheckOutcome:
+    """Put the steps into the words of the record."""
+    rows: list[Row] = []
+    verdicts: list[Verdict] = []
+    findings: dict[str, Finding] = {}
+    for m in measured:
+        verdict, found = step.judge(where, m.metrics, limits)
+        verdicts.append(verdict)
+        findings |= {f.code: f for f in found}
+        way = f"{m.from_w / 1000:+.0f} → {m.to_w / 1000:+.0f} kW"
+        bad = {f.code for f in found}
+        x = m.metrics
+        rows += [
+            _row(way, "dead time", str(x.dead_time), limits.dead_time_s, "s", bad),
+            _row(way, "response", str(x.response), limits.response_s, "s", bad),
+            _row(way, "settling", str(x.settle), limits.settle_s, "s", bad),
+            _row(way, "overshoot", f"{x.overshoot_pct:.1f} %", limits.overshoot_pct, "%", bad),
+            _row(way, "error at rest", f"{x.error_pct:.2f} %", limits.error_pct, "%", bad),
+            _row(
+                way, "Q disturbance", f"{x.q_disturbance_pct:.1f} %", limits.q_disturbance_pct,
+                "%", bad,
+            ),
+            _row(way, "cross-coupling", f"{x.cross_pct:.1f} %", limits.cross_pct, "%", bad),
+            Row(
+                name=f"{way} DC link",
+                value_text=f"{x.v_dc_min_v:.1f} … {x.v_dc_max_v:.1f} V",
+            ),
+        ]  # fmt: skip
+    period_s = max((m.metrics.period_s for m in measured), default=0.0)
+    return CheckOutcome(
+        verdict=worst(verdicts),
+        rows=tuple(rows),
+        findings=tuple(findings.values()),
+        note=f"polled every {1000 * period_s:.0f} ms; nothing finer than half of that is printed",
+    )
+
+
+def _row(way: str, name: str, value: str, limit: float | None, unit: str, bad: set[str]) -> Row:
+    return Row(
+        name=f"{way} {name}",
+        value_text="not reached" if value == "None" else value,
+        limit="" if limit is None else f"≤ {limit:.3g} {unit}",
+        verdict=Verdict.FAULT if name.lower().replace(" ", "-") in bad else Verdict.OK,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepOrder:
+    """Which points are visited and what stops the way to one."""
+
+    terminal: str
+    angles_count: int = 12
+    radii: Radii = (0.3, 0.6, 0.9)
+    hold_s: float = 4.0
+    v_margin_ratio: float = 0.02  # a point predicted this near to a voltage limit is skipped
+
+
+async def run_sweep(
+    rack: Rack, order: SweepOrder, *, journal: Journal | None = None, say: Say = silent
+) -> tuple[Capability, list[Visited]]:
+    """Visit the points spiralling outward; end at zero."""
+    terminal = rack.equipment.sop.terminal(order.terminal)
+    targets = sweep.spiral(
+        s_va=terminal.s_va,
+        p_w_min=terminal.p_w_min,
+        p_w_max=terminal.p_w_max,
+        angles_count=order.angles_count,
+        radii=order.radii,
+    )
+    visited: list[Visited] = []
+    impedance_ohm = 0.0
+    async with hold(rack, journal=journal, say=say) as session:
+        rest = await session.station.read()
+        v0_v = next(t.v_dv for t in rest.terminals if t.id == terminal.id) / 10
+        for number, target in enumerate(targets, 1):
+            v_v = sweep.predicted_v(
+                v0_v, p_w=target.p_w, q_var=target.q_var, r_ohm=impedance_ohm, x_ohm=impedance_ohm
+            )
+            low_v = terminal.v_dv_min / 10 * (1 + order.v_margin_ratio)
+            high_v = terminal.v_dv_max / 10 * (1 - order.v_margin_ratio)
+            if not low_v <= v_v <= high_v:
+                visited.append(
+                    Visited(target=target, p_w=0, q_var=0, reason=f"predicted {v_v:.0f} V")
+                )
+                continue
+            point = await _visit(rack, session, order, target)
+            visited.append(point)
+            seen = await session.station.read()
+            now_v = next(t.v_dv for t in seen.terminals if t.id == terminal.id) / 10
+            slope = sweep.impedance_from(v0_v, now_v, p0_w=0, p1_w=point.p_w)
+            impedance_ohm = max(impedance_ohm, slope or 0.0)
+            say(
+                f"point {number}/{len(targets)}, {point.p_w / 1000:+.0f} kW "
+                f"{point.q_var / 1000:+.0f} kvar"
+            )
+    return sweep.polygon(terminal.id, visited, s_va=terminal.s_va), visited
+
+
+async def _visit(rack: Rack, session: Session, order: SweepOrder, target: Target) -> Visited:
+    terminal = rack.equipment.sop.terminal(order.terminal)
+    seen = await session.station.read()
+    now = next(t for t in seen.terminals if t.id == terminal.id)
+    way_w = max(abs(now.p_w - target.p_w), abs(now.q_var - target.q_var))
+    span_s = way_w / terminal.ramp_w_per_s + order.hold_s
+    await session.set(
+        {terminal.id: Power(p_w=target.p_w, q_var=target.q_var)}, life_s=round(span_s) + 10
+    )
+    await rack.pause(span_s)
+    seen = await session.station.read()
+    now = next(t for t in seen.terminals if t.id == terminal.id)
+    return Visited(target=target, p_w=now.p_w, q_var=now.q_var)
+
+
+def sweep_outcome(capability: Capability, visited: list[Visited]) -> CheckOutcome:
+    """Put a sweep into the words of the record."""
+    short = sweep.shortfalls(visited, s_va=capability.s_va)
+    skipped = [v for v in visited if v.reason]
+    limits = capability.p_range_w(0)
+    findings = tuple(
+        Finding(
+            code="shortfall",
+            where=f"{capability.terminal} {v.target.angle_deg:.0f}° {v.target.radius_ratio:.0%}",
+            what=f"asked {v.target.p_w / 1000:+.0f} kW {v.target.q_var / 1000:+.0f} kvar, got "
+            f"{v.p_w / 1000:+.0f} kW {v.q_var / 1000:+.0f} kvar",
+            mend="look for a derating or a limit at that point; the planner keeps to what was seen",
+            punch=Punch.C,
+        )
+        for v in short
+    )
+    rows = [
+        Row(name="points", value_text=f"{len(visited)}, {len(skipped)} skipped"),
+        Row(
+            name="P at Q = 0",
+            value_text="none"
+            if limits is None
+            else f"{limits[0] / 1000:+.1f} … {limits[1] / 1000:+.1f} kW",
+        ),
+    ]
+    rows += [
+        Row(
+            name=f"{v.target.angle_deg:.0f}° {v.target.radius_ratio:.0%}",
+            value_text=f"skipped: {v.reason}"
+            if v.reason
+            else f"{v.p_w / 1000:+.1f} kW {v.q_var / 1000:+.1f} kvar",
+            limit=f"{v.target.p_w / 1000:+.1f} kW {v.target.q_var / 1000:+.1f} kvar",
+            verdict=Verdict.FAULT if v in short else Verdict.OK,
+        )
+        for v in visited
+    ]
+    # Less than asked is a capability, not a failure: it narrows the envelope and is listed.
+    return CheckOutcome(verdict=Verdict.OK, rows=tuple(rows), findings=findings)

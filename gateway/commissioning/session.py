@@ -1,0 +1,289 @@
+"""Holds the station while a test moves power: lease, armed watchdog, sign of life, back to zero.
+
+Whatever happens to this program, the station goes to zero by its own timer: nothing is moved
+before the watchdog is armed and read back. Every change is selected, read back, operated, and
+written to the ledger before and after where there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from gateway.commissioning.equipment import Rack, Say, silent
+from gateway.model.errors import DeviceError, DeviceRefused
+from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpoint
+from gateway.model.telemetry import State, StationTelemetry
+from gateway.ports import Journal
+
+FAILSAFE_RAMP_ZERO = 1
+ENERGISED = frozenset({State.STANDBY, State.RUN, State.DERATED})
+LOCAL_BIT = 1 << 12
+ZERO_RATIO = 0.01  # of the rating: at zero, noise and losses included
+SETTLE_S = 2.0  # what a station may take after its ramp
+LIFE_S = 10  # shortest life of a test setpoint; it is renewed, never endless
+
+
+class TestRefused(DeviceRefused):
+    """The station or its state does not allow the test; nothing was moved.
+
+    ``cause`` is a word of IEC 61850's AddCause.
+    """
+
+    __test__ = False  # not a test class, whatever a test runner thinks of its name
+
+    def __init__(self, device: str, what: str, cause: str) -> None:
+        super().__init__(device, what, 0)
+        self.cause = cause
+
+
+class NotBack(DeviceError):  # noqa: N818 - an outcome
+    """The terminals did not come back to zero in time; the station was told to stop."""
+
+
+_CAUSES = {
+    Ack.REJECTED_LOCAL: "blocked-by-switching-hierarchy",
+    Ack.REJECTED_LEASE: "locked-by-other-client",
+    Ack.REJECTED_STATE: "blocked-by-process",
+    Ack.REJECTED_RANGE: "inconsistent-parameters",
+    Ack.REJECTED_CRC: "inconsistent-parameters",
+    Ack.REJECTED_NOT_SELECTED: "time-limit-over",
+    Ack.TIMEOUT: "time-limit-over",
+}
+
+
+def cause_of(ack: Ack) -> str:
+    """Return the AddCause word of a station's refusal."""
+    return _CAUSES.get(ack, "blocked-by-process")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What one terminal shall do during a test."""
+
+    p_w: int = 0
+    q_var: int = 0
+
+
+class Session:
+    """Made by ``hold``; sets powers until the context ends."""
+
+    def __init__(self, rack: Rack, *, journal: Journal | None, say: Say) -> None:
+        self.rack = rack
+        self.station = rack.second_station()
+        self.silent = False  # True: no sign of life, for the watchdog test
+        self.entries: list[int] = []  # ledger indexes of this session
+        self._journal = journal
+        self._say = say
+        self._count = 0
+
+    async def set(
+        self,
+        powers: Mapping[str, Power],
+        *,
+        life_s: int = LIFE_S,
+        ramp_permille_per_s: int | None = None,
+    ) -> float:
+        """Bring terminals to powers; the others to zero. Return when OPERATE left, in s."""
+        instruction = self.instruction(
+            powers, life_s=life_s, ramp_permille_per_s=ramp_permille_per_s
+        )
+        index = await self._intent(instruction)
+        seen = await self.station.read()
+        if seen.status_bits & LOCAL_BIT:
+            raise TestRefused(
+                self.station.name, "switched to local", "blocked-by-switching-hierarchy"
+            )
+        ack = await self.station.select(instruction)
+        if ack is not Ack.ACCEPTED or not await self.station.staged_equals(instruction):
+            await self._outcome(instruction, index, ack)
+            raise TestRefused(
+                self.station.name, f"SELECT answered {ack.name.lower()}", cause_of(ack)
+            )
+        sent_s = self.rack.now_s()
+        ack = await self.station.operate(instruction)
+        await self._outcome(instruction, index, ack)
+        if ack is not Ack.EXECUTED:
+            raise TestRefused(
+                self.station.name, f"OPERATE answered {ack.name.lower()}", cause_of(ack)
+            )
+        return sent_s
+
+    def instruction(
+        self,
+        powers: Mapping[str, Power],
+        *,
+        life_s: int = LIFE_S,
+        ramp_permille_per_s: int | None = None,
+    ) -> Instruction:
+        """Build the instruction that ``set`` would send."""
+        sop = self.rack.equipment.sop
+        self._count += 1
+        seed = f"{self.rack.clock.utc_us()} {self._count} {sorted(powers)}".encode()
+        slowest = min(1000 * t.ramp_w_per_s // t.s_va for t in sop.terminals)
+        return Instruction(
+            id=int.from_bytes(hashlib.sha256(seed).digest()[:4], "big") or 1,
+            sop=sop.id,
+            setpoints=tuple(
+                Setpoint(
+                    terminal=t.id,
+                    mode=ControlMode.VDC_Q if t.id == sop.master else ControlMode.P_Q,
+                    p_w=0 if t.id == sop.master else powers.get(t.id, Power()).p_w,
+                    q_var=powers.get(t.id, Power()).q_var,
+                )
+                for t in sop.terminals
+            ),
+            ramp_permille_per_s=min(slowest, ramp_permille_per_s or slowest),
+            ttl_s=life_s,
+        )
+
+    async def zero(self) -> StationTelemetry:
+        """Bring every terminal to zero and wait until the station says so; NotBack otherwise."""
+        rack = self.rack
+        seen = await self.station.read()
+        if seen.state not in ENERGISED:
+            return seen  # a station that is not energised moves nothing
+        ramp = min(t.ramp_w_per_s / t.s_va for t in rack.equipment.sop.terminals)
+        highest = max(
+            abs(s.p_w) / t.s_va
+            for s, t in zip(seen.terminals, rack.equipment.sop.terminals, strict=True)
+        )
+        if highest > ZERO_RATIO or any(t.p_w_set_active for t in seen.terminals):
+            await self.set({})
+        deadline_s = rack.now_s() + highest / ramp + SETTLE_S + 1.0
+        while True:
+            seen = await self.station.read()
+            if at_zero(rack, seen):
+                return seen
+            if rack.now_s() > deadline_s:
+                await self.station.command(Command.STOP)
+                raise NotBack(self.station.name, "did not come back to zero; STOP was sent")
+            await rack.pause(0.1)
+
+    async def _intent(self, instruction: Instruction) -> int:
+        if self._journal is None:
+            return -1
+        index, _entry = await self._journal.append(
+            "intent",
+            {
+                "sop": instruction.sop,
+                "instr_id": instruction.id,
+                "authority": "operator",
+                "plan_index": -1,
+                "setpoints": [
+                    {
+                        "terminal": s.terminal,
+                        "mode": s.mode.name.lower(),
+                        "p_w": s.p_w,
+                        "q_var": s.q_var,
+                    }
+                    for s in instruction.setpoints
+                ],
+                "ramp_permille_per_s": instruction.ramp_permille_per_s,
+                "ttl_s": instruction.ttl_s,
+                "staged": self.station.staged_block(instruction).hex(),
+                "expires_mono_us": self.rack.clock.mono_us() + 10_000_000,
+            },
+        )
+        self.entries.append(index)
+        return index
+
+    async def _outcome(self, instruction: Instruction, intent_index: int, ack: Ack) -> None:
+        if self._journal is None:
+            return
+        done = ack is Ack.EXECUTED
+        index, _entry = await self._journal.append(
+            "outcome",
+            {
+                "intent_index": intent_index,
+                "instr_id": instruction.id,
+                "outcome": "executed" if done else "rejected",
+                "active": {s.terminal: s.p_w for s in instruction.setpoints} if done else {},
+                "reasons": [] if done else [cause_of(ack)],
+            },
+        )
+        self.entries.append(index)
+
+    async def drop(self) -> None:
+        """Close the connection, as a cut cable would; ``connect`` opens another."""
+        await self.station.close()
+
+    def connect(self) -> None:
+        """Use a new connection from now on."""
+        self.station = self.rack.second_station()
+
+    async def beat(self) -> None:
+        """Write the sign of life until cancelled; a missed one is the station's to judge."""
+        period_us = self.rack.equipment.heartbeat_ms * 1000
+        count = 0
+        while True:
+            if not self.silent:
+                count += 1
+                with contextlib.suppress(DeviceError):
+                    await self.station.heartbeat(count)
+            await self.rack.clock.sleep_until(self.rack.clock.mono_us() + period_us)
+
+    async def arm(self) -> StationTelemetry:
+        """Check the state, take the lease, arm the watchdog and read both back."""
+        seen = await self.station.read()
+        name = self.station.name
+        if seen.state not in ENERGISED:
+            raise TestRefused(name, f"the station is in {seen.state.name}", "blocked-by-process")
+        if seen.status_bits & LOCAL_BIT:
+            raise TestRefused(name, "switched to local", "blocked-by-switching-hierarchy")
+        if seen.lease_owner not in (0, self.rack.owner) and seen.watchdog_remaining_ds > 0:
+            raise TestRefused(name, f"controlled by {seen.lease_owner}", "locked-by-other-client")
+        await self.station.configure(
+            watchdog_ds=self.rack.equipment.device_timeout_ms // 100,
+            failsafe=FAILSAFE_RAMP_ZERO,
+            failsafe_ramp_permille_per_s=200,
+            lease_owner=self.rack.owner,
+        )
+        await self.station.heartbeat(0xFFFF)
+        return seen
+
+
+def at_zero(rack: Rack, seen: StationTelemetry) -> bool:
+    """Tell whether every terminal stands at zero; the master may carry the losses."""
+    sop = rack.equipment.sop
+    losses_w = sum(sop.losses.loss_w(p_w=0, s_va=t.s_va) for t in sop.terminals)
+    for telemetry, terminal in zip(seen.terminals, sop.terminals, strict=True):
+        band_w = ZERO_RATIO * terminal.s_va
+        if terminal.id == sop.master:
+            band_w += 2 * losses_w
+        if abs(telemetry.p_w) > band_w:
+            return False
+    return True
+
+
+@contextlib.asynccontextmanager
+async def hold(
+    rack: Rack, *, journal: Journal | None = None, say: Say = silent
+) -> AsyncIterator[Session]:
+    """Take control for a test and give it back at zero, whatever ends the test."""
+    session = Session(rack, journal=journal, say=say)
+    try:
+        await session.arm()
+        async with asyncio.TaskGroup() as group:
+            beating = group.create_task(session.beat())
+            try:
+                yield session
+            finally:
+                session.silent = False
+                try:
+                    await session.zero()
+                finally:
+                    beating.cancel()
+    except BaseExceptionGroup as several:
+        raise _first(several) from None
+    finally:
+        await session.station.close()
+
+
+def _first(several: BaseExceptionGroup) -> BaseException:
+    """Return the first of the errors a task group collected: the one that ended the test."""
+    inner = several.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
