@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiomqtt
+from typing_extensions import override
 
 from gateway.model.errors import ContractError
 from gateway.model.message import Inbound
@@ -31,6 +32,7 @@ OUTBOX_MAX = 10_000  # a day of answers and reports while the broker is away
 SENDING_MAX = 16  # messages under way at once: hides the round trip, keeps the order
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.25, 30.0
 STEADY_S = 10.0  # a session that lasted this long ended for a new cause
+DRAIN_CHECK_S = 0.05
 REQUEST_TIMEOUT_S = 10.0
 TAKEN_PER_S_MAX = 100.0  # far above any market; 3 % of a core, 15 % if all were hostile
 TAKEN_AT_ONCE_MAX = 200  # a day-ahead clearing may come in one go
@@ -87,6 +89,20 @@ class Pace:
         self._seen_s = now_s
         self._tokens = min(self._at_once, self._tokens + elapsed_s * self._per_s) - 1
         return max(0.0, -self._tokens / self._per_s)
+
+
+class _Behind(asyncio.Queue[aiomqtt.Message]):
+    """The client library's queue; says when it had to turn away what the broker must resend."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        self.overflowed = asyncio.Event()
+
+    @override
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        if self.full() and item.qos > 0:
+            self.overflowed.set()
+        super().put_nowait(item)
 
 
 class MarketLink:
@@ -200,6 +216,7 @@ class MarketLink:
                     self.online.set()
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._receive(client))
+                        group.create_task(self._resend_after_overflow(client))
                         group.create_task(self._send(client))
                 except asyncio.CancelledError:
                     await self._say_goodbye(client)
@@ -221,6 +238,7 @@ class MarketLink:
             will=aiomqtt.Will(self._availability, OFFLINE, qos=QOS, retain=True),
             timeout=REQUEST_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
+            queue_type=_Behind,
             max_queued_incoming_messages=BEHIND_INBOX_MAX,
             tls_context=self._broker.tls,
         )
@@ -257,6 +275,19 @@ class MarketLink:
                     mid_number=message.mid,
                 )
             )
+
+    async def _resend_after_overflow(self, client: aiomqtt.Client) -> None:
+        """End the session when a message was turned away: the broker sends it in the next one.
+
+        Happens only with a broker that does not wait for acknowledgements. What did find room is
+        worked off first, or there would be no progress from session to session.
+        """
+        queue = client._queue  # noqa: SLF001 - the one we gave it the type of
+        assert isinstance(queue, _Behind)
+        await queue.overflowed.wait()
+        while not (queue.empty() and self.inbox.empty()):
+            await self._pause(DRAIN_CHECK_S)
+        raise aiomqtt.MqttError("more unacknowledged messages than there is room for")
 
     async def _send(self, client: aiomqtt.Client) -> None:
         while True:

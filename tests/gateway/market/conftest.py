@@ -25,7 +25,7 @@ def free_port() -> int:
 class Mosquitto:
     """Our own mosquitto on a loopback port, with its own directory; can be killed and started."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *more: str) -> None:
         self.port = free_port()
         self._config = directory / "mosquitto.conf"
         self._config.write_text(
@@ -35,7 +35,9 @@ class Mosquitto:
             f"persistence_location {directory}/\n"
             "autosave_on_changes true\n"
             "autosave_interval 1\n"
-            "log_dest none\n" + ("user root\n" if os.geteuid() == 0 else "")
+            "log_dest none\n"
+            + "".join(f"{line}\n" for line in more)
+            + ("user root\n" if os.geteuid() == 0 else "")
         )
         self._process: asyncio.subprocess.Process | None = None
 
@@ -63,6 +65,15 @@ async def mosquitto(tmp_path):
             pytest.fail("mosquitto is not installed, SOPGW_REQUIRE_SERVERS=1 asks for it")
         pytest.skip("mosquitto is not installed")
     broker = Mosquitto(tmp_path)
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+@pytest.fixture
+async def hasty_mosquitto(tmp_path, mosquitto):
+    """A broker that does not wait for acknowledgements."""
+    broker = Mosquitto(tmp_path, "max_inflight_messages 0", "max_queued_messages 0")
     await broker.start()
     yield broker
     await broker.stop()

@@ -86,6 +86,21 @@ async def test_all_messages_pass_although_the_broker_stops_at_twenty_unacknowled
         assert found == wanted
 
 
+async def test_what_found_no_room_comes_again_after_a_reconnect(hasty_mosquitto, monkeypatch):
+    monkeypatch.setattr(mqtt, "BEHIND_INBOX_MAX", 16)
+    monkeypatch.setattr(mqtt, "INBOX_MAX", 8)
+    wanted = {b"%d" % i for i in range(100)}
+    async with running(hasty_mosquitto.port) as link:
+        await put(hasty_mosquitto.port, *sorted(wanted))
+        first = link.connection_seq
+        found = set()
+        while found != wanted:
+            inbound = await link.inbox.get()
+            found.add(inbound.payload)
+            await link.acknowledge(inbound)
+        assert link.connection_seq > first
+
+
 async def test_an_acknowledgement_of_an_earlier_connection_is_not_sent(mosquitto):
     async with running(mosquitto.port) as link:
         await put(mosquitto.port, b"one")
