@@ -18,6 +18,8 @@ COMMANDS = {
     "checkpoint": ("ledger.cli.read:checkpoint", "Print the last signed checkpoint."),
     "prove": ("ledger.cli.prove:prove", "Write a C2SP proof of one entry."),
     "verify": ("ledger.cli.verify:verify", "Verify every byte of a ledger."),
+    "export": ("ledger.cli.export:export", "Write a plain tlog-tiles tree, or a bundle."),
+    "rebuild": ("ledger.cli.export:rebuild", "Build tiles, checkpoint file and index again."),
     "receipt": ("ledger.cli.receipt:receipt", "Check the receipt of a trade."),
     "key": ("ledger.cli.key:key", "Show and change keys."),
     "settle": ("ledger.cli.settle:settle", "Settle a round of trades by a contract."),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ledger.cli.arguments import directory_argument, first_header, key_option, read_vkeys
 from ledger.cli.output import Answer, ExitCode, Remark, command, progress
+from ledger.log import derived
 from ledger.log import verify as verification
 from ledger.log.verify import Report
 
@@ -14,6 +16,7 @@ CHECKED = (
     "the Merkle root of every signed checkpoint, recomputed from the entries",
     "every signature against the given key",
     "that segments continue one another without a gap",
+    "tiles, checkpoint file and index against the entries, where they are",
 )
 NOT_CHECKED = (
     "whether entries were cut off at the end that nobody outside has seen",
@@ -40,6 +43,8 @@ def verify(directory: Path, key_file: Path) -> Answer:
     total = sum(p.stat().st_size for p in (directory / "segments").glob("*.seg"))
     with progress("verify", total) as advance:
         report = verification.verify(directory, vkeys, advance)
+        if report.ok:
+            report = replace(report, faults=tuple(derived.faults(directory)))
     return answer(report)
 
 

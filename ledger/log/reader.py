@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from ledger.log import record, segment
 from ledger.log.record import Damage, Kind
@@ -48,21 +49,41 @@ def segment_batches(path: Path, start: int, *, last: bool) -> Iterator[Batch]:
     data = path.read_bytes()
     if last:
         settle(path)
-    bodies: list[tuple[bytes, bool]] = []
     try:
-        first = record.read(data, 0, index)
-        for item in record.walk(data, first.end_offset if first else 0, index):
-            if item.kind in record.LEAVES:
-                bodies.append((item.payload, item.kind is Kind.REMOVED))
-            elif item.kind is Kind.CHECKPOINT:
-                if item.index + len(bodies) > start:
-                    yield Batch(
-                        first_index=item.index, bodies=tuple(bodies), checkpoint=item.payload
-                    )
-                bodies = []
+        yield from parse_batches(data, index, start)
     except Damage as damage:
         if not last:
             raise LedgerCorrupt(f"{path.name} offset {damage.offset}: {damage}") from None
+
+
+def parse_batches(data: bytes, index: int, start: int) -> Iterator[Batch]:
+    """Give the batches in a segment's bytes; raises Damage where they end badly.
+
+    Entries are read without an object for each record: everything derived waits for this loop.
+    """
+    unpack, frame_bytes, limit = record.FRAME.unpack_from, record.FRAME_BYTES, len(data)
+    leaf, removed = int(Kind.LEAF), int(Kind.REMOVED)
+    header = record.read(data, 0, index)
+    offset = header.end_offset if header else limit
+    while True:
+        first, bodies = index, []
+        while offset + frame_bytes <= limit:
+            checksum, length, stated, kind = unpack(data, offset)
+            if kind not in (leaf, removed):
+                break
+            end = offset + frame_bytes + length
+            if end > limit or stated != index or crc32(data[offset + 4 : end]) != checksum:
+                record.read(data, offset, index, first)
+                raise Damage(offset, "a record's checksum does not fit", index)
+            bodies.append((data[offset + frame_bytes : end], kind == removed))
+            index += 1
+            offset = end
+        item = record.read(data, offset, index, first)
+        if item is None or item.kind is not Kind.CHECKPOINT:
+            return
+        offset = item.end_offset
+        if index > start:
+            yield Batch(first_index=first, bodies=tuple(bodies), checkpoint=item.payload)
 
 
 def settle(path: Path) -> None:

@@ -1,0 +1,312 @@
+"""The C2SP tlog-tiles tree of a ledger: derived from the segments, rebuildable at any time.
+
+Published so that a reader never sees a checkpoint whose tiles are missing: every file is written
+under a temporary name, synced and renamed, and ``checkpoint`` comes last.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from ledger.log import checkpoint, merkle, note, reader, segment
+from ledger.log.merkle import HASH_BYTES
+
+TILE_WIDTH = 256
+TILE_BYTES = TILE_WIDTH * HASH_BYTES
+FOLDER = "tile"
+CHECKPOINT = "checkpoint"
+SYNC_THREADS = 4
+"""Syncs of different files wait for the same disk journal; a few at once share its commits."""
+
+
+class TilesMissing(Exception):  # noqa: N818 - a state of derived files
+    """A tile that is needed is absent or too short; the tiles must be built again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One file of the tree: hashes of a level, or a bundle of entries (level None)."""
+
+    level: int | None
+    index: int
+    width: int
+    data: bytes
+
+    @property
+    def path(self) -> str:
+        """Where the file stands below the tree's root."""
+        return tile_path(self.level, self.index, self.width)
+
+
+def tile_path(level: int | None, index: int, width: int) -> str:
+    """The path of a tile; ``level`` None is a bundle of entries."""
+    groups = [f"{index % 1000:03d}"]
+    while index >= 1000:
+        index //= 1000
+        groups.insert(0, f"x{index % 1000:03d}")
+    kind = "entries" if level is None else str(level)
+    partial = f".p/{width}" if width < TILE_WIDTH else ""
+    return f"{FOLDER}/{kind}/{'/'.join(groups)}{partial}"
+
+
+def subtree_root(hashes: list[bytes]) -> bytes:
+    """Root of a power of two of hashes."""
+    while len(hashes) > 1:
+        pairs = zip(hashes[0::2], hashes[1::2], strict=True)
+        hashes = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+    return hashes[0]
+
+
+@dataclass(slots=True)
+class Builder:
+    """Turns entries, fed in order, into full tiles as they fill, and partial ones at the end.
+
+    ``edges`` holds, level by level, the hashes of the tile that is not full yet; ``bundle`` the
+    entries beside the lowest of them, None standing for a body that was removed.
+    """
+
+    size: int = 0
+    edges: list[list[bytes]] = field(default_factory=lambda: [[]])
+    bundle: list[bytes | None] = field(default_factory=list)
+
+    def feed(self, bodies: Iterable[tuple[bytes, bool]]) -> Iterator[Tile]:
+        """Take entries (data, or the hash of a removed one); gives the tiles they fill."""
+        lowest, bundle = self.edges[0], self.bundle
+        for body, removed in bodies:
+            lowest.append(body if removed else sha256(b"\x00" + body).digest())
+            bundle.append(None if removed else body)
+            self.size += 1
+            if len(lowest) == TILE_WIDTH:
+                yield from self.fill()
+                lowest = self.edges[0]
+
+    def fill(self) -> Iterator[Tile]:
+        """Give the full bundle and the tiles that became full with it."""
+        yield from bundle_tiles(self.size // TILE_WIDTH - 1, self.bundle)
+        self.bundle.clear()
+        level, count = 0, self.size
+        while len(self.edges[level]) == TILE_WIDTH:
+            count //= TILE_WIDTH
+            hashes = self.edges[level]
+            yield Tile(level=level, index=count - 1, width=TILE_WIDTH, data=b"".join(hashes))
+            if level + 1 == len(self.edges):
+                self.edges.append([])
+            self.edges[level + 1].append(subtree_root(hashes))
+            self.edges[level] = []
+            level += 1
+
+    def partials(self) -> Iterator[Tile]:
+        """The tiles that are not full at this size."""
+        yield from bundle_tiles(self.size // TILE_WIDTH, self.bundle)
+        for level, hashes in enumerate(self.edges):
+            index = self.size >> (8 * (level + 1))
+            if hashes:
+                yield Tile(level=level, index=index, width=len(hashes), data=b"".join(hashes))
+
+
+def bundle_tiles(index: int, bundle: list[bytes | None]) -> Iterator[Tile]:
+    """A bundle of entries; none when a body in it was removed."""
+    whole = [body for body in bundle if body is not None]
+    if bundle and len(whole) == len(bundle):
+        data = b"".join(len(body).to_bytes(2, "big") + body for body in whole)
+        yield Tile(level=None, index=index, width=len(bundle), data=data)
+
+
+class Publisher:
+    """Writes files so that each appears whole and durable, or not at all."""
+
+    def __init__(self, root: Path, pool: ThreadPoolExecutor) -> None:
+        self.root = root
+        self.pool = pool
+        self.folders: set[Path] = set()
+        self.written: list[Future[None]] = []
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write one file; it is in place after ``settle``."""
+        path = self.root / name
+        if path.parent not in self.folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.folders.add(path.parent)
+        self.written.append(self.pool.submit(write_file, path, data))
+
+    def settle(self) -> None:
+        """Wait until everything so far is on disk, names included."""
+        for done in self.written:
+            done.result()
+        self.written.clear()
+        for folder in sorted(self.folders):
+            segment.sync_directory(folder)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, sync it, give it its name."""
+    temporary = path.with_name(path.name + ".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.rename(path)
+
+
+def resume(root: Path) -> Builder:
+    """The state of tiles already published under ``root``; a fresh one when there are none.
+
+    The edge is read back from the partial tiles and must give the published root.
+    """
+    try:
+        point = checkpoint.parse((root / CHECKPOINT).read_bytes()).checkpoint
+        builder = Builder(size=point.size, edges=[])
+        for level in range(max(1, (point.size.bit_length() + 7) // 8)):
+            width = (point.size >> (8 * level)) % TILE_WIDTH
+            index = point.size >> (8 * (level + 1))
+            builder.edges.append(read_hashes(root, level, index, width) if width else [])
+        if edge_root(builder) == point.root:
+            return builder
+    except (OSError, note.NoteError, TilesMissing):
+        pass
+    return Builder()
+
+
+def edge_root(builder: Builder) -> bytes:
+    """The root that the partial tiles lead to."""
+    root: bytes | None = None
+    for hashes in builder.edges:
+        row = [*hashes, root] if root is not None else hashes
+        if row:
+            root = ragged_root(row)
+    return root if root is not None else merkle.EMPTY_ROOT
+
+
+def ragged_root(hashes: list[bytes]) -> bytes:
+    """Root of a row of subtrees of which only the last may be incomplete."""
+    if len(hashes) == 1:
+        return hashes[0]
+    middle = merkle.split(len(hashes))
+    return merkle.node_hash(ragged_root(hashes[:middle]), ragged_root(hashes[middle:]))
+
+
+def read_hashes(root: Path, level: int, index: int, width: int) -> list[bytes]:
+    """Hashes of a tile, of the full one when it stands in for a partial one."""
+    for name in (tile_path(level, index, width), tile_path(level, index, TILE_WIDTH)):
+        try:
+            data = (root / name).read_bytes()
+        except OSError:
+            continue
+        if len(data) >= width * HASH_BYTES:
+            return [data[i : i + HASH_BYTES] for i in range(0, width * HASH_BYTES, HASH_BYTES)]
+    raise TilesMissing(tile_path(level, index, width))
+
+
+def materialise(directory: Path, out: Path | None = None) -> int:
+    """Bring the tiles under ``out`` (the ledger itself when None) up to its durable size.
+
+    Returns the size; works beside a live writer.
+    """
+    root = directory if out is None else out
+    builder = resume(root)
+    published = builder.size
+    start = builder.size - builder.size % TILE_WIDTH
+    rewind(builder, start)
+    newest = b""
+    with ThreadPoolExecutor(SYNC_THREADS) as pool:
+        publisher = Publisher(root, pool)
+        for batch in reader.batches(directory, start):
+            bodies = batch.bodies[max(0, start - batch.first_index) :]
+            for tile in builder.feed(bodies):
+                publisher.put(tile.path, tile.data)
+            newest = batch.checkpoint
+        if builder.size < published or not newest:
+            return builder.size
+        for tile in builder.partials():
+            publisher.put(tile.path, tile.data)
+        publisher.settle()
+        publisher.put(CHECKPOINT, newest)
+        publisher.settle()
+    drop_partials(root, published, builder.size)
+    return builder.size
+
+
+def rewind(builder: Builder, start: int) -> None:
+    """Go back to the last full lowest tile, whose entries are then fed again."""
+    builder.size = start
+    builder.edges[0] = []
+    builder.bundle.clear()
+
+
+def drop_partials(root: Path, old_size: int, size: int) -> None:
+    """Remove partial tiles whose full tile is published now."""
+    for level in (None, *range(max(1, (size.bit_length() + 7) // 8))):
+        shift = 8 * ((level or 0) + 1)
+        if old_size >> shift == size >> shift:
+            continue
+        folder = root / (tile_path(level, old_size >> shift, TILE_WIDTH) + ".p")
+        if folder.is_dir():
+            for partial in folder.iterdir():
+                partial.unlink()
+            folder.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class TileTree:
+    """Proofs from published tiles, each reading a handful of small files."""
+
+    root: Path
+    checkpoint: bytes
+    size: int
+
+    @classmethod
+    def open(cls, root: Path) -> TileTree:
+        """Open the tiles under ``root``; raises TilesMissing when none are published."""
+        try:
+            data = (root / CHECKPOINT).read_bytes()
+            return cls(root, data, checkpoint.parse(data).checkpoint.size)
+        except (OSError, note.NoteError) as error:
+            raise TilesMissing(f"{root / CHECKPOINT}: {error}") from None
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Inclusion proof of one entry."""
+        return merkle.inclusion_proof(index, size, self.root_of)
+
+    def consistency(self, old_size: int, size: int) -> list[bytes]:
+        """Consistency proof between two sizes."""
+        return merkle.consistency_proof(old_size, size, self.root_of)
+
+    def root_of(self, start: int, end: int) -> bytes:
+        """Root of a range of leaves as RFC 6962 splits them."""
+        height = (end - start).bit_length() - 1
+        if end - start == 1 << height:
+            return self.subtree(height, start >> height)
+        middle = start + merkle.split(end - start)
+        return merkle.node_hash(self.root_of(start, middle), self.root_of(middle, end))
+
+    def subtree(self, height: int, index: int) -> bytes:
+        """Root of the complete subtree of ``2**height`` leaves at ``index``."""
+        level, inner = divmod(height, 8)
+        first = index << inner
+        tile, at = divmod(first, TILE_WIDTH)
+        stored = self.size >> (8 * level)
+        width = min(TILE_WIDTH, stored - tile * TILE_WIDTH)
+        hashes = read_hashes(self.root, level, tile, width)
+        return subtree_root(hashes[at : at + (1 << inner)])
+
+
+def leaf_index_at(data: bytes, offset: int) -> int:
+    """Which entry of a bundle a byte belongs to."""
+    place, number = 0, 0
+    while place < len(data):
+        place += 2 + int.from_bytes(data[place : place + 2], "big")
+        if offset < place:
+            return number
+        number += 1
+    return max(0, number - 1)
+
+
+__all__ = ["Builder", "Tile", "TileTree", "TilesMissing", "materialise", "tile_path"]
