@@ -33,17 +33,13 @@ def judge(
         signers: key id to raw public key, from the site file.
         required: how many distinct signers must have signed.
     """
-    sha256 = inbound.left_out_sha256 or hashlib.sha256(inbound.payload).hexdigest()
+    sha256 = hashlib.sha256(inbound.payload).hexdigest()
     reasons: list[Reason] = []
     if inbound.retain:
         detail = "a stored message must never move power"
         reasons.append(Reason(code=ReasonCode.RETAINED, detail=detail))
     if inbound.topic != topic:
         reasons.append(Reason(code=ReasonCode.TOPIC, detail=quoted(inbound.topic)))
-    if inbound.left_out_size:
-        detail = f"{inbound.left_out_size} bytes, at most {dsse.SIZE_MAX}"
-        reasons.append(Reason(code=ReasonCode.OVERSIZED, detail=detail))
-        return Unreadable(sha256=sha256, reasons=tuple(reasons))
     opened, body = dsse.examine(
         inbound.payload,
         payload_type=dsse.PAYLOAD_TYPE_SCHEDULE,

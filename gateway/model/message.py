@@ -22,9 +22,6 @@ class Inbound:
     qos_level: int
     connection_seq: int
     mid_number: int
-    # Of a message read again from the ledger, which keeps no more than the hash of a large one:
-    left_out_size: int = 0
-    left_out_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

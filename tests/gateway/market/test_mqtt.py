@@ -89,6 +89,7 @@ async def test_all_messages_pass_although_the_broker_stops_at_twenty_unacknowled
 async def test_what_found_no_room_comes_again_after_a_reconnect(hasty_mosquitto, monkeypatch):
     monkeypatch.setattr(mqtt, "BEHIND_INBOX_MAX", 16)
     monkeypatch.setattr(mqtt, "INBOX_MAX", 8)
+    monkeypatch.setattr(mqtt, "BACKOFF_S_MAX", 0.1)
     wanted = {b"%d" % i for i in range(100)}
     async with running(hasty_mosquitto.port) as link:
         await put(hasty_mosquitto.port, *sorted(wanted))

@@ -49,14 +49,6 @@ async def test_messages_are_judged_by_the_sites_own_names_and_keys():
     assert codes(market()[1].read(inbound(signed(None, key(2)))).reasons)[0] == "signer_unknown"
 
 
-async def test_a_message_the_ledger_kept_only_the_hash_of_is_oversized_under_its_own_hash():
-    verdict = market()[1].read(
-        inbound(left_out_size=20_000, left_out_sha256="ab" * 32, retain=True)
-    )
-    assert codes(verdict.reasons) == ["retained", "oversized"]
-    assert verdict.sha256 == "ab" * 32
-
-
 async def test_answers_reports_and_values_reach_the_broker(mosquitto):
     link, ours = market(mosquitto.port)
     interval = Interval(START_MS, START_MS + 900_000)
