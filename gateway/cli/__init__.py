@@ -8,9 +8,9 @@ name with an underscore.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import click
 
@@ -21,7 +21,7 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import override
 
-_HERE = Path(__file__).parent
+_HERE = os.path.dirname(__file__)
 
 # name -> (impact, what it does); the order is that of the help page.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -63,7 +63,8 @@ class RootGroup(SopGroup):
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in COMMANDS if (_HERE / f"{name}.py").exists() or _folder(name)]
+        there = {entry.partition(".")[0] for entry in os.listdir(_HERE)}
+        return [name for name in COMMANDS if name in there]
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -81,10 +82,6 @@ class RootGroup(SopGroup):
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
-
-
-def _folder(name: str) -> bool:
-    return (_HERE / name / "__init__.py").exists()
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001

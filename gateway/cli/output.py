@@ -18,8 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -32,6 +31,9 @@ from gateway.model.errors import (
     JournalError,
     OutcomeUnknown,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -315,6 +317,7 @@ def crash_report(error: BaseException) -> Path:
     """Write what a maintainer needs; return where."""
     import tempfile
     import traceback
+    from pathlib import Path
 
     folder = Path(tempfile.gettempdir()) / f"sopgw-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -445,6 +448,8 @@ def group(
 
 def site_option(function: F) -> F:
     """Add ``-c/--config FILE``: the site file, also from SOPGW_CONFIG."""
+    from pathlib import Path
+
     return click.option(
         "-c",
         "--config",
