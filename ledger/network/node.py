@@ -34,6 +34,8 @@ RANK_DELAY_S = 0.15
 """How much longer each further node waits before it proposes what the first should have."""
 SKEW_MS = 2_000
 """How far ahead of its own clock a node accepts a block's time."""
+PRUNE_EVERY = 128
+"""Heights between two looks at what every node has countersigned and may be forgotten."""
 EFFECTS_KEPT_MAX = 10_000
 """Outcomes of messages remembered for those who ask; the ledger keeps them all."""
 
@@ -195,6 +197,8 @@ class Node:
         self.alarm = ""
         self._answer(executed, height)
         self._progress.set()
+        if height % PRUNE_EVERY == 0:
+            await self._ordering.prune(height - PRUNE_EVERY)
         return True
 
     def _answer(self, executed: Executed, height: int) -> None:

@@ -46,6 +46,10 @@ class Ordering(Protocol):
         """Votes of a height so far."""
         ...
 
+    async def prune(self, height: int) -> None:
+        """Forget heights up to this one, if every node has countersigned it."""
+        ...
+
     async def wait(self, timeout_s: float) -> None:
         """Return when anything changed since the last wait, or after the time."""
         ...
@@ -64,6 +68,7 @@ class SharedOrder:
     """The registers of an embedded service, shared by the nodes of one process."""
 
     def __init__(self) -> None:
+        self.head = 0
         self.waiting: dict[str, bytes] = {}
         self.blocks: dict[int, bytes] = {}
         self.ballots: dict[int, dict[str, bytes]] = {}
@@ -98,10 +103,9 @@ class EmbeddedOrdering:
 
     async def propose(self, height: int, block: bytes, taken: list[bytes]) -> bool:
         """Put a block at the next height unless another one is there."""
-        if height in self._shared.blocks or (
-            self._shared.blocks and height != max(self._shared.blocks) + 1
-        ):
+        if height != self._shared.head + 1:
             return False
+        self._shared.head = height
         self._shared.blocks[height] = block
         for message in taken:
             self._shared.waiting.pop(message_key(message), None)
@@ -120,6 +124,12 @@ class EmbeddedOrdering:
     async def votes(self, height: int) -> list[bytes]:
         """Votes of a height so far."""
         return list(self._shared.ballots.get(height, {}).values())
+
+    async def prune(self, height: int) -> None:
+        """Forget heights up to this one; the nodes' ledgers hold them."""
+        for old in [h for h in self._shared.blocks if h <= height]:
+            del self._shared.blocks[old]
+            self._shared.ballots.pop(old, None)
 
     async def wait(self, timeout_s: float) -> None:
         """Return when anything changed since the last wait, or after the time."""

@@ -219,6 +219,7 @@ async def test_a_block_from_the_future_waits_and_rubbish_at_a_height_is_an_empty
         height=2, utc_ms=clock.now_ms + 60_000, prev=block_hash(b"\xff rubbish"), messages=()
     )
     shared.blocks[2] = ahead.encode()
+    shared.head = 2
     async with net.running(node):
         await until(lambda: node.replica.height == 1)
         await until(lambda: "ahead of this clock" in node.alarm)

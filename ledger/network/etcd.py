@@ -1,0 +1,232 @@
+"""Ordering by etcd, through its v3 JSON gateway over TLS: create-only keys, no leases, no locks.
+
+A block is written together with the head it follows, so two proposers never both win. A message
+moves from the pending ones into its block in the same transaction. Every write is create-only,
+which makes a repeated attempt after an unclear answer harmless. etcd is a pipe: the archive is
+each node's ledger, so heights that every node has countersigned are pruned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from ledger.network.ordering import PENDING_COUNT_MAX, OrderingUnavailable, message_key
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+REQUEST_S = 3.0
+"""Longer than an election takes to notice; a request that is not answered by then is repeated."""
+LINE_BYTES_MAX = 4 * 1024 * 1024
+"""A watch answer may carry several blocks."""
+TAKEN_COUNT_MAX = 100
+"""Deletions in one transaction; etcd takes 128 operations."""
+
+
+def _b64(text: str | bytes) -> str:
+    data = text.encode() if isinstance(text, str) else text
+    return base64.b64encode(data).decode()
+
+
+def _after(prefix: str) -> str:
+    """End of a range that holds every key with the prefix."""
+    data = prefix.encode()
+    return _b64(data[:-1] + bytes([data[-1] + 1]))
+
+
+class EtcdOrdering:
+    """One market's registers in an etcd cluster."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        market: str,
+        *,
+        voter_count: int,
+        tls: ssl.SSLContext | None = None,
+        request_s: float = REQUEST_S,
+    ) -> None:
+        self._endpoints = list(endpoints)
+        self._prefix = f"/sop-ledger/{market}/"
+        self._voter_count = voter_count
+        self._tls = tls
+        self._request_s = request_s
+        self._session: aiohttp.ClientSession | None = None
+        self._since = 0
+        """Revision of the first answer since the last wait: what came later wakes the next."""
+
+    def _key(self, *parts: str) -> str:
+        return self._prefix + "/".join(parts)
+
+    def _height(self, kind: str, height: int) -> str:
+        return self._key(kind, f"{height:020d}")
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True)
+            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=LINE_BYTES_MAX)
+        return self._session
+
+    async def _call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask the first endpoint that answers; raise OrderingUnavailable when none does."""
+        last = "no endpoint"
+        for _ in range(len(self._endpoints)):
+            url = self._endpoints[0] + path
+            try:
+                async with asyncio.timeout(self._request_s):
+                    async with self._client().post(url, json=body) as response:
+                        answer: dict[str, Any] = await response.json(content_type=None)
+                if response.status == 200:
+                    revision = int(answer.get("header", {}).get("revision", 0))
+                    if not self._since:
+                        self._since = revision
+                    return answer
+                last = f"{response.status} {answer.get('error', '')}"
+            except (TimeoutError, aiohttp.ClientError, json.JSONDecodeError, OSError) as error:
+                last = f"{type(error).__name__} {error}"
+            self._endpoints.append(self._endpoints.pop(0))
+        raise OrderingUnavailable(last)
+
+    async def _create(self, key: str, value: bytes) -> bool:
+        """Write a key unless it exists."""
+        answer = await self._call(
+            "/v3/kv/txn",
+            {"compare": [_absent(key)], "success": [_put(key, value)]},
+        )
+        return bool(answer.get("succeeded"))
+
+    async def _range(self, prefix: str, *, limit: int = 0) -> list[bytes]:
+        answer = await self._call(
+            "/v3/kv/range",
+            {
+                "key": _b64(prefix),
+                "range_end": _after(prefix),
+                "limit": limit,
+                "sort_order": "ASCEND",
+                "sort_target": "CREATE",
+            },
+        )
+        return [base64.b64decode(kv.get("value", "")) for kv in answer.get("kvs", [])]
+
+    async def submit(self, message: bytes) -> None:
+        """Put a message where proposers find it; acknowledged by a majority of the members."""
+        await self._create(self._key("t", message_key(message)), message)
+
+    async def pending(self) -> list[bytes]:
+        """Messages that are in no block yet, oldest first."""
+        return await self._range(self._key("t", ""), limit=PENDING_COUNT_MAX)
+
+    async def propose(self, height: int, block: bytes, taken: list[bytes]) -> bool:
+        """Put a block behind the head, in one transaction with what it takes."""
+        head, key = self._key("head"), self._height("b", height)
+        follows = (
+            _absent(head)
+            if height == 1
+            else {"key": _b64(head), "target": "VALUE", "value": _b64(str(height - 1))}
+        )
+        deletions = [
+            {"request_delete_range": {"key": _b64(self._key("t", message_key(message)))}}
+            for message in taken
+        ]
+        answer = await self._call(
+            "/v3/kv/txn",
+            {
+                "compare": [_absent(key), follows],
+                "success": [
+                    _put(key, block),
+                    _put(head, str(height).encode()),
+                    *deletions[:TAKEN_COUNT_MAX],
+                ],
+            },
+        )
+        done = bool(answer.get("succeeded"))
+        for k in range(TAKEN_COUNT_MAX, len(deletions), TAKEN_COUNT_MAX):
+            if done:
+                part = deletions[k : k + TAKEN_COUNT_MAX]
+                await self._call("/v3/kv/txn", {"success": part})
+        return done
+
+    async def block(self, height: int) -> bytes | None:
+        """Read the block of a height."""
+        answer = await self._call("/v3/kv/range", {"key": _b64(self._height("b", height))})
+        found = answer.get("kvs", [])
+        return base64.b64decode(found[0].get("value", "")) if found else None
+
+    async def vote(self, height: int, node: str, vote: bytes) -> None:
+        """Publish a node's vote of a height, once."""
+        await self._create(self._height("v", height) + "/" + node, vote)
+
+    async def votes(self, height: int) -> list[bytes]:
+        """Votes of a height so far."""
+        return await self._range(self._height("v", height) + "/")
+
+    async def prune(self, height: int) -> None:
+        """Forget everything up to a height that every node has countersigned."""
+        if len(await self.votes(height)) < self._voter_count:
+            return
+        ranges = [
+            {
+                "request_delete_range": {
+                    "key": _b64(self._key(kind, "")),
+                    "range_end": _b64(self._height(kind, height + 1)),
+                }
+            }
+            for kind in ("b", "v")
+        ]
+        answer = await self._call("/v3/kv/txn", {"success": ranges})
+        revision = answer.get("header", {}).get("revision", "0")
+        with suppress(OrderingUnavailable):  # another node may have compacted further already
+            await self._call("/v3/kv/compaction", {"revision": revision})
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when a key changed after the first answer since the last wait."""
+        since, self._since = self._since, 0
+        body = {
+            "create_request": {
+                "key": _b64(self._prefix),
+                "range_end": _after(self._prefix),
+                "start_revision": since + 1 if since else 0,
+            }
+        }
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        try:
+            async with asyncio.timeout_at(until):
+                async with self._client().post(
+                    self._endpoints[0] + "/v3/watch",
+                    json=body,
+                    timeout=aiohttp.ClientTimeout(total=None),
+                ) as response:
+                    while line := await response.content.readline():
+                        result = json.loads(line).get("result", {})
+                        if result.get("events") or result.get("canceled"):
+                            return
+        except TimeoutError:
+            return
+        except (aiohttp.ClientError, ValueError, OSError):
+            self._endpoints.append(self._endpoints.pop(0))
+        # The watch broke off: rest for the remaining time, so that a dead cluster is not hammered.
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _absent(key: str) -> dict[str, Any]:
+    return {"key": _b64(key), "target": "CREATE", "create_revision": "0"}
+
+
+def _put(key: str, value: bytes) -> dict[str, Any]:
+    return {"request_put": {"key": _b64(key), "value": _b64(value)}}

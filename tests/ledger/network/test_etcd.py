@@ -1,0 +1,171 @@
+import asyncio
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from ledger.network.etcd import EtcdOrdering
+from ledger.network.ordering import OrderingUnavailable
+
+spec = importlib.util.spec_from_file_location(
+    "etcd_cluster", Path(__file__).with_name("etcd_cluster.py")
+)
+etcd_cluster = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(etcd_cluster)
+
+pytestmark = pytest.mark.skipif(
+    not etcd_cluster.installed() and os.environ.get("SOPGW_REQUIRE_SERVERS") != "1",
+    reason="etcd is not installed (apt install etcd-server)",
+)
+
+
+def ordering(members, market="m", **changes):
+    return EtcdOrdering(members.clients, market, voter_count=4, tls=members.tls(), **changes)
+
+
+async def registers(members):
+    one, two = ordering(members, "regs"), ordering(members, "regs")
+    assert await one.block(1) is None
+    await one.submit(b"first")
+    await two.submit(b"second")
+    await two.submit(b"first")
+    assert await two.pending() == [b"first", b"second"]
+    assert await one.propose(2, b"too far", []) is False
+    assert await one.propose(1, b"block", [b"first"]) is True
+    assert await two.propose(1, b"other", [b"second"]) is False
+    assert await two.block(1) == b"block"
+    assert await two.pending() == [b"second"]
+    await one.vote(1, "n0", b"vote")
+    await one.vote(1, "n0", b"another")
+    await one.vote(1, "n1", b"vote")
+    assert await two.votes(1) == [b"vote", b"vote"]
+    await one.prune(1)
+    assert await one.block(1) == b"block"  # two of four have voted: kept
+    await one.vote(1, "n2", b"vote")
+    await one.vote(1, "n3", b"vote")
+    assert await one.propose(2, b"next", []) is True
+    await one.prune(1)
+    assert await two.block(1) is None
+    assert await two.block(2) == b"next"
+    await one.close()
+    await two.close()
+
+
+async def notices(members):
+    one, two = ordering(members, "watch"), ordering(members, "watch")
+    assert await two.pending() == []
+    loop = asyncio.get_running_loop()
+    await one.submit(b"before the wait")
+    began = loop.time()
+    await two.wait(20)  # what came after the last look wakes at once
+    assert await two.pending() == [b"before the wait"]
+    waiting = asyncio.create_task(two.wait(20))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await one.submit(b"while waiting")
+    await waiting
+    assert loop.time() - began < 15
+    await two.pending()
+    await two.wait(0.05)
+    await one.close()
+    await two.close()
+
+
+async def four_nodes(members, net):
+    clock, send = net.Clock(), net.Sender()
+    orders = [ordering(members) for _ in range(4)]
+    nodes, ledgers = [], []
+    for i in range(4):
+        node, ledger = net.make_node(f"n{i}", orders[i], clock)
+        nodes.append(node)
+        ledgers.append(ledger)
+    acknowledged = []
+    async with net.running(*nodes):
+        for n, message in enumerate(send.joins()):
+            assert (await nodes[n % 4].submit(message)).accepted
+            acknowledged.append(message)
+        opening = send("op", kind="open", round="R1", document=net.round_document())
+        clock.set(10)
+        assert (await nodes[0].submit(opening)).accepted
+        # kill -9 of one member, then of a second one: without a majority nothing is acknowledged.
+        members.kill(0)
+        seals = {i: net.commitment(net.SALT, net.offers(i)) for i in range(1, 5)}
+        one = send("R1", kind="commit", round="R1", hash=seals[1])
+        assert (await nodes[1].submit(one)).accepted
+        members.kill(1)
+        height = nodes[2].replica.height
+        two = send("R2", kind="commit", round="R1", hash=seals[2])
+        waiting = asyncio.create_task(submitted(nodes[2], two))
+        await until(lambda: all("ordering" in node.alarm for node in nodes), "alarms")
+        assert all(node.replica.height == height for node in nodes)
+        members.start(0)
+        members.start(1)
+        assert (await waiting).accepted
+        for i in (3, 4):
+            seal = send(f"R{i}", kind="commit", round="R1", hash=seals[i])
+            assert (await submitted(nodes[i % 4], seal)).accepted
+        clock.set(4.5)
+        for i in range(1, 5):
+            offer = send(f"R{i}", kind="reveal", round="R1", salt=net.SALT, offers=net.offers(i))
+            assert (await submitted(nodes[i % 4], offer)).accepted
+        clock.set(3)
+        await until(lambda: all(n.replica.market.rounds["R1"]["outcome"] for n in nodes), "round")
+        outcomes = {n.replica.market.rounds["R1"]["outcome"]["digest"] for n in nodes}
+        assert len(outcomes) == 1
+        await until(lambda: len({n.replica.height for n in nodes}) == 1, "one height")
+        assert len({n.replica.market.root() for n in nodes}) == 1
+    stored = b"".join(ledgers[3].leaves)
+    assert all(message[1:-1] in stored for message in acknowledged)
+    for order in orders:
+        await order.close()
+
+
+async def submitted(node, message):
+    """Send until it is acknowledged, as every agent does."""
+    async with asyncio.timeout(40):
+        while True:
+            try:
+                return await node.submit(message)
+            except OrderingUnavailable:
+                await asyncio.sleep(0.1)
+
+
+async def until(condition, what):
+    try:
+        async with asyncio.timeout(40):
+            while not condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"waited in vain for {what}")
+
+
+async def test_on_three_real_members(tmp_path, net):
+    async with etcd_cluster.cluster(tmp_path) as members:
+        await registers(members)
+        await notices(members)
+        await four_nodes(members, net)
+
+
+async def test_a_stranger_without_a_certificate_is_not_served(tmp_path):
+    import ssl
+
+    async with etcd_cluster.cluster(tmp_path, 1) as members:
+        bare = ssl.create_default_context(cafile=str(members.directory / "ca.pem"))
+        stranger = EtcdOrdering(members.clients, "m", voter_count=1, tls=bare, request_s=1)
+        with pytest.raises(OrderingUnavailable):
+            await stranger.pending()
+        await stranger.close()
+        untrusting = EtcdOrdering(members.clients, "m", voter_count=1, request_s=1)
+        with pytest.raises(OrderingUnavailable):
+            await untrusting.pending()
+        await untrusting.close()
+
+
+async def test_nobody_there_is_said_so():
+    (port,) = etcd_cluster.free_ports(1)
+    nobody = EtcdOrdering([f"https://127.0.0.1:{port}"], "m", voter_count=1, request_s=0.5)
+    with pytest.raises(OrderingUnavailable):
+        await nobody.submit(b"x")
+    await nobody.wait(0.05)
+    await nobody.close()
