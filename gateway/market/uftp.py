@@ -24,7 +24,7 @@ from gateway.model.interval import utc_text
 from gateway.model.trade import Position, Trade
 
 VERSION = "3.1.0"
-NO_CURRENCY = "XXX"  # ISO 4217: a transaction without a currency
+NO_CURRENCY = 3 * "X"  # ISO 4217: a transaction without a currency
 _CENTS = Decimal("0.0001")  # UFTP amounts have four digits
 _IDS = uuid.UUID("6f3e1b0a-2c59-5d7e-9a51-8d1f0c5b7e42")  # name space of our message ids
 _DOMAIN = re.compile(r"([a-z0-9]+(-[a-z0-9]+)*\.)+[a-z]{2,}")
