@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ledger.contracts import rounds
+from ledger.contracts import rounds, slots
 from ledger.contracts.actuals import Terms, delivered_from, settle_actuals
 from ledger.contracts.document import Mistake, Node, canonical
 from ledger.contracts.registry import Registry
@@ -24,6 +24,7 @@ MEMBERS_ONLY = {
     "join": ("operator",),
     "deposit": ("operator",),
     "open": ("operator",),
+    "slot": ("operator",),
     "leave": ("operator", "gateway", "region"),
     "rotate": ("operator", "gateway", "region"),
     "commit": ("region",),
@@ -79,6 +80,9 @@ class Market:
         self.rounds: dict[str, Any] = {k: dict(v) for k, v in snapshot["rounds"].items()}
         self.services: dict[str, int] = dict(snapshot["services"])
         self.seqs: dict[str, int] = dict(snapshot["seqs"])
+        self.slots: dict[str, Any] = dict(snapshot["slots"])
+        self.slot_order: list[str] = list(snapshot["slot_order"])
+        self.beacons: list[str] = list(snapshot["beacons"])
 
     @classmethod
     def genesis(cls, market: str, operator: str, operator_key: str) -> Market:
@@ -102,6 +106,9 @@ class Market:
                 "rounds": {},
                 "services": {},
                 "seqs": {},
+                "slots": {},
+                "slot_order": [],
+                "beacons": [slots.next_beacon(market, 0, ())],
             }
         )
 
@@ -115,6 +122,9 @@ class Market:
             "rounds": self.rounds,
             "services": self.services,
             "seqs": self.seqs,
+            "slots": self.slots,
+            "slot_order": self.slot_order,
+            "beacons": self.beacons,
         }
 
     def root(self) -> str:
@@ -142,6 +152,8 @@ class Market:
                 )
             else:
                 effects.accepted.append(message.id)
+        beacon = slots.next_beacon(self.beacons[-1], utc_ms, effects.accepted)
+        self.beacons = [*self.beacons, beacon][-slots.BEACONS_KEPT_MAX :]
         return effects
 
     def _clear_due(self, effects: Effects) -> None:
@@ -198,6 +210,8 @@ class Market:
                 self.registry.rotate(message.party, node)
             case "open":
                 rounds.open_round(node, self.rounds, self.registry, self.now_ms)
+            case "slot":
+                slots.take(node, self.slots, self.slot_order, self.beacons)
             case "commit":
                 rounds.commit(node, self.rounds, message.party, self.now_ms)
             case "reveal":

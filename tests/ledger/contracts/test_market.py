@@ -91,9 +91,9 @@ def test_a_round_from_joining_to_money():
 
 
 def refusal(bench, minutes, message):
-    before = canonical({**bench.market.snapshot(), "now_ms": 0, "seqs": {}})
+    before = canonical({**bench.market.snapshot(), "now_ms": 0, "seqs": {}, "beacons": []})
     effects = bench.block(minutes, message)
-    after = canonical({**bench.market.snapshot(), "now_ms": 0, "seqs": {}})
+    after = canonical({**bench.market.snapshot(), "now_ms": 0, "seqs": {}, "beacons": []})
     assert before == after, "a refused message changed the state"
     return [mistake.message for mistake in effects.refused[0].mistakes]
 
