@@ -81,10 +81,17 @@ function figuresHold(receipt, entries) {
       if (row.trade_id === receipt.trade_id) told.set(entry.interval.start, row);
     }
   }
+  const accepted = entries.filter((e) => e.kind === "trade.accepted").at(-1);
+  const withdrawn = new Set(
+    (accepted?.positions ?? []).filter((p) => p.energy_wh === 0).map((p) => p.interval.start),
+  );
   return (
     receipt.intervals.length > 0 &&
     receipt.intervals.every((interval) => {
       const row = told.get(interval.start);
+      if (row === undefined && interval.status === "cancelled") {
+        return withdrawn.has(interval.start) && interval.delivered_wh === 0;
+      }
       return (
         row !== undefined &&
         row.delivered_wh === interval.delivered_wh &&

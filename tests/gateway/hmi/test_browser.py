@@ -19,6 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.hmi.page import Page
 from gateway.hmi.svg import utc_text
+from ledger.audit.receipt import build
+from ledger.log import canonical
+from ledger.log.keys import signer_of
+from ledger.log.writer import LedgerWriter
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
+from gateway_day import full_day
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -478,6 +485,33 @@ async def test_receipt_is_checked_in_the_browser(browser, root, tmp_path, what, 
     vkey = receipt.pop("vkey")
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(receipt))
+    verdict = await checked(browser, root, path, vkey)
+    assert said in verdict
+    assert ("verification failed" in verdict) is (what != "nothing")
+    assert "sopledger receipt verify" in verdict
+    if what == "nothing":
+        await browser.picture("1366-receipt-checked")
+
+
+async def test_receipts_of_a_real_ledger_are_checked_in_the_browser(browser, root, tmp_path):
+    signer = signer_of(Ed25519PrivateKey.generate(), "gw.example/ledger")
+    writer = LedgerWriter.open(tmp_path / "ledger", signer=signer, origin=signer.name)
+    await writer.append_many([canonical.encode(e) for e in full_day().entries])
+    await writer.close()
+    path = tmp_path / "receipt.json"
+    for trade_id in ("A-1", "A-2"):
+        receipt = build(tmp_path / "ledger", trade_id)
+        path.write_text(json.dumps(receipt))
+        verdict = await checked(browser, root, path, signer.vkey)
+        assert "no errors were found" in verdict, verdict
+        assert verdict.count("✓") == 4
+        receipt["intervals"][0]["delivered_wh"] += 1
+        path.write_text(json.dumps(receipt))
+        assert "verification failed" in await checked(browser, root, path, signer.vkey)
+
+
+async def checked(browser, root, path, vkey):
+    """Return what the page says of a receipt file."""
     await browser.screen(1366, 820)
     await browser.go(f"{root}/en/ledger")
     document = await browser.call("DOM.getDocument")
@@ -489,9 +523,4 @@ async def test_receipt_is_checked_in_the_browser(browser, root, tmp_path, what, 
     await browser.until("document.getElementById('check').dataset.ready === 'yes'")
     await browser.run("document.getElementById('check').click()")
     await browser.until("document.getElementById('outcome') !== null")
-    verdict = await browser.run("document.getElementById('verdict').textContent")
-    assert said in verdict
-    assert ("verification failed" in verdict) is (what != "nothing")
-    assert "sopledger receipt verify" in verdict
-    if what == "nothing":
-        await browser.picture("1366-receipt-checked")
+    return await browser.run("document.getElementById('verdict').textContent")

@@ -1,10 +1,15 @@
 import re
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from gateway.hmi.delivery_report import INSTRUCTIONS_MAX, render
 from gateway.hmi.language import LANGUAGES
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
+from gateway_day import full_day
 
 
 class Outline(HTMLParser):
@@ -120,3 +125,12 @@ def test_many_instructions_are_cut_with_a_word(report, entries):
     text = render(report, [*entries, *more])
     assert f"The first {INSTRUCTIONS_MAX} are listed" in text
     assert text.count("#1000") <= INSTRUCTIONS_MAX
+
+
+def test_entries_of_a_full_day_are_understood():
+    day = full_day().entries
+    text = render({"ok": True, "trades": [], "ledger": {"verified": True}}, [{**e, "index": k} for k, e in enumerate(day)])  # fmt: skip
+    Outline(text)
+    terminals = next(e for e in day if e["kind"] == "config")["config"]["terminals"]
+    assert text.count('class="trace measured" d="M') == len(terminals)
+    assert text.count('class="trace set" d="M') == len(terminals)
