@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from gateway.config.profile_build import amount_of, rate_of
+from gateway.config.profile_drivers import check_drivers
 from gateway.config.profile_points import PointAt, points_of, whole
 from gateway.config.profile_registers import check_registers
 from gateway.config.profile_relations import Names, check_command, check_relations, check_vectors
@@ -37,6 +38,7 @@ def check(document: Document, root: Node) -> None:
     check_command(document, names, root)
     check_relations(document, names, root)
     check_vectors(document, names, root)
+    check_drivers(document, names, root)
     _whole_profile(document, root, points)
 
 
@@ -265,10 +267,6 @@ def _whole_profile(document: Document, root: Node, points: Sequence[PointAt]) ->
         )
         return
     dimensions = {DIMENSION_OF.get(p.unit, "") for p in points}
-    counted = any(p.node.word("role") == "counter" for p in points)
-    if kind is not None and kind.text == "meter" and not counted:
-        message = "a meter without counters cannot settle energy"
-        document.warn(41, message, kind, help="mark the energy registers `role: counter`")
     if "power" in dimensions and root.get("sign", "p") is None:
         document.add(
             52,

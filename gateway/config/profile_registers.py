@@ -90,6 +90,7 @@ def _shares_on_purpose(one: PointAt, other: PointAt) -> bool:
 
 def _overlaps(document: Document, points: Sequence[PointAt], terminals: int) -> None:
     """Compare every point, repeated for each terminal, with its neighbour in the table."""
+    # A block that reaches into its own next repetition is told by its stride.
     placed: list[tuple[str, int, int, str, PointAt]] = []
     for point in points:
         if point.address is None or not point.register_count:
@@ -107,7 +108,12 @@ def _overlaps(document: Document, points: Sequence[PointAt], terminals: int) -> 
             _, _, _, other_name, other = widest
             early, late = sorted(((other_name, other), (name, point)), key=lambda p: p[1].key.line)
             pair = (early[1].key.line, late[1].key.line)
-            if pair not in told and not _shares_on_purpose(point, other):
+            repeated = (
+                point.block
+                and point.block == other.block
+                and name.partition(".")[0] != other_name.partition(".")[0]
+            )
+            if pair not in told and not repeated and not _shares_on_purpose(point, other):
                 told.add(pair)
                 line = early[1].key.line
                 message = f"register {table}/{first} is already used by “{early[0]}” (line {line})"

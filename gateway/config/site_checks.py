@@ -26,15 +26,24 @@ TEST_KEYS = frozenset(
 
 
 def check(
-    document: Document, *, kinds: Mapping[str, str], terminal_counts: Mapping[str, int]
+    document: Document,
+    *,
+    kinds: Mapping[str, str],
+    terminal_counts: Mapping[str, int],
+    lacking: Mapping[str, Sequence[str]],
 ) -> None:
-    """Note every problem of meaning; ``kinds`` and counts come from the devices' profiles."""
+    """Note every problem of meaning.
+
+    ``kinds``, counts and the points that meters lack come from the devices' profiles.
+    """
     root = document.root
     if root is None:
         return
     devices = root.get("devices")
     names = [name for name, _, _ in devices.pairs()] if devices is not None else []
-    known = _Known(document=document, names=names, kinds=kinds, counts=terminal_counts)
+    known = _Known(
+        document=document, names=names, kinds=kinds, counts=terminal_counts, lacking=lacking
+    )
     _site(document, root)
     _devices(document, devices)
     sops = root.get("sops")
@@ -56,11 +65,13 @@ class _Known:
         names: list[str],
         kinds: Mapping[str, str],
         counts: Mapping[str, int],
+        lacking: Mapping[str, Sequence[str]],
     ) -> None:
         self.document = document
         self.names = names
         self.kinds = kinds
         self.counts = counts
+        self.lacking = lacking
 
     def device(self, node: Node | None, wanted: Sequence[str], role: str) -> str | None:
         """Check a reference to a device of one of the wanted kinds; return its name."""
@@ -169,14 +180,18 @@ def _sop(
             help="a soft open point joins at least two feeders",
         )
     station = sop.get("station")
-    name = known.device(station, ("station", "converter"), "station")
+    name = known.device(station, ("station",), "station")
     indexes: dict[str, tuple[str, Node]] = {}
     domains: dict[str, tuple[str, Node]] = {}
     for terminal_id, _, terminal in terminals.pairs() if terminals is not None else ():
         _once(document, indexes, terminal.get("index"), terminal_id, 21, "index")
         _once(document, domains, terminal.get("domain"), terminal_id, 29, "domain")
         _once(document, meters, terminal.get("meter"), terminal_id, 37, "meter")
-        known.device(terminal.get("meter"), ("meter",), "meter")
+        meter = known.device(terminal.get("meter"), ("meter",), "meter")
+        if meter is not None and known.lacking.get(meter):
+            missing = " and ".join(f"`{name}`" for name in known.lacking[meter])
+            message = f"the profile of {quoted(meter)} has no {missing}: it cannot settle"
+            document.add(46, message, terminal.get("meter"), help="add the point to the profile")
         _guard(document, terminal)
         _separate(document, terminal)
         index = terminal.get("index")

@@ -11,8 +11,9 @@ from typing import Any
 
 from gateway.config import profile_file, shape, site_checks, site_shape
 from gateway.config.problem import Problem
+from gateway.config.profile_drivers import meter_points_missing
 from gateway.config.yaml_reader import Document, read_file, read_text
-from gateway.devices.profile import Profile
+from gateway.devices.profile import Kind, Profile
 from gateway.model.terminal import LossCurve, Sop, Terminal
 
 PREFIX = "C"
@@ -165,7 +166,12 @@ def _build(document: Document, path: Path) -> tuple[Document, Site | None]:
         for name, p in profiles.items()
         if p is not None and p[0].each_terminal is not None
     }
-    site_checks.check(document, kinds=kinds, terminal_counts=counts)
+    lacking = {
+        name: meter_points_missing(p[0])
+        for name, p in profiles.items()
+        if p is not None and p[0].kind is Kind.METER
+    }
+    site_checks.check(document, kinds=kinds, terminal_counts=counts, lacking=lacking)
     if found is None or document.failed:
         return document, None
     return document, _site(document, found, profiles, path)

@@ -1,0 +1,92 @@
+"""What the drivers ask of a profile by name: without it a device of that kind cannot be driven."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.config.profile_points import PointAt
+from gateway.config.profile_relations import Names
+from gateway.config.yaml_reader import Document, Node
+from gateway.devices.meter import EXPORT, IMPORT, POWER
+from gateway.devices.profile import Profile
+from gateway.devices.station import STATION_POINTS, TERMINAL_POINTS
+from gateway.model.units import DIMENSION_OF
+
+METER_POINTS: Mapping[str, str] = {IMPORT: "energy", EXPORT: "energy", POWER: "power"}
+DIMENSIONS: Mapping[str, str] = {
+    "dc.v": "voltage",
+    "loss": "power",
+    "uptime": "time",
+    "wdg.remain": "time",
+    "t1.p": "power",
+    "t1.q": "reactive_power",
+    "t1.v": "voltage",
+    "t1.s_available": "apparent_power",
+    "t1.p_active": "power",
+    "t1.p_received": "power",
+    "t1.e.inject": "energy",
+    "t1.e.absorb": "energy",
+    "t1.p_set": "power",
+    "t1.q_set": "reactive_power",
+}
+
+
+def meter_points_missing(profile: Profile) -> tuple[str, ...]:
+    """Return the points a settling meter must have and this one lacks."""
+    there = {point.name for point in profile.points}
+    return tuple(name for name in METER_POINTS if name not in there)
+
+
+def check_drivers(document: Document, names: Names, root: Node) -> None:
+    """Note points that the driver of this kind reads by name and cannot find or use."""
+    kind = root.get("kind")
+    if kind is None:
+        return
+    if kind.text == "meter":
+        missing = [name for name in METER_POINTS if name not in names.plain]
+        if missing:
+            message = f"a meter without {_list(missing)} cannot settle energy"
+            document.warn(
+                41,
+                message,
+                kind,
+                help="name the energy registers `e.import` and `e.export`, total power `p`",
+            )
+        for name, dimension in METER_POINTS.items():
+            _dimension(document, names.plain.get(name), dimension)
+    elif kind.text == "station" and (root.word("protocol") or "modbus") == "modbus":
+        wanted = [*STATION_POINTS, *(f"t1.{name}" for name in TERMINAL_POINTS)]
+        missing = [name for name in wanted if name not in names.expanded]
+        if missing:
+            message = f"the station's driver needs {_list(missing)}"
+            document.add(
+                56,
+                message,
+                kind,
+                help="see configs/profiles/sop-station-v1.yaml for the points of a station",
+            )
+        for name, dimension in DIMENSIONS.items():
+            _dimension(document, names.expanded.get(name), dimension)
+
+
+def _dimension(document: Document, point: PointAt | None, wanted: str) -> None:
+    if point is None or (point.unit and point.unit not in DIMENSION_OF):
+        return
+    found = DIMENSION_OF.get(point.unit, "")
+    if found != wanted and (found or point.node.get("unit") is None):
+        message = (
+            f"“{point.full_name}” must be {_article(wanted)}, not {point.unit or 'a bare number'}"
+        )
+        document.add(
+            20, message, point.place("unit"), help=f"give it a unit of {wanted.replace('_', ' ')}"
+        )
+
+
+def _article(dimension: str) -> str:
+    word = dimension.replace("_", " ")
+    return f"an {word}" if word[0] in "ae" else f"a {word}"
+
+
+def _list(names: list[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
