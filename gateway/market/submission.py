@@ -21,6 +21,8 @@ from gateway.market.topics import Topics
 from gateway.model.errors import GatewayError
 from gateway.model.reason import Reason
 
+RESEND_S = 5.0  # several times what a gateway needs for its answer
+
 
 class BrokerUnreachable(GatewayError):  # noqa: N818 - says what is the case
     """The broker does not answer or refuses us."""
@@ -50,7 +52,10 @@ class Answers:
 async def submit(
     payload: bytes, *, broker: Broker, topics: Topics, wait_s: float, gateway_key: bytes | None
 ) -> Answers:
-    """Publish a message and collect its acknowledgements for at most ``wait_s``.
+    """Publish a message until it is answered, for at most ``wait_s``.
+
+    A broker may lose what it acknowledged, so the message is sent again every ``RESEND_S``; the
+    first answer counts, a later one would only call the repetition a duplicate.
 
     Args:
         payload: the signed message, sent as it is, so that refusals can be tried too.
@@ -68,13 +73,16 @@ async def submit(
     sha256 = hashlib.sha256(payload).hexdigest()
     async with _connected(broker) as client:
         await client.subscribe(topics.acknowledgements, qos=QOS)
-        await client.publish(topics.trades, payload, qos=QOS)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                async for message in client.messages:
-                    _take(answers, bytes(message.payload), sha256, gateway_key)
-                    if answers.complete:
-                        break
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + wait_s
+        while not answers.complete and (left_s := ends_s - loop.time()) > 0:
+            await client.publish(topics.trades, payload, qos=QOS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, RESEND_S)):
+                    async for message in client.messages:
+                        _take(answers, bytes(message.payload), sha256, gateway_key)
+                        if answers.complete:
+                            break
     return answers
 
 
@@ -85,7 +93,7 @@ def _take(answers: Answers, raw: bytes, sha256: str, gateway_key: bytes | None) 
     if isinstance(body, list):
         answers.doubts.extend(body)
     elif body.get("message_sha256") == sha256 and isinstance(body.get("accepted"), bool):
-        answers.by_trade[body.get("trade_id")] = body
+        answers.by_trade.setdefault(body.get("trade_id"), body)
 
 
 @contextlib.asynccontextmanager

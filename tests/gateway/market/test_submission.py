@@ -10,11 +10,12 @@ import aiomqtt
 import pytest
 from signed_trades import body, key, public, signed, signers_of
 
-from gateway.market import dsse, intake, messages
+from gateway.market import dsse, intake, messages, submission
 from gateway.market.mqtt import Broker, MarketLink
 from gateway.market.submission import BrokerUnreachable, submit
 from gateway.market.topics import Topics
 from gateway.model.message import Readable
+from gateway.model.reason import Reason, ReasonCode
 
 TOPICS = Topics(site="bench4", sop="SOP-1")
 GATEWAY = key(7)
@@ -159,6 +160,31 @@ async def test_a_retained_message_is_refused_when_the_gateway_finds_it(mosquitto
     assert [r["code"] for r in answer["reasons"]] == ["retained"]
     assert answer["trade_id"] == "trd-1"
     assert taken == []
+
+
+async def test_a_message_the_broker_lost_is_sent_again(mosquitto, monkeypatch):
+    monkeypatch.setattr(submission, "RESEND_S", 0.3)
+    taken = []
+    sending = asyncio.create_task(sent(mosquitto.port, signed()))
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as witness:
+        await witness.subscribe(TOPICS.trades, qos=1)
+        async for _ in witness.messages:  # nobody took this one: the gateway is not there yet
+            break
+    async with gateway(mosquitto.port, taken):
+        answers = await sending
+    assert answers.accepted
+    assert taken
+
+
+def test_the_first_answer_counts_when_a_repetition_is_called_a_duplicate():
+    answers = submission.Answers(wanted=frozenset({"trd-1"}))
+    for accepted, reasons in ((True, ()), (False, [Reason(code=ReasonCode.DUPLICATE)])):
+        raw = messages.acknowledgement(
+            key=GATEWAY, message_sha256="ab" * 32, trade_id="trd-1", revision=1,
+            accepted=accepted, reasons=reasons, ledger_index=1,
+        )  # fmt: skip
+        submission._take(answers, raw, "ab" * 32, public(GATEWAY))
+    assert answers.accepted
 
 
 async def test_silence_is_no_answer_and_no_broker_is_an_error(mosquitto):
