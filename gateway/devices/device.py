@@ -254,6 +254,11 @@ class ModbusDevice:
     def _no(self, reason: GuardReason, detail: str) -> GuardRefused:
         return GuardRefused(self.name, reason, detail)
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What came of the requests so far: answers, failures and lies by kind."""
+        return self._unit.counts
+
     async def close(self) -> None:
         """Close the connection."""
         await self._unit.client.close()

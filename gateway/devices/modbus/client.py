@@ -143,6 +143,7 @@ class ModbusUnit:
         name: str,
         timeout_s: float = 0.5,
         pause_s: float = 0.0,
+        read_retry_count_max: int = READ_RETRY_COUNT_MAX,
     ) -> None:
         self.name = name
         self.client = client
@@ -150,6 +151,7 @@ class ModbusUnit:
         self.counts: Counter[str] = Counter()
         self.timeout_s = timeout_s
         self._pause_s = max(pause_s, client.silence_s)
+        self._read_retry_count_max = read_retry_count_max
         self._failures_count = 0
         self._not_before_s = 0.0
         self._quarantine_end_s = 0.0
@@ -157,7 +159,7 @@ class ModbusUnit:
 
     async def read(self, request: Request) -> bytes:
         """Ask, at most three times while the device was well, and return the data."""
-        for retries_left in range(READ_RETRY_COUNT_MAX, -1, -1):
+        for retries_left in range(self._read_retry_count_max, -1, -1):
             try:
                 return await self._ask(request)
             except DeviceRefused as refused:
@@ -166,7 +168,7 @@ class ModbusUnit:
                 await self._rest(BUSY_PAUSE_S)
             except (OutcomeUnknown, BadAnswer):
                 # After the first failure in a row only one try a poll: others need the line.
-                if not retries_left or self._failures_count > READ_RETRY_COUNT_MAX:
+                if not retries_left or self._failures_count > self._read_retry_count_max:
                     raise
                 self._not_before_s = self._quarantine_end_s
         raise AssertionError("unreachable: the last try returns or raises")
