@@ -100,6 +100,36 @@ def power_measured(entries: Sequence[Entry], terminal: str) -> list[Point]:
     ]
 
 
+def energy(entries: Sequence[Entry], terminal: str, *, start_us: int, end_us: int) -> list[Point]:
+    """Return the judged energy of a terminal in kWh since the first good reading of a window.
+
+    The master is judged on the negative sum of the others, as settlement does.
+    """
+    is_master = configuration(entries).get("master") == terminal
+    first_wh: int | None = None
+    points: list[Point] = []
+    for entry in of_kind(entries, "reading"):
+        own = [m for m in entry["meters"] if (m["terminal"] == terminal) is not is_master]
+        if not own or not start_us <= (at := own[0]["utc_us"]) <= end_us:
+            continue
+        if any(m.get("quality", "good") != "good" or "export_wh" not in m for m in own):
+            points.append((at, None))
+            continue
+        count_wh = sum(m["export_wh"] - m["import_wh"] for m in own) * (-1 if is_master else 1)
+        first_wh = count_wh if first_wh is None else first_wh
+        points.append((at, (count_wh - first_wh) / 1000))
+    return points
+
+
+def planned_energy(entries: Sequence[Entry], terminal: str) -> list[tuple[str, str, int]]:
+    """Return start, end and planned Wh of a terminal for each interval that has a plan."""
+    return [
+        (e["interval"]["start"], e["interval"]["end"], int(e["planned_wh"][terminal]))
+        for e in of_kind(entries, "plan")
+        if terminal in e.get("planned_wh", {})
+    ]
+
+
 def dc_voltage(
     entries: Sequence[Entry], truth: Sequence[Mapping[str, Any]] | None = None
 ) -> list[Point]:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.hmi import figures, history, markup, svg
+from gateway.hmi.gantt import TOLERANCE_PERMILLE
 from gateway.hmi.language import Words
 from gateway.hmi.live_parts import Part
 from gateway.hmi.markup import Cell, Column, Html
@@ -44,6 +45,7 @@ def trade(
             ends.update(dict.fromkeys((str(entry["out_terminal"]), str(entry["in_terminal"]))))
     for number, terminal in enumerate(ends):
         parts.append(_power(entries, terminal, f"power-{number}", rows, words))
+        parts += _energies(entries, terminal, f"energy-{number}", words)
     parts.append(_entries(entries, "story", words("trade.evidence"), words))
     return parts
 
@@ -112,6 +114,40 @@ def _power(
     spans = [svg.Span(label=r.id, start_us=r.start_us, end_us=r.end_us) for r in rows]
     drawn = svg.time_plot(lines, name=name, title=heading, description=said, unit="kW", spans=spans)
     return Part(name=name, heading=heading, html=f'<div class="scroll">{drawn}</div>')
+
+
+def _energies(
+    entries: Sequence[Mapping[str, Any]], terminal: str, name: str, words: Words
+) -> list[Part]:
+    """Return how far metered energy was from even delivery, an interval each, and the band."""
+    parts = []
+    for number, (start, end, planned_wh) in enumerate(history.planned_energy(entries, terminal)):
+        start_us, end_us = figures.utc_us(start), figures.utc_us(end)
+        measured = history.energy(entries, terminal, start_us=start_us, end_us=end_us)
+        values = [v for _, v in measured if v is not None]
+        if not values:
+            continue
+        planned_kwh = planned_wh / 1000
+        band_kwh = max(abs(planned_wh) * TOLERANCE_PERMILLE // 1000, 2) / 1000
+        ahead = [
+            (at, None if v is None else v - planned_kwh * (at - start_us) / (end_us - start_us))
+            for at, v in measured
+        ]
+        lines = [svg.Series(label=words("plot.ahead"), points=ahead)]
+        for edge in (-band_kwh, band_kwh):
+            points = [(start_us, edge), (end_us, edge)]
+            lines.append(svg.Series(label=words("plot.tolerance"), points=points, look="limit"))
+        heading = words("plot.energy_of", terminal=terminal, start=start[11:16], end=end[11:16])
+        said = words(
+            "plot.energy_of_says",
+            measured=svg.signed(values[-1], 3),
+            planned=svg.signed(planned_kwh, 3),
+        )
+        place = f"{name}-{number}"
+        plot = svg.time_plot(lines, name=place, title=heading, description=said, unit="kWh")
+        html = f'<p>{escape(said)}</p><div class="scroll">{plot}</div>'
+        parts.append(Part(name=place, heading=heading, html=html))
+    return parts
 
 
 def _entries(entries: Sequence[Mapping[str, Any]], name: str, heading: str, words: Words) -> Part:

@@ -1,5 +1,11 @@
-from gateway.hmi import record_parts
+import sys
+from pathlib import Path
+
+from gateway.hmi import figures, history, record_parts
 from gateway.hmi.language import Words
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
+from gateway_day import full_day
 
 
 def html_of(parts):
@@ -48,3 +54,17 @@ def test_check_has_labels_for_its_fields():
     html = record_parts.check(Words("es")).html
     assert html.count("<label>") == 2
     assert 'data-bad-key="' in html
+
+
+def test_energy_is_plotted_against_the_plan_with_its_tolerance():
+    entries = [{**e, "index": k} for k, e in enumerate(full_day().entries)]
+    parts = record_parts.trade([], entries, "A-1", Words("en"))
+    energies = [p for p in parts if p.name.startswith("energy-")]
+    plans = [e for e in entries if e["kind"] == "plan"]
+    assert len(energies) == 2 * len(plans)
+    assert all(p.html.count('class="trace limit" d="M') == 2 for p in energies)
+    start, end = (figures.utc_us(plans[0]["interval"][k]) for k in ("start", "end"))
+    assert history.configuration(entries)["master"] in plans[0]["planned_wh"]
+    for terminal, planned_wh in plans[0]["planned_wh"].items():
+        metered = history.energy(entries, terminal, start_us=start, end_us=end)
+        assert abs(metered[-1][1] * 1000 - planned_wh) <= 0.02 * abs(planned_wh)
