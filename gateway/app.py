@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import signal
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -120,7 +121,9 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
             "b_ppm": sop.losses.b_ppm,
             "c_ppm": sop.losses.c_ppm,
         },
-        "signers": [{"name": s.name, "key": s.key.hex()} for s in site.market.signers],
+        "signers": [
+            {"name": s.name, "key": b64encode(s.key).decode()} for s in site.market.signers
+        ],
         "required": site.market.required_count,
         "gate_s": site.market.gate_s,
         "horizon_s": site.market.horizon_s,
@@ -128,7 +131,7 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
         "rearm": core.rearm,
         "owner_id": core.owner_id,
         "ramp_permille_per_s": core.ramp_permille_per_s,
-        "answer_key": answer_key.hex(),
+        "answer_key": b64encode(answer_key).decode(),
     }
 
 

@@ -16,6 +16,7 @@ from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop, Terminal
 
 HEADROOM_PERCENT = 5  # of the master's rating, kept for losses and transients (sop.md §1.3)
+RESERVE_PERMILLE = 15  # of a limit, left free so that tracking can correct a converter's bias
 ROUNDS_MAX = 1000  # each round takes at least 1 Wh from a trade that breaks a limit
 
 
@@ -110,7 +111,9 @@ def _terminal_breach(
     for sign, guard_w in ((1, terminal.p_w_max), (-1, -terminal.p_w_min)):
         limit_w, reason = _power_limit(terminal, sop, sign, guard_w, available_va)
         limit_wh = energy_limit_wh(
-            p_w=limit_w, ramp_w_per_s=terminal.ramp_w_per_s, duration_ms=interval.duration_ms
+            p_w=limit_w * (1000 - RESERVE_PERMILLE) // 1000,
+            ramp_w_per_s=terminal.ramp_w_per_s,
+            duration_ms=interval.duration_ms,
         )
         over_wh = sign * position_wh[terminal.id] - limit_wh
         if over_wh > 0:

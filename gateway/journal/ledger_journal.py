@@ -77,11 +77,7 @@ class LedgerJournal:
 
     def entries(self, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
         """Read durable entries from the start; raises JournalError for one that does not check."""
-        try:
-            for index, leaf in reader.entries(self.directory, start):
-                yield index, dict(decode(leaf))
-        except (LedgerCorrupt, CanonicalError) as error:
-            raise JournalError(f"{self.directory}: {error}") from error
+        return read_entries(self.directory, start)
 
     def status(self) -> LedgerStatus:
         """Size and last signed checkpoint; cosignatures of others anchor it."""
@@ -93,8 +89,32 @@ class LedgerJournal:
 
     def receipt(self, trade_id: str) -> dict[str, Any]:
         """Build the receipt of a trade from what is durable now."""
-        return receipt.build(self.directory, trade_id)
+        return self.receipt_of(self.directory, trade_id)
+
+    @staticmethod
+    def receipt_of(directory: Path, trade_id: str) -> dict[str, Any]:
+        """Build the receipt of a trade from a ledger directory."""
+        return receipt.build(directory, trade_id)
 
     async def close(self) -> None:
         """Write the close record and release the ledger."""
         await self._writer.close()
+
+
+def read_entries(directory: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the durable entries of any ledger; raises JournalError for one that does not check."""
+    try:
+        for index, leaf in reader.entries(directory, start):
+            yield index, dict(decode(leaf))
+    except (LedgerCorrupt, CanonicalError) as error:
+        raise JournalError(f"{directory}: {error}") from error
+
+
+def canonical_leaf(entry: Mapping[str, Any]) -> bytes:
+    """Return the bytes under which an entry stands in the ledger."""
+    return encode(entry)
+
+
+def key_of(key_file: Path, origin: str) -> str:
+    """Return the verifier key of a log key file."""
+    return load_key(key_file, origin).vkey

@@ -27,6 +27,7 @@ class StationPoller:
         self.last: StationTelemetry | None = None
         self.configured = False
         self.errors_count = 0
+        self._failing = False
         self._station = station
         self._clock = clock
         self._period_us = period_us
@@ -50,8 +51,13 @@ class StationPoller:
         except DeviceError as error:
             self.errors_count += 1
             self.configured = False  # its watchdog may have acted: arm it anew
-            log.info("station poll failed: %s", error)
+            if not self._failing:
+                log.warning("station does not answer: %s", error)
+            self._failing = True
             return
+        if self._failing:
+            log.warning("station answers again")
+        self._failing = False
         if self.last is not None and seen.uptime_s < self.last.uptime_s:
             self.configured = False  # it restarted
         self.last = seen
