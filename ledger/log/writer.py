@@ -13,12 +13,13 @@ import fcntl
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.log import record, recovery, segment
+from ledger.log.anchor import kept, refuse_contradictions
 from ledger.log.canonical import LEAF_BYTES_MAX
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.keys import Signer
@@ -122,6 +123,7 @@ class LedgerWriter:
         also: Sequence[Signer] = (),
         segment_bytes: int = segment.SEGMENT_BYTES,
         mono_us: Callable[[], int] | None = None,
+        known: Iterable[bytes] = (),
     ) -> LedgerWriter:
         """Open a ledger for writing, making it when there is none, and recover its tail.
 
@@ -132,10 +134,13 @@ class LedgerWriter:
             also: Further keys that sign too, such as the old one while keys change over.
             segment_bytes: Size at which a new segment begins.
             mono_us: A monotonic clock; when it steps back the ledger stops.
+            known: Checkpoints of this log that others kept: witnesses, receipts. Those kept
+                beside the ledger are looked at in any case.
 
         Raises:
             LedgerBusy: Another process holds the ledger.
-            LedgerCorrupt: The files cannot be continued without hiding a loss.
+            LedgerCorrupt: The files cannot be continued without hiding a loss, or somebody
+                knows a longer or a different tree.
         """
         if signer.name != origin:
             raise ValueError(f"the log key is named {signer.name}, the origin is {origin}")
@@ -146,6 +151,8 @@ class LedgerWriter:
         )
         try:
             writer._recover()
+            keys = [s.key for s in writer._signers]
+            refuse_contradictions(directory, [*kept(directory), *known], keys)
         except BaseException:
             writer._release()
             raise

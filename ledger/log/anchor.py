@@ -1,0 +1,123 @@
+"""Evidence that has left the box: cosigned checkpoints kept beside the ledger, and what they bind.
+
+A lone machine cannot notice its own rollback. Whoever kept a checkpoint can: a witness, a
+counterparty with a receipt, a time stamp. What they kept is compared with the ledger here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.log import checkpoint, note, reader, tiles
+from ledger.log.note import Key, NoteError
+from ledger.log.policy import Policy
+from ledger.log.segment import LedgerCorrupt
+
+FOLDER = "evidence"
+SUFFIX = ".checkpoint"
+KEPT_COUNT = 64
+"""Newer evidence binds everything older; a few are kept in case the newest is damaged."""
+
+NOT_ANCHORED = "NOT ANCHORED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchored:
+    """The newest evidence that counts; ``time_s`` is when the last witness signed."""
+
+    size: int
+    time_s: int
+    by: tuple[str, ...]
+
+
+def keep(directory: Path, cosigned: bytes) -> Path:
+    """Keep a cosigned checkpoint beside the ledger."""
+    size = checkpoint.parse(cosigned).checkpoint.size
+    folder = directory / FOLDER
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{size:020d}{SUFFIX}"
+    tiles.write_file(path, cosigned)
+    for old in kept_files(directory)[:-KEPT_COUNT]:
+        old.unlink()
+    return path
+
+
+def kept_files(directory: Path) -> list[Path]:
+    """Kept evidence, oldest first."""
+    return sorted((directory / FOLDER).glob(f"*{SUFFIX}"))
+
+
+def kept(directory: Path) -> list[bytes]:
+    """The kept checkpoints and the published one, as they lie on disk."""
+    paths = [*kept_files(directory), directory / tiles.CHECKPOINT]
+    return [path.read_bytes() for path in paths if path.is_file()]
+
+
+def anchored(
+    directory: Path, policy: Policy | None = None, keys: Sequence[Key] = ()
+) -> Anchored | None:
+    """The newest kept evidence that meets the policy, or None: the ledger is NOT ANCHORED.
+
+    Without a policy one cosignature that a key in ``keys`` verifies is enough.
+    """
+    for path in reversed(kept_files(directory)):
+        try:
+            signed = checkpoint.parse(path.read_bytes())
+            if policy is not None:
+                good = policy.check(signed.note)
+            else:
+                good = checkpoint.verified_keys(signed.note, keys)
+        except (OSError, NoteError):
+            continue
+        witnesses = [key for key in good if key.algorithm_code != note.ED25519]
+        if not witnesses:
+            continue
+        times = [
+            checkpoint.cosignature_time_s(key, line)
+            for key in witnesses
+            if (line := signed.note.by(key)) is not None
+        ]
+        return Anchored(
+            size=signed.checkpoint.size, time_s=max(times), by=tuple(k.name for k in witnesses)
+        )
+    return None
+
+
+def contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key]) -> list[str]:
+    """What checkpoints known elsewhere say against the ledger as it is now.
+
+    Only checkpoints that one of our own keys signed count: nobody else can speak for this log.
+    Every checkpoint ever given out stands in the segments, so each must be found there.
+    """
+    found: list[str] = []
+    newest = reader.last_checkpoint(directory)
+    size = checkpoint.parse(newest).checkpoint.size if newest else 0
+    for data in known:
+        try:
+            signed = checkpoint.parse(data)
+            ours = checkpoint.verified_keys(signed.note, keys)
+        except NoteError:
+            continue
+        point = signed.checkpoint
+        if not ours or point.size == 0:
+            continue
+        if point.size > size:
+            found.append(
+                f"a checkpoint of size {point.size} is known, the ledger has {size}: "
+                "it was rolled back"
+            )
+            continue
+        batch = next(reader.batches(directory, point.size - 1))
+        own = checkpoint.parse(batch.checkpoint).checkpoint
+        if (own.size, own.root) != (point.size, point.root):
+            found.append(f"a different tree of size {point.size} is known: the ledger was forked")
+    return found
+
+
+def refuse_contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key]) -> None:
+    """Raise LedgerCorrupt when anything known contradicts the ledger."""
+    found = contradictions(directory, known, keys)
+    if found:
+        raise LedgerCorrupt("; ".join(found))
