@@ -319,11 +319,10 @@ def crash_report(error: BaseException) -> Path:
     import traceback
     from pathlib import Path
 
-    folder = Path(tempfile.gettempdir()) / f"sopgw-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"crash-{os.getpid()}.txt"
-    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return path
+    handle, name = tempfile.mkstemp(prefix="sopgw-crash-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write("".join(traceback.format_exception(error)))
+    return Path(name)
 
 
 def finish(run: Invocation, error: BaseException) -> int:
@@ -382,6 +381,7 @@ class SopGroup(click.Group):
     def __init__(self, *args: Any, examples: Examples = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
+        self.params += [_flag("--json", "json", hidden=True)]
 
     @override
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -405,7 +405,7 @@ class SopGroup(click.Group):
 SopGroup.group_class = SopGroup
 
 
-def _flag(flag: str, name: str, *more: str) -> click.Option:
+def _flag(flag: str, name: str, *more: str, hidden: bool = False) -> click.Option:
     help_text = {"json": "One JSON object on stdout.", "quiet": "No text but errors."}[name]
 
     def keep(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001
@@ -420,6 +420,7 @@ def _flag(flag: str, name: str, *more: str) -> click.Option:
         is_eager=True,
         callback=keep,
         help=help_text,
+        hidden=hidden,
     )
 
 

@@ -5,6 +5,7 @@ Works on nodes and passes over what has no shape, so that one mistake does not h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,6 +16,7 @@ from gateway.config.shape import Quantity, quoted
 from gateway.config.site_words import read_key
 from gateway.config.yaml_reader import Document, Node, nearest
 
+LINE_SETTING = re.compile(r"baud=[0-9]{3,7}|format=[78][NEO][12]")
 # Public test keys of RFC 8032 §7.1: anybody can sign with them.
 TEST_KEYS = frozenset(
     {
@@ -72,6 +74,7 @@ class _Known:
         self.kinds = kinds
         self.counts = counts
         self.lacking = lacking
+        self.stations: dict[str, tuple[str, Node]] = {}
 
     def device(self, node: Node | None, wanted: Sequence[str], role: str) -> str | None:
         """Check a reference to a device of one of the wanted kinds; return its name."""
@@ -140,6 +143,11 @@ def _port(document: Document, url: Node) -> None:
     _, colon, port = rest.partition("/")[0].rpartition(":")
     if colon and port.isdigit() and not 0 < int(port) < 65536:
         document.add(32, f"{port} is not a port", url, help="ports are 1 to 65535")
+    _, mark, query = url.text.partition("?")
+    for part in query.split("&") if mark else ():
+        if not LINE_SETTING.fullmatch(part):
+            message = f"{quoted(part)} is no setting of a line"
+            document.add(32, message, url, help="write `?baud=9600&format=8E1`")
 
 
 def _once(
@@ -156,7 +164,7 @@ def _once(
     if node.text in seen:
         other, first = seen[node.text]
         message = f"{words} {quoted(node.text)} is already {other}'s (line {first.line})"
-        document.add(number, message, node, help=f"each terminal has its own {words}")
+        document.add(number, message, node, help=f"give each its own {words}")
     seen.setdefault(node.text, (owner, node))
 
 
@@ -181,6 +189,7 @@ def _sop(
         )
     station = sop.get("station")
     name = known.device(station, ("station",), "station")
+    _once(document, known.stations, station, sop_id, 47, "station")
     indexes: dict[str, tuple[str, Node]] = {}
     domains: dict[str, tuple[str, Node]] = {}
     for terminal_id, _, terminal in terminals.pairs() if terminals is not None else ():

@@ -5,6 +5,7 @@ import json
 import click
 import pytest
 
+from gateway.__main__ import main
 from gateway.cli import output
 from gateway.cli.output import (
     ExitCode,
@@ -57,7 +58,7 @@ def test_a_bug_leaves_a_report_without_arguments_of_the_user(tmp_path, monkeypat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     path = output.crash_report(ZeroDivisionError("division"))
     assert "ZeroDivisionError: division" in path.read_text()
-    assert path.stat().st_mode & 0o077 == 0 or path.parent.stat().st_mode & 0o077 == 0
+    assert path.stat().st_mode & 0o077 == 0
 
 
 EXAMPLES = (("sopgw x", "one"), ("sopgw x --json", "two"))
@@ -123,3 +124,8 @@ def test_quiet_leaves_only_the_answer(capsys):
 def test_an_argument_after_two_dashes_is_not_an_option(capsys):
     assert run_program(example, ["--", "--json"]) == 0
     assert capsys.readouterr().out == "working\ndone\n"
+
+
+def test_json_may_stand_before_the_command(capsys):
+    assert main(["--json", "errors", "show", "C025"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["code"] == "C025"
