@@ -22,6 +22,10 @@ COMMANDS = {
     "rebuild": ("ledger.cli.export:rebuild", "Build tiles, checkpoint file and index again."),
     "receipt": ("ledger.cli.receipt:receipt", "Check the receipt of a trade."),
     "key": ("ledger.cli.key:key", "Show and change keys."),
+    "witness": (
+        "ledger.cli.witness:witness",
+        "Witness others' ledgers, or have this one witnessed.",
+    ),
     "settle": ("ledger.cli.settle:settle", "Settle a round of trades by a contract."),
 }
 

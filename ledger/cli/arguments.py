@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ledger.cli.output import ExitCode, Failure
 from ledger.log import note, segment
+from ledger.log.anchor import NOT_ANCHORED, anchored
 from ledger.log.keys import KeyFileError, Signer, load_key
+from ledger.log.policy import Policy, PolicyError, load
 from ledger.log.record import Damage
 
 KEY_FILE = "ledger.key"
@@ -24,6 +28,13 @@ key_option = click.option(
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="File with the ledger's verifier key, one key a line.",
+)
+policy_option = click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="C2SP tlog-policy: the witnesses whose cosignatures count.",
 )
 passphrase_option = click.option(
     "--passphrase-file",
@@ -58,6 +69,30 @@ def read_vkeys(path: Path) -> list[str]:
     if not vkeys:
         raise Failure(ExitCode.INPUT, "key-file", f"{path} holds no verifier key")
     return vkeys
+
+
+def read_policy(path: Path | None) -> Policy | None:
+    """A policy file, when one is given."""
+    if path is None:
+        return None
+    try:
+        return load(path)
+    except PolicyError as error:
+        raise Failure(ExitCode.INPUT, "policy", str(error)) from None
+
+
+def anchor_line(directory: Path, policy: Policy | None) -> tuple[dict[str, Any] | None, str]:
+    """Whether evidence has left the box, for people and for programs.
+
+    Without a policy there is no key to check a cosignature with, and nothing counts.
+    """
+    found = anchored(directory, policy)
+    if found is None:
+        why = "" if policy else " (no --policy given to judge by)"
+        return None, f"Anchored  {NOT_ANCHORED}{why}: nobody outside has vouched for this ledger"
+    when = datetime.fromtimestamp(found.time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    data = {"size": found.size, "time_s": found.time_s, "by": list(found.by)}
+    return data, f"Anchored  size {found.size} by {', '.join(found.by)} at {when}"
 
 
 def read_passphrase(path: Path | None) -> bytes | None:

@@ -10,7 +10,14 @@ from typing import Any
 
 import click
 
-from ledger.cli.arguments import KEY_FILE, directory_argument, first_header
+from ledger.cli.arguments import (
+    KEY_FILE,
+    anchor_line,
+    directory_argument,
+    first_header,
+    policy_option,
+    read_policy,
+)
 from ledger.cli.output import Answer, ExitCode, Failure, command
 from ledger.log import checkpoint as checkpoints
 from ledger.log import reader, segment
@@ -99,7 +106,8 @@ def checkpoint(directory: Path) -> Answer:
 
 @command("stats", "sopledger stats ledger", "sopledger stats ledger --json")
 @directory_argument
-def stats(directory: Path) -> Answer:
+@policy_option
+def stats(directory: Path, policy_file: Path | None) -> Answer:
     """Print a ledger's size, time span and growth."""
     header = first_header(directory)
     newest = reader.last_checkpoint(directory)
@@ -107,17 +115,19 @@ def stats(directory: Path) -> Answer:
     paths = segment.segments(directory)
     held = sum(path.stat().st_size for path in paths)
     span_s = time_span_s(directory, size)
+    anchored, anchor = anchor_line(directory, read_policy(policy_file))
     growth = int(held / span_s * 365.25 * 86_400) if span_s > 0 else None
     data = {
         "origin": header.origin, "vkey": header.vkey, "size": size, "segments": len(paths),
         "bytes": held, "span_s": span_s, "bytes_per_year": growth,
-        "key_inside": (directory / KEY_FILE).exists(),
+        "anchored": anchored, "key_inside": (directory / KEY_FILE).exists(),
     }  # fmt: skip
     lines = [
         f"Origin    {header.origin}",
         f"Entries   {size}",
         f"Segments  {len(paths)}, {held / 1e6:.1f} MB",
         "Growth    " + (f"{growth / 1e9:.2f} GB a year at this rate" if growth else "unknown"),
+        anchor,
     ]
     return Answer(data=data, lines=tuple(lines))
 

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ledger.cli.arguments import directory_argument, first_header, key_option, read_vkeys
+from ledger.cli.arguments import (
+    anchor_line,
+    directory_argument,
+    first_header,
+    key_option,
+    policy_option,
+    read_policy,
+    read_vkeys,
+)
 from ledger.cli.output import Answer, ExitCode, Remark, command, progress
 from ledger.log import derived
 from ledger.log import verify as verification
@@ -32,12 +41,13 @@ NOT_CHECKED = (
 )
 @directory_argument
 @key_option
-def verify(directory: Path, key_file: Path) -> Answer:
+@policy_option
+def verify(directory: Path, key_file: Path, policy_file: Path | None) -> Answer:
     """Recompute a ledger from its bytes and check every signature.
 
     Exit code 0 when no errors were found, 8 otherwise.
     """
-    vkeys = read_vkeys(key_file)
+    vkeys, policy = read_vkeys(key_file), read_policy(policy_file)
     if not directory.is_dir():
         first_header(directory)
     total = sum(p.stat().st_size for p in (directory / "segments").glob("*.seg"))
@@ -45,10 +55,11 @@ def verify(directory: Path, key_file: Path) -> Answer:
         report = verification.verify(directory, vkeys, advance)
         if report.ok:
             report = replace(report, faults=tuple(derived.faults(directory)))
-    return answer(report)
+    anchored, line = anchor_line(directory, policy)
+    return answer(report, anchored, line)
 
 
-def answer(report: Report) -> Answer:
+def answer(report: Report, anchored: dict[str, Any] | None, anchor: str) -> Answer:
     """Put a report into words."""
     checked, unchecked = list(CHECKED), list(NOT_CHECKED)
     if report.unsigned_count:
@@ -63,7 +74,8 @@ def answer(report: Report) -> Answer:
     data = {
         "origin": report.origin, "size": report.size, "segments": report.segment_count,
         "checkpoints": report.checkpoint_count, "bytes": report.byte_count,
-        "closed": report.closed, "live": report.live, "removed": report.removed_count,
+        "anchored": anchored, "closed": report.closed, "live": report.live,
+        "removed": report.removed_count,
         "intact": [0, report.good_size], "checkpoint": report.checkpoint.decode(),
         "checked": checked, "not_checked": unchecked,
         "faults": [
@@ -76,6 +88,7 @@ def answer(report: Report) -> Answer:
     lines = [
         f"Ledger   {report.origin or 'unknown'}: {report.size} entries, "
         f"{report.checkpoint_count} checkpoints, {report.segment_count} segments ({state})",
+        anchor,
         "Checked",
         *(f"  + {line}" for line in checked),
         "Not checked",

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from ledger.log import checkpoint, note
+from ledger.log.keys import KeyFileError, read_private, write_key
 from ledger.log.note import Key, NoteError, Signature
 
 
@@ -48,3 +50,28 @@ def named(name: str, algorithm_code: int, public: bytes) -> Key:
     if not note.valid_name(name):
         raise NoteError(f"{name!r} cannot be a key name")
     return Key(name=name, algorithm_code=algorithm_code, public=public)
+
+
+def create_cosigner(
+    path: Path, name: str, passphrase: bytes | None = None, *, post_quantum: bool = False
+) -> Cosigner:
+    """Make a cosigner's key file; refuses to overwrite."""
+    private = MLDSA44PrivateKey.generate() if post_quantum else Ed25519PrivateKey.generate()
+    made = cosigner_of(private, name)
+    write_key(path, private, passphrase)
+    return made
+
+
+def load_cosigner(path: Path, name: str, passphrase: bytes | None = None) -> Cosigner:
+    """Read a cosigner's key file."""
+    private = read_private(path, passphrase)[0]
+    if not isinstance(private, Ed25519PrivateKey | MLDSA44PrivateKey):
+        raise KeyFileError(f"{path}: neither an Ed25519 nor an ML-DSA-44 key")
+    return cosigner_of(private, name)
+
+
+def cosigner_of(private: Ed25519PrivateKey | MLDSA44PrivateKey, name: str) -> Cosigner:
+    """A cosigner around a private key in memory."""
+    if isinstance(private, Ed25519PrivateKey):
+        return Cosigner.ed25519(private, name)
+    return Cosigner.mldsa44(private, name)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -87,9 +88,9 @@ def create_key(path: Path, name: str, passphrase: bytes | None = None) -> Signer
     return signer
 
 
-def write_key(path: Path, private: Sign, passphrase: bytes | None) -> None:
+def write_key(path: Path, private: object, passphrase: bytes | None) -> None:
     """Write a private key to a new file and make it durable."""
-    if not isinstance(private, Ed25519PrivateKey):
+    if not isinstance(private, Ed25519PrivateKey | MLDSA44PrivateKey):
         raise KeyFileError("this key cannot leave its token")
     encoding = Encoding.DER if passphrase else Encoding.PEM
     pem = private.private_bytes(encoding, PrivateFormat.PKCS8, NoEncryption())
@@ -110,6 +111,14 @@ def write_key(path: Path, private: Sign, passphrase: bytes | None) -> None:
 
 def load_key(path: Path, name: str, passphrase: bytes | None = None) -> Signer:
     """Read a PKCS#8 PEM file of an Ed25519 key."""
+    private, encrypted = read_private(path, passphrase)
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{path}: not an Ed25519 key")
+    return signer_of(private, name, protected=encrypted)
+
+
+def read_private(path: Path, passphrase: bytes | None) -> tuple[object, bool]:
+    """Read a PKCS#8 PEM file; returns the private key and whether the file is encrypted."""
     try:
         with path.open("rb") as file:
             pem = file.read(KEY_FILE_BYTES_MAX)
@@ -122,6 +131,4 @@ def load_key(path: Path, name: str, passphrase: bytes | None = None) -> Signer:
         private = load_pem_private_key(pem, passphrase if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise KeyFileError(f"{path}: not a PEM key, or the passphrase is wrong") from None
-    if not isinstance(private, Ed25519PrivateKey):
-        raise KeyFileError(f"{path}: not an Ed25519 key")
-    return signer_of(private, name, protected=encrypted)
+    return private, encrypted

@@ -236,3 +236,35 @@ def test_help_does_not_import_the_heavy_parts() -> None:
         "sys.exit(bool(bad & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_witness_served_and_asked(sh: Shell, made: Path, tmp_path: Path) -> None:
+    """The whole round as an operator does it, with both kinds of keys."""
+    vkeys = []
+    for name, more in (("w1", []), ("w2", ["--post-quantum"])):
+        assert sh("witness", "keygen", tmp_path / name, "--name", "w.example/1", *more) == 0
+        vkeys.append(sh.out.splitlines()[-1])
+    assert sh("witness", "keygen", tmp_path / "w1", "--name", "w.example/1") == 5
+    command = [
+        sys.executable, "-m", "ledger", "witness", "serve", str(tmp_path / "state"), "--name", "w.example/1",
+        "--key", str(tmp_path / "w1"), "--key", str(tmp_path / "w2"), "--logs", str(tmp_path / "ledger.vkey"),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        url = server.stderr.readline().split()[-1]
+        log = (tmp_path / "ledger.vkey").read_text().strip()
+        policy = tmp_path / "policy"
+        policy.write_text(
+            f"log {log}\nwitness one {vkeys[0]} {url}\nwitness pq {vkeys[1]} {url}\n"
+            "group both all one pq\nquorum both\n"
+        )
+        assert sh.json("stats", made, "--policy", policy)["data"]["anchored"] is None
+        assert sh("stats", made) == 0
+        assert "NOT ANCHORED" in sh.out
+        assert sh.json("witness", "submit", made, "--policy", policy)["data"]["refused"] == []
+        found = sh.json("verify", made, "--key", tmp_path / "ledger.vkey", "--policy", policy)
+        assert found["data"]["anchored"]["size"] == 40
+        server.terminate()
+        assert server.wait() == 0
+    assert sh.json("witness", "submit", made, "--policy", policy)["exit_code"] == 9
+    assert sh.json("witness", "submit", made)["exit_code"] == 2
