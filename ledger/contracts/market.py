@@ -131,12 +131,10 @@ class Market:
         """Hash of the state."""
         return hashlib.sha256(canonical(self.snapshot())).hexdigest()
 
-    def due(self, utc_ms: int) -> bool:
-        """Tell whether a block at this time would clear a round without any message."""
-        return any(
-            found["outcome"] is None and utc_ms >= found["clear_ms"]
-            for found in self.rounds.values()
-        )
+    def due_ms(self) -> int | None:
+        """When a block is wanted even without any message, to clear a round; None for never."""
+        waiting = [f["clear_ms"] for f in self.rounds.values() if f["outcome"] is None]
+        return min(waiting, default=None)
 
     def apply_block(self, utc_ms: int, messages: Sequence[Message]) -> Effects:
         """Apply a block: its time first (clearing what is due), then its messages in order."""

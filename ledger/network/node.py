@@ -126,7 +126,14 @@ class Node:
                 moved = False
                 self._raise(f"ordering: {error}")
             if not moved and not self.replica.halted:
-                await self._ordering.wait(WAIT_S)
+                await self._ordering.wait(self._rest_s())
+
+    def _rest_s(self) -> float:
+        """How long to wait for news: not beyond the time at which a round must be cleared."""
+        due_ms = self.replica.market.due_ms()
+        if due_ms is None or self._wanted_since is not None:
+            return WAIT_S
+        return min(WAIT_S, max(0.001, (due_ms - self._utc_ms()) / 1000))
 
     async def _step(self) -> bool:
         """Do the next thing there is to do; False when there is nothing."""
@@ -213,7 +220,8 @@ class Node:
         """Put the next block when it is this node's turn, or its turn has come by waiting."""
         pending = await self._ordering.pending()
         now_ms = max(self._utc_ms(), self.replica.market.now_ms)
-        if not pending and not self.replica.market.due(now_ms):
+        due_ms = self.replica.market.due_ms()
+        if not pending and (due_ms is None or now_ms < due_ms):
             self._wanted_since = None
             self.alarm = ""
             return False
