@@ -249,7 +249,9 @@ def test_a_witness_served_and_asked(sh: Shell, made: Path, tmp_path: Path) -> No
         sys.executable, "-m", "ledger", "witness", "serve", str(tmp_path / "state"), "--name", "w.example/1",
         "--key", str(tmp_path / "w1"), "--key", str(tmp_path / "w2"), "--logs", str(tmp_path / "ledger.vkey"),
     ]  # fmt: skip
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as server:
         assert server.stderr is not None
         url = server.stderr.readline().split()[-1]
         log = (tmp_path / "ledger.vkey").read_text().strip()
