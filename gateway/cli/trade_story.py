@@ -126,7 +126,7 @@ def table(found: Iterable[Story]) -> str:
     rows = [_COLUMNS]
     for s in found:
         path = f"{s.seller} → {s.buyer}" if s.seller else ""
-        words = " ".join([s.status, *s.reasons])
+        words = " ".join(dict.fromkeys([s.status, *s.reasons]))
         energies = (kwh_text(s.contracted_wh), kwh_text(s.delivered_wh)) if s.seller else ("", "")
         rows.append((s.id, str(s.revision_number or ""), path, *energies, words))
     widths = [max(len(row[c]) for row in rows) for c in range(len(_COLUMNS))]
@@ -168,6 +168,6 @@ def _words(story: Story, entry: Mapping[str, Any]) -> str:
             return f"instruction {entry['instr_id']} ({entry['authority']}): {what}"
         case _:
             mine = next(t for t in entry["trades"] if t["trade_id"] == story.id)
-            words = " ".join([mine["status"], *mine["reasons"]])
+            words = " ".join(dict.fromkeys([mine["status"], *mine["reasons"]]))
             of = f"{kwh_text(mine['delivered_wh'])} of {kwh_text(mine['contracted_wh'])}"
             return f"delivered {of} until {entry['interval']['end']}: {words}"
