@@ -36,23 +36,37 @@ def assert_as_expected(path, problems):
         assert (problem.severity == "warning") == (problem.code in WARNINGS)
 
 
+def assert_underlined(path, document):
+    text = report_text(document.problems)
+    for problem in document.problems:
+        assert f"{problem.file}:{problem.line}:{problem.column}" in text
+        underlined = problem.source_line[problem.column - 1 :][: problem.width]
+        assert underlined.strip() or path.stem in ("secret-in-the-file", "tab-indent")
+    assert text.endswith("Nothing was loaded.") == document.failed
+
+
 @pytest.mark.parametrize("path", PROFILES, ids=lambda p: p.stem)
 def test_a_broken_profile_is_told_where_and_how_to_mend(path):
     document, profile = check_profile(path)
     assert_as_expected(path, document.problems)
+    assert_underlined(path, document)
     if document.failed:
         assert profile is None
-        with pytest.raises(ConfigFileError):
-            load_profile(path)
 
 
 @pytest.mark.parametrize("path", SITES, ids=lambda p: p.stem)
 def test_a_broken_site_is_told_where_and_how_to_mend(path):
     document, site = check_site(path)
     assert_as_expected(path, document.problems)
+    assert_underlined(path, document)
     assert site is None
-    with pytest.raises(ConfigFileError):
-        load_site(path)
+
+
+def test_loading_raises_with_every_problem():
+    for path, load in ((SITES[0], load_site), (PROFILES[0], load_profile)):
+        with pytest.raises(ConfigFileError) as caught:
+            load(path)
+        assert [p.code for p in caught.value.problems] == [code for code, *_ in expected(path)]
 
 
 def test_there_are_enough_of_them():
@@ -64,20 +78,6 @@ def test_the_unbroken_profile_has_nothing_to_mend():
     document, profile = check_profile(HERE / "acme.yaml")
     assert document.problems == []
     assert profile is not None
-
-
-@pytest.mark.parametrize("path", PROFILES + SITES, ids=lambda p: p.stem)
-def test_the_report_underlines_what_is_meant(path):
-    kind = check_profile if path.parent.name == "profile" else check_site
-    document, _ = kind(path)
-    text = report_text(document.problems)
-    for problem in document.problems:
-        place = f"{problem.file}:{problem.line}:{problem.column}"
-        assert place in text
-        underlined = problem.source_line[problem.column - 1 :][: problem.width]
-        assert underlined.strip() or path.stem in ("secret-in-the-file", "tab-indent")
-    last = text.splitlines()[-1]
-    assert last.endswith("Nothing was loaded.") == document.failed
 
 
 def test_the_whole_report_reads_like_this(monkeypatch):
