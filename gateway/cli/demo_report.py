@@ -13,7 +13,6 @@ from gateway.hmi import braille, figures, history
 from gateway.hmi.language import Words
 
 WIDTH_MAX = 100
-ID_WIDTH_MAX = 22
 HEADINGS = ("id", "path", "contracted", "delivered", "diff", "what happened")
 NUMBERS = (2, 3, 4)
 
@@ -73,14 +72,13 @@ def _rows(report: Mapping[str, Any], words: Words) -> list[tuple[str, ...]]:
     repeated = Counter(figures.row_name(t) for t in trades if t.get("interval_start"))
     rows: list[tuple[str, ...]] = []
     for row in trades:
-        name = figures.row_name(row)
-        if len(name) > ID_WIDTH_MAX:
-            name = f"{name[: ID_WIDTH_MAX - 9]}…{name[-8:]}"
+        name = figures.shortened(figures.row_name(row))
         start = row.get("interval_start")
         if isinstance(start, str) and repeated[figures.row_name(row)] > 1:
             name += f" {start[11:16]}"
         status = str(row.get("status"))
         contracted, delivered = row.get("contracted_wh"), row.get("delivered_wh")
+        contracted = contracted or None if status == "refused" else contracted
         settled = status != "refused" and isinstance(contracted, int)
         story = f"{figures.MARKS.get(status, '?')} {words.status(status)}"
         told = words.reasons(row.get("reasons"))

@@ -131,15 +131,21 @@ def _trade_row(
 ) -> list[Cell]:
     status = str(row.get("status"))
     contracted, delivered = row.get("contracted_wh"), row.get("delivered_wh")
+    contracted = contracted or None if status == "refused" else contracted
     told = isinstance(contracted, int) and isinstance(delivered, int) and status != "refused"
     mark = f"{figures.MARKS.get(status, '?')} {words.status(status)}"
     shown: Cell = (
         Html(f'<span class="warn">{escape(mark)}</span>') if status in figures.ABNORMAL else mark
     )
-    name = row.get("id") or words("trade.message", id=row.get("message_id", "–"))
+    message = str(row.get("message_id", ""))
+    name: Cell = str(row.get("id") or row.get("trade_id") or "–")
+    if not row.get("id") and message:
+        said = words("trade.message", id=figures.shortened(message))
+        place = f"{row['trade_id']}, " if row.get("trade_id") else ""
+        name = Html(f'<span title="{escape(message)}">{escape(place + said)}</span>')
     found = history.evidence(entries, str(row.get("id")), row.get("interval_start"))
     return [
-        str(name),
+        name,
         figures.path(row),
         figures.clock_span(row, with_day=with_day),
         figures.kwh(contracted) if isinstance(contracted, int) else "–",
@@ -154,7 +160,7 @@ def _trade_row(
 def _energy(words: Words, report: Mapping[str, Any]) -> str:
     rows = [
         svg.Bar(
-            label=f"{figures.row_name(row)} {figures.path(row)}",
+            label=f"{figures.shortened(figures.row_name(row))} {figures.path(row)}",
             contracted_kwh=int(row.get("contracted_wh") or 0) / 1000,
             delivered_kwh=int(row.get("delivered_wh") or 0) / 1000,
             mark=f"{figures.MARKS.get(str(row.get('status')), '?')} "
@@ -266,14 +272,16 @@ def _fault(words: Words, fault: object) -> str:
     """Return a fault as one line: its time where it has one, then its fields."""
     if not isinstance(fault, Mapping):
         return words.reason(str(fault))
-    at, kind = fault.get("utc_us"), fault.get("kind")
+    at, kind = fault.get("utc_us"), fault.get("kind") or fault.get("fault")
     parts = [f"{svg.utc_text(at)} UTC"] if isinstance(at, int) else []
-    parts += [words.reason(str(kind))] if kind else []
-    parts += [
-        f"{key.replace('_', ' ')}: {value}"
-        for key, value in fault.items()
-        if key not in {"utc_us", "kind"}
-    ]
+    if kind:
+        key = f"fault.{kind}"
+        parts.append(words(key) if words.has(key) else words.reason(str(kind)))
+    for name, value in fault.items():
+        if name.endswith("_s"):
+            parts.append(f"{value} s")
+        elif name not in {"utc_us", "kind", "fault"}:
+            parts.append(f"{name.replace('_', ' ')} {value}")
     return ", ".join(parts)
 
 

@@ -76,8 +76,13 @@ def utc_us(instant: str) -> int:
 
 
 def row_name(row: Mapping[str, Any]) -> str:
-    """Return a trade's id, else the id of the refused message."""
-    return str(row.get("id") or row.get("message_id") or "–")
+    """Return a trade's id, for a refused message the id it speaks of or its own."""
+    return str(row.get("id") or row.get("trade_id") or row.get("message_id") or "–")
+
+
+def shortened(name: str, width_max: int = 18) -> str:
+    """Return a long name by its two ends, which tell enough."""
+    return name if len(name) <= width_max else f"{name[:8]}…{name[-6:]}"
 
 
 def value(number: int | None, unit: str) -> str:

@@ -88,7 +88,7 @@ def _row(
     trade: TradeView, utc_us: int, words: Words, *, x: tuple[float, float], y: float
 ) -> list[str]:
     left, right = x
-    name = trade.id if len(trade.id) <= 16 else f"{trade.id[:8]}…{trade.id[-6:]}"
+    name = figures.shortened(trade.id)
     path = f"{trade.out_terminal}→{trade.in_terminal}"
     hours = (trade.end_us - trade.start_us) / 3_600_000_000 or 1
     power = f"{trade.contracted_wh / 1000 / hours:.0f} kW"

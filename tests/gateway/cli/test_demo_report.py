@@ -29,7 +29,15 @@ def report():
             row("T-0042"),
             row("T-0042", interval_start="2026-01-02T02:15Z", interval_end="2026-01-02T02:30Z"),
             row("T-0043-with-a-very-long-identifier-indeed", status="partial", reasons=long),
-            {"message_id": "m-5", "status": "refused", "reasons": ["duplicate"]},
+            {"message_id": "6" * 64, "status": "refused", "reasons": ["retained"]},
+            {
+                "message_id": "7" * 64,
+                "trade_id": "T-0041",
+                "contracted_wh": 0,
+                "delivered_wh": 0,
+                "status": "refused",
+                "reasons": ["duplicate"],
+            },
         ]
     }
 
@@ -57,7 +65,8 @@ def test_trade_over_several_intervals_tells_which(report):
 
 def test_refused_message_has_its_own_row_with_the_reason(report):
     line = demo_report.table(report).splitlines()[-1]
-    assert "m-5" in line
+    assert line.split()[0] == "T-0041"
+    assert "66666666…666666" in demo_report.table(report)
     assert "✕ refused: already received" in line
     assert "kWh" not in line
 

@@ -67,6 +67,20 @@ def test_every_trade_with_its_figures_and_reasons_in_words(report, entries):
     assert "message m-5<script>" in cells
 
 
+def test_refused_message_is_named_by_its_trade_and_its_hash(report, entries):
+    report["trades"][-1] = {"message_id": "a" * 64, "trade_id": "T-9", "status": "refused", "reasons": []}  # fmt: skip
+    text = render(report, entries)
+    assert "T-9, message aaaaaaaa…aaaaaa" in text
+    assert f'title="{"a" * 64}"' in text
+
+
+def test_faults_in_words(report, entries):
+    report["faults"] = [{"fault": "link_cut", "for_s": 300, "trade": "T-8"}, "internal"]
+    text = render(report, entries)
+    assert "link to the converter cut, 300 s, trade T-8" in text
+    assert "<li>internal</li>" in text
+
+
 def test_input_cannot_become_markup(report, entries):
     report["trades"][0]["id"] = '"><img src=x>'
     report["faults"] = ["<b>bold</b>"]
