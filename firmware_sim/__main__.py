@@ -15,6 +15,7 @@ from firmware_sim.quantity import DURATION, ENERGY, POWER, RATIO, SPEED
 from firmware_sim.timebase import SimClock, TimeBase
 
 if TYPE_CHECKING:
+    from firmware_sim.bench import SopDevice
     from firmware_sim.device import SimulatedDevice
     from firmware_sim.plant.ratings import DeviceSpec
 
@@ -58,6 +59,13 @@ def main() -> None:
 @click.option("--load", "load_w", type=POWER, default="3kW", help="A meter's load.")
 @click.option("--pv", "pv_w", type=POWER, default="0W", help="Photovoltaics behind a meter.")
 @click.option("--start-energy", type=ENERGY, help="Import counter at the start.")
+@click.option("--grid", type=str, help="Feeders: ieee33-4t, four-feeders, cigre-lv.")
+@click.option("--profile", type=click.Path(exists=True, path_type=Path), help="hour,load,sun.")
+@click.option("--rtu", type=click.Path(path_type=Path), help="Serial line at this path.")
+@click.option("--rtu-tcp", type=click.IntRange(0, 65535), help="RTU frames in TCP on this port.")
+@click.option("--tls", type=click.IntRange(0, 65535), help="Modbus over TLS on this port.")
+@click.option("--opcua", type=click.IntRange(0, 65535), help="OPC UA on this port.")
+@click.option("--certs", type=click.Path(path_type=Path), help="Directory of the certificates.")
 @click.option("--timebase", type=click.Path(exists=True, path_type=Path), help="Shared time base.")
 @click.option("--control", type=click.Path(path_type=Path), help="Unix socket for testers.")
 @click.option("--trace", type=click.Path(path_type=Path), help="CSV of true values.")
@@ -73,6 +81,7 @@ def device(**options: Any) -> None:
       sopsim device lv4x250 --port 0 --seed 7
       sopsim device sdm630 --port 5030 --load 4kW --pv 6kW --speed 60x
     """  # noqa: D301 (click wants the control character)
+    from firmware_sim.faces.extra import ExtraFaces
     from firmware_sim.serve import Service, serve
     from firmware_sim.yamlfile import FileMistakesError
 
@@ -90,11 +99,21 @@ def device(**options: Any) -> None:
             f"of real time ({0.5 * factor:g} s simulated)",
             err=True,
         )
+    if options["tls"] is not None and options["certs"] is None:
+        _fail(EXIT_USAGE, "--tls needs --certs DIR (sopsim certs DIR makes them)", as_json=as_json)
     service = Service(
         port=options["port"],
         control=options["control"],
         trace=options["trace"],
         with_stdin=options["with_stdin"],
+        faces=ExtraFaces(
+            rtu_link=options["rtu"],
+            rtu_tcp_port=options["rtu_tcp"],
+            tls_port=options["tls"],
+            tls_directory=options["certs"],
+        ),
+        opcua_port=options["opcua"],
+        opcua_directory=options["certs"],
     )
     try:
         asyncio.run(serve(simulated, service, wait=asyncio.sleep, announce=_say))
@@ -123,7 +142,7 @@ def _device(options: dict[str, Any]) -> SimulatedDevice:
     if not 1 <= options["master"] <= len(spec.terminals):
         raise ValueError(f"{kind} has terminals 1 to {len(spec.terminals)}")
     start_wh = options["start_energy"]
-    return SopDevice(
+    made = SopDevice(
         spec,
         clock,
         Options(
@@ -136,6 +155,21 @@ def _device(options: dict[str, Any]) -> SimulatedDevice:
             start_energy_wh=1_000_000.0 if start_wh is None else start_wh,
         ),
     )
+    if options["grid"] is not None:
+        _couple(made, options["grid"], options["profile"])
+    return made
+
+
+def _couple(device: SopDevice, name: str, profile: Path | None) -> None:
+    from firmware_sim.grid.coupling import Coupling
+    from firmware_sim.grid.flow import Grid
+    from firmware_sim.grid.networks import NETWORKS
+    from firmware_sim.grid.profile import built_in, from_file
+
+    if name not in NETWORKS:
+        raise ValueError(f"no grid {name!r}; one of {', '.join(NETWORKS)}")
+    course = built_in() if profile is None else from_file(profile)
+    device.couple = Coupling(Grid(NETWORKS[name]()), device.sop, course).step
 
 
 def _spec(kind: str) -> DeviceSpec:
@@ -248,6 +282,25 @@ def proxy(**options: Any) -> None:
         _fail(EXIT_USAGE, str(wrong), as_json=options["as_json"])
     except OSError as wrong:
         _fail(EXIT_NO_ANSWER, str(wrong), as_json=options["as_json"])
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def certs(directory: Path) -> None:
+    """Make an authority, a server and clients with roles, for the bench only.
+
+    \b
+    Examples:
+      sopsim certs bench-certs
+      sopsim certs bench-certs && sopsim device lv4x250 --port 0 --tls 0 --certs bench-certs
+    """  # noqa: D301 (click wants the control character)
+    import datetime
+
+    from firmware_sim.faces.tls import make_certificates
+
+    now = datetime.datetime.now(datetime.UTC)
+    make_certificates(directory, now)
+    click.echo(f"{directory}: ca, server, operator, observer, norole, stranger")
 
 
 @main.command("ls")

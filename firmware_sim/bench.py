@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random  # noqa: TID251 (seeded instances only)
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,6 +94,9 @@ class SopDevice(SimulatedDevice):
             for m in self.meters
         ]
         self.trace: Trace | None = None
+        self.bad_quality = False
+        # The feeders' power flow, told the second of the simulated day after each step.
+        self.couple: Callable[[float], None] | None = None
 
     # ------------------------------------------------------------------- time
 
@@ -107,6 +110,8 @@ class SopDevice(SimulatedDevice):
         self.firmware.tick(sop.t_us)
         for terminal in self.terminal_maps:
             terminal.tick(sop.t_us)
+        if self.couple is not None:
+            self.couple(self.day_s())
         if self.trace is not None:
             self.trace.sample()
 
@@ -177,6 +182,7 @@ class SopDevice(SimulatedDevice):
         self.firmware.local = False
         self.firmware.watchdog_disabled = False
         self.release_estop()
+        self.bad_quality = False
         self.clock.step_utc(0)
         disturb_station(self, "derate", {"ratio": 1.0})
 

@@ -13,7 +13,7 @@ from firmware_sim.device import SimulatedDevice, Undo
 ON_WIRE = ("link_cut", "freeze", "delay", "exception")
 ON_STATION = (
     "local", "estop", "master_trip", "trip", "reboot", "watchdog_disabled", "door", "derate",
-    "stuck", "feeder", "clock_step",
+    "stuck", "feeder", "clock_step", "bad_quality",
 )  # fmt: skip
 ON_METER = ("meter_reset", "meter_exchange", "meter_counters", "wiring", "load")
 INJECTIONS = (*ON_WIRE, *ON_STATION, *ON_METER, "clear")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from firmware_sim.faces.modbus_tcp import ModbusTcpServer
+from firmware_sim.faces.responder import Responder
 from firmware_sim.timebase import SimClock
 
 TICK_S: Final = 0.020
@@ -24,6 +25,7 @@ class SimulatedDevice(ABC):
     def __init__(self, clock: SimClock) -> None:
         self.clock = clock
         self.t_us = 0
+        self.responder: Responder
         self.step_us = STEP_SLOW_US if clock.base.factor <= 3.0 else STEP_FAST_US
         self._start_us = clock.elapsed_us()
 
@@ -32,6 +34,11 @@ class SimulatedDevice(ABC):
     def now_us(self) -> int:
         """Simulated time since the device was switched on."""
         return self.clock.elapsed_us() - self._start_us
+
+    def day_s(self) -> float:
+        """Second of the simulated UTC day at the last physics step."""
+        epoch_us = self.clock.base.utc_epoch_us + self._start_us
+        return (epoch_us + self.t_us) % 86_400_000_000 * 1e-6
 
     def ahead_s(self) -> float:
         """How far now lies beyond the last physics step; powers are held over it."""

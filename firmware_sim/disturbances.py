@@ -23,6 +23,7 @@ class Station(Protocol):
     firmware: Firmware
     clock: SimClock
     meters: list[Meter]
+    bad_quality: bool
 
     def estop(self) -> None:
         """The hard-wired emergency stop."""
@@ -66,6 +67,9 @@ def disturb_station(device: Station, fault: str, order: Mapping[str, Any]) -> Un
             return _stuck(device, int(order["terminal"]) - 1)
         case "feeder":
             return _feeder(device, order)
+        case "bad_quality":
+            device.bad_quality = True
+            return lambda: setattr(device, "bad_quality", False)
         case "clock_step":
             device.clock.step_utc(int(float(order.get("step_s", 2.0)) * 1e6))
             return lambda: device.clock.step_utc(0)

@@ -89,7 +89,7 @@ class MeterDevice(SimulatedDevice):
         """Advance the physics by one step."""
         self.meter.count(dt_us * 1e-6)
         noise = 0.02 * (2.0 * self._rng.random() - 1.0)
-        self.household.at(self.clock.base.utc_epoch_us * 1e-6 + self.t_us * 1e-6, noise)
+        self.household.at(self.day_s(), noise)
 
     @override
     async def start(self, port: int) -> Mapping[str, Any]:

@@ -7,15 +7,19 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firmware_sim.bench import SopDevice
 from firmware_sim.control import ControlServer, DeviceControl, Injector
 from firmware_sim.device import SimulatedDevice
+from firmware_sim.faces.extra import ExtraFaces, OpenFaces
 from firmware_sim.proxy import FaultProxy
 from firmware_sim.trace import Trace
+
+if TYPE_CHECKING:
+    from firmware_sim.faces.opcua_server import OpcUaFace
 
 INJECTION_TICK_S = 0.010
 
@@ -28,6 +32,9 @@ class Service:
     control: Path | None = None
     trace: Path | None = None
     with_stdin: bool = False
+    faces: ExtraFaces = field(default_factory=ExtraFaces)
+    opcua_port: int | None = None
+    opcua_directory: Path | None = None
 
 
 async def _until_stdin_closes(quit_now: asyncio.Event) -> None:
@@ -48,6 +55,19 @@ async def _take_back(injector: Injector, wait: Callable[[float], Awaitable[None]
         await wait(INJECTION_TICK_S)
 
 
+async def _opcua(
+    device: SimulatedDevice, service: Service, listening: dict[str, Any]
+) -> OpcUaFace | None:
+    if service.opcua_port is None or not isinstance(device, SopDevice):
+        return None
+    # asyncua is an extra and takes half a second to import.
+    from firmware_sim.faces.opcua_server import open_face  # noqa: PLC0415
+
+    directory = service.opcua_directory or Path("sopsim-opcua")
+    face, listening["opcua"] = await open_face(device, service.opcua_port, directory)
+    return face
+
+
 async def serve(
     device: SimulatedDevice,
     service: Service,
@@ -61,12 +81,15 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, quit_now.set)
     injector = Injector(device)
+    faces = OpenFaces(device.responder, service.faces)
+    opcua = None
     control = ControlServer(DeviceControl(device, injector).carry_out, quit_now)
     out = service.trace.open("w") if service.trace is not None else None
     try:
         if out is not None and isinstance(device, SopDevice):
             device.trace = Trace(out, device.sop)
-        listening = await device.start(service.port)
+        listening = {**await device.start(service.port), **await faces.start()}
+        opcua = await _opcua(device, service, listening)
         if service.control is not None:
             await control.start(service.control)
         announce({"listening": listening})
@@ -75,6 +98,8 @@ async def serve(
                 group.create_task(device.run(wait)),
                 group.create_task(_take_back(injector, wait)),
             ]
+            if opcua is not None:
+                tasks.append(group.create_task(opcua.run(wait)))
             if service.with_stdin:
                 tasks.append(group.create_task(_until_stdin_closes(quit_now)))
             await quit_now.wait()
@@ -84,6 +109,9 @@ async def serve(
         await control.close()
         if service.control is not None:
             service.control.unlink(missing_ok=True)
+        await faces.close()
+        if opcua is not None:
+            await opcua.close()
         await device.close()
         if out is not None:
             out.close()

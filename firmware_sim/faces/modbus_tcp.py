@@ -6,7 +6,9 @@ import asyncio
 import ssl
 import struct
 
+from firmware_sim.faces.registers import ILLEGAL_FUNCTION
 from firmware_sim.faces.responder import Responder
+from firmware_sim.faces.tls import ALL_FUNCTIONS, permitted
 from firmware_sim.overriding import override
 
 _HEADER = struct.Struct(">HHHB")
@@ -67,6 +69,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
+        self._permitted = ALL_FUNCTIONS
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,6 +79,7 @@ class _Connection(asyncio.Protocol):
         if wire.cut and not wire.silent:
             transport.abort()
             return
+        self._permitted = permitted(transport.get_extra_info("ssl_object"))
         self._server.opened(self)
 
     @override
@@ -104,7 +108,11 @@ class _Connection(asyncio.Protocol):
             end = at + 6 + length
             if end > size:
                 break
-            reply = self._server.responder.respond(unit_id, buffer[at + 7 : end])
+            pdu = buffer[at + 7 : end]
+            if pdu[0] in self._permitted:
+                reply = self._server.responder.respond(unit_id, pdu)
+            else:
+                reply = bytes((pdu[0] | 0x80, ILLEGAL_FUNCTION))
             out.append(_HEADER.pack(transaction, 0, len(reply) + 1, unit_id) + reply)
             at = end
         self._buffer = buffer[at:]

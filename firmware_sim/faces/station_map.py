@@ -88,7 +88,7 @@ class StationMap:
         """The 16 bits of the status word."""
         if address + count > 16:
             raise ModbusRefusalError(ILLEGAL_ADDRESS)
-        bits = self._status_bits()
+        bits = self.status_bits()
         return [bool(bits >> k & 1) for k in range(address, address + count)]
 
     def _holding(self) -> list[int]:
@@ -110,8 +110,8 @@ class StationMap:
         echoed = selection.instruction_id if selection is not None else firmware.active_id
         return [
             int(sop.station_state()),
-            self._status_bits(),
-            *i32(self._fault_bits()),
+            self.status_bits(),
+            *i32(self.fault_bits()),
             *i32(self._alarm_bits()),
             firmware.ack_seq,
             int(firmware.ack_code),
@@ -130,7 +130,8 @@ class StationMap:
             *[0] * (STATION_LENGTH - 30),
         ]
 
-    def _fault_bits(self) -> Fault:
+    def fault_bits(self) -> Fault:
+        """FAULT of the station: what any terminal has latched."""
         bits = Fault(0)
         for converter in self._sop.converters:
             bits |= converter.faults
@@ -153,7 +154,8 @@ class StationMap:
         )
         return sum(1 << k for k, raised in enumerate(alarms) if raised)
 
-    def _status_bits(self) -> int:
+    def status_bits(self) -> int:
+        """STATUS_WORD."""
         sop, firmware, now_us = self._sop, self._firmware(), self._now_us()
         state = sop.station_state()
         running = state in (OpState.RUN, OpState.DERATED, OpState.ISLAND)

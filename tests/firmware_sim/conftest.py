@@ -62,9 +62,12 @@ class Device:
             text=True,
         )
         line = self.process.stdout.readline()
-        assert line, self.process.stderr.read()
-        self.listening = json.loads(line)["listening"]
         self.wires = []
+        if not line:
+            said = self.process.stderr.read()
+            self.close()
+            raise AssertionError(said)
+        self.listening = json.loads(line)["listening"]
 
     def wire(self, port=None, unit=100):
         wire = Wire(self.listening["station"] if port is None else port, unit)
@@ -96,6 +99,20 @@ def start(tmp_path):
 
     def begin(*args, kind="lv4x250"):
         device = Device(tmp_path, *args, kind=kind)
+        running.append(device)
+        return device
+
+    yield begin
+    for device in running:
+        device.close()
+
+
+@pytest.fixture(scope="module")
+def start_for_module(tmp_path_factory):
+    running = []
+
+    def begin(*args, kind="lv4x250"):
+        device = Device(tmp_path_factory.mktemp("device"), *args, kind=kind)
         running.append(device)
         return device
 

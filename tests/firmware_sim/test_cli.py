@@ -88,3 +88,21 @@ def test_a_proxy_before_a_device(start):
         process.terminate()
         assert process.wait(5) == 0
         process.stdout.close()
+
+
+def test_a_device_in_its_feeders(start):
+    device = start("--grid", "ieee33-4t", "--speed", "60", kind="mv4x3000")
+    wire = device.wire()
+    while True:
+        volts = [wire.read(4, 1100 + 40 * j + 7, 2) for j in range(4)]
+        volts = [(high << 16 | low) / 10 for high, low in volts]
+        if max(volts) < 10_000:
+            break
+    assert 9_000 < min(volts) < max(volts) < 10_000
+    assert run("device", "lv4x250", "--port", "0", "--grid", "moon").exit_code == 2
+    assert run("device", "lv4x250", "--port", "0", "--tls", "0").exit_code == 2
+
+
+def test_certificates(tmp_path):
+    assert run("certs", str(tmp_path / "pki")).exit_code == 0
+    assert (tmp_path / "pki" / "operator.pem").exists()

@@ -1,0 +1,1 @@
+"""The feeders around the simulated terminals: networks, load profiles, power flow."""

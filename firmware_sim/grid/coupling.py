@@ -1,0 +1,50 @@
+"""Couples a soft open point to its feeders: powers go in, voltages come back, at a period."""
+
+from __future__ import annotations
+
+from firmware_sim.grid.flow import Flow, Grid
+from firmware_sim.grid.profile import Profile
+from firmware_sim.plant.sop import Sop
+
+PERIOD_US = 1_000_000
+
+
+class Coupling:
+    """Solves the network every period of simulated time and gives each terminal its voltage."""
+
+    def __init__(
+        self, grid: Grid, sop: Sop, profile: Profile, *, period_us: int = PERIOD_US
+    ) -> None:
+        if sop.n != len(grid.network.terminals):
+            raise ValueError(
+                f"{grid.network.name} has {len(grid.network.terminals)} terminals, "
+                f"the device has {sop.n}"
+            )
+        self.grid = grid
+        self.sop = sop
+        self.profile = profile
+        self.period_us = period_us
+        self.loss_wh = 0.0
+        self.flow: Flow | None = None
+        self._next_us = sop.t_us
+
+    def step(self, day_s: float) -> None:
+        """Solve when the period has passed; ``day_s`` is the second of the simulated day."""
+        sop = self.sop
+        if sop.t_us < self._next_us:
+            return
+        self._next_us = sop.t_us + self.period_us
+        load_ratio, sun_ratio = self.profile.at(day_s)
+        flow = self.grid.solve(
+            [c.p_w for c in sop.converters],
+            [c.q_var for c in sop.converters],
+            load_ratio=load_ratio,
+            sun_ratio=sun_ratio,
+        )
+        self.flow = flow
+        self.loss_wh += flow.loss_w * self.period_us / 3.6e9
+        for converter, v_pu in zip(sop.converters, flow.terminal_v_pu, strict=True):
+            if converter.feeder_v_v > 0.0:
+                converter.feeder_v_v = v_pu * converter.rated.v_ac_nominal_v
+                if converter.energised:
+                    converter.v_ac_v = converter.feeder_v_v

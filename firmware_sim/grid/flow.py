@@ -1,0 +1,114 @@
+"""Power flow of a network with power-grid-model; terminals inject, voltages come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from power_grid_model import CalculationMethod, PowerGridModel, initialize_array
+
+from firmware_sim.grid.networks import Network
+
+# Stiff enough that the source's own drop stays below 1e-12.
+SOURCE_VA = 1e20
+TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What one power flow found."""
+
+    loss_w: float
+    node_v_pu: dict[str, float]
+    terminal_v_pu: tuple[float, ...]
+
+    @property
+    def lowest(self) -> tuple[str, float]:
+        """Node with the lowest voltage, per unit."""
+        node = min(self.node_v_pu, key=lambda n: self.node_v_pu[n])
+        return node, self.node_v_pu[node]
+
+
+class Grid:
+    """One network, solved again and again with other powers."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        nodes = network.nodes
+        self._ids = {name: k for k, name in enumerate(nodes)}
+        self._loads = len(network.loads)
+        self._model = PowerGridModel(self._input(nodes))
+        first = self._first_load
+        count = self._loads + len(network.terminals) + len(network.sun)
+        self._update = initialize_array("update", "sym_load", count)
+        self._update["id"] = np.arange(first, first + count)
+        self._base_p = np.array([load.p_kw * 1000.0 for load in network.loads])
+        self._base_q = np.array([load.q_kvar * 1000.0 for load in network.loads])
+        self._sun_p = np.array([plant.p_kw * 1000.0 for plant in network.sun])
+
+    def _input(self, nodes: Sequence[str]) -> dict[str, np.ndarray]:
+        network, ids = self.network, self._ids
+        node = initialize_array("input", "node", len(nodes))
+        node["id"] = np.arange(len(nodes))
+        node["u_rated"] = network.v_nominal_v
+        line = initialize_array("input", "line", len(network.branches))
+        at = len(nodes)
+        line["id"] = np.arange(at, at + len(network.branches))
+        line["from_node"] = [ids[b.start] for b in network.branches]
+        line["to_node"] = [ids[b.end] for b in network.branches]
+        line["from_status"] = line["to_status"] = 1
+        line["r1"] = [b.r_ohm for b in network.branches]
+        line["x1"] = [b.x_ohm for b in network.branches]
+        line["c1"] = line["tan1"] = 0.0
+        line["i_n"] = 1e6
+        at += len(network.branches)
+        source = initialize_array("input", "source", len(network.sources))
+        source["id"] = np.arange(at, at + len(network.sources))
+        source["node"] = [ids[name] for name in network.sources]
+        source["status"] = 1
+        source["u_ref"] = 1.0
+        source["sk"] = SOURCE_VA
+        at += len(network.sources)
+        self._first_load = at
+        places = [load.node for load in network.loads] + list(network.terminals)
+        places += [plant.node for plant in network.sun]
+        load = initialize_array("input", "sym_load", len(places))
+        load["id"] = np.arange(at, at + len(places))
+        load["node"] = [ids[name] for name in places]
+        load["status"] = 1
+        load["type"] = 0
+        load["p_specified"] = load["q_specified"] = 0.0
+        return {"node": node, "line": line, "source": source, "sym_load": load}
+
+    def solve(
+        self,
+        p_w: Sequence[float],
+        q_var: Sequence[float] | None = None,
+        *,
+        load_ratio: float = 1.0,
+        sun_ratio: float = 0.0,
+    ) -> Flow:
+        """Solve with the terminals' injections, positive into the network."""
+        n, loads = len(self.network.terminals), self._loads
+        p, q = self._update["p_specified"], self._update["q_specified"]
+        p[:loads] = self._base_p * load_ratio
+        q[:loads] = self._base_q * load_ratio
+        p[loads : loads + n] = [-value for value in p_w]
+        q[loads : loads + n] = 0.0 if q_var is None else [-value for value in q_var]
+        p[loads + n :] = -self._sun_p * sun_ratio
+        q[loads + n :] = 0.0
+        self._model.update(update_data={"sym_load": self._update})
+        found = self._model.calculate_power_flow(
+            error_tolerance=TOLERANCE,
+            calculation_method=CalculationMethod.newton_raphson,
+            output_component_types={"node", "line"},
+        )
+        volts = found["node"]["u_pu"]
+        lines = found["line"]
+        voltages = {name: float(volts[k]) for name, k in self._ids.items()}
+        return Flow(
+            loss_w=float(np.sum(lines["p_from"]) + np.sum(lines["p_to"])),
+            node_v_pu=voltages,
+            terminal_v_pu=tuple(voltages[name] for name in self.network.terminals),
+        )

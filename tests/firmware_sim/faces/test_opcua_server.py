@@ -1,0 +1,186 @@
+"""The OPC UA face: browse, units, subscription, Methods, users; by a client library and by tools."""
+
+import asyncio
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from asyncua import Client, ua
+from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from firmware_sim.plant.setpoints import crc16
+
+URI = "urn:sop-gateway:bench:test-client"
+
+
+@pytest.fixture(scope="module")
+def served(start_for_module, tmp_path_factory):
+    certificates = tmp_path_factory.mktemp("pki")
+    device = start_for_module(
+        "--speed", "20", "--opcua", "0", "--certs", str(certificates), "--bias", "0%"
+    )
+    key, certificate = certificates / "client-key.pem", certificates / "client.der"
+    asyncio.run(
+        setup_self_signed_certificate(
+            key, certificate, URI, "localhost", [ExtendedKeyUsageOID.CLIENT_AUTH],
+            {"commonName": "c"},
+        )
+    )  # fmt: skip
+    return device, certificates
+
+
+async def connect(served, user="operator", password=None):
+    device, certificates = served
+    client = Client(device.listening["opcua"], timeout=10)
+    client.application_uri = URI
+    client.set_user(user)
+    client.set_password(password or f"{user}-bench")
+    await client.set_security(
+        SecurityPolicyBasic256Sha256,
+        str(certificates / "client.der"),
+        str(certificates / "client-key.pem"),
+        server_certificate=str(certificates / "opcua-server.der"),
+        mode=ua.MessageSecurityMode.SignAndEncrypt,
+    )
+    await client.connect()
+    return client
+
+
+async def station_of(client):
+    index = await client.get_namespace_index("urn:sop-gateway:bench:sop-station")
+    return index, await client.nodes.objects.get_child(f"{index}:SOPStation")
+
+
+async def test_browse_units_methods_and_subscription(served):
+    client = await connect(served)
+    try:
+        i, station = await station_of(client)
+        names = {(await n.read_browse_name()).Name for n in await station.get_children()}
+        assert names >= {
+            "State", "StatusWord", "FaultBits", "VdcV", "LossW", "MasterTerminal", "HeartbeatIn",
+            "HeartbeatOut", "Terminals", "Select", "Operate", "Cancel", "Start", "Stop",
+            "ResetFault", "SetMaster",
+        }  # fmt: skip
+        t2 = await station.get_child([f"{i}:Terminals", f"{i}:T2"])
+        names = {(await n.read_browse_name()).Name for n in await t2.get_children()}
+        assert names >= {
+            "P", "Q", "V", "I", "F", "PSet", "PSetActive", "Mode", "SAvail", "EnergyInjWh",
+            "EnergyAbsWh",
+        }  # fmt: skip
+        p = await t2.get_child(f"{i}:P")
+        limits = await (await p.get_child("0:EURange")).read_value()
+        assert (limits.Low, limits.High) == (-250_000, 250_000)
+        unit = await (await p.get_child("0:EngineeringUnits")).read_value()
+        assert unit.DisplayName.Text == "W"
+        energy = await (await t2.get_child(f"{i}:EnergyInjWh")).read_data_value()
+        assert energy.Value.VariantType is ua.VariantType.UInt64
+        assert energy.SourceTimestamp is not None
+
+        seen = asyncio.Queue()
+
+        class Sink:
+            def datachange_notification(self, node, value, data):
+                seen.put_nowait(value)
+
+        subscription = await client.create_subscription(100, Sink())
+        await subscription.subscribe_data_change(p)
+        values = [0, 0, 1, 200, 60_000, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200]
+        crc = crc16(struct.pack(">16i", *values))
+
+        async def select(check):
+            return await station.call_method(
+                f"{i}:Select",
+                ua.Variant(77, ua.VariantType.UInt32),
+                ua.Variant(values, ua.VariantType.Int32),
+                ua.Variant(check, ua.VariantType.UInt16),
+            )
+
+        async def operate(token, ttl_s=900):
+            return await station.call_method(
+                f"{i}:Operate",
+                ua.Variant(token, ua.VariantType.UInt32),
+                ua.Variant(ttl_s, ua.VariantType.UInt16),
+            )
+
+        assert (await select(crc ^ 1))[1] == 5  # rejected_crc
+        token, ack = await select(crc)
+        assert ack == 1
+        assert await operate(token ^ 1) == 7  # rejected_not_selected
+        token, ack = await select(crc)
+        assert await operate(token) == 2
+        async with asyncio.timeout(10):
+            while abs(await seen.get() - 60_000) > 1000:
+                pass
+        assert served[0].truth()["active_instr_id"] == 77
+        assert await station.call_method(f"{i}:Stop") == 2
+    finally:
+        await client.disconnect()
+
+
+async def test_users_and_roles(served):
+    before = served[0].truth()
+    with pytest.raises(ua.UaError):
+        await connect(served, password="wrong")
+    client = await connect(served, "observer")
+    try:
+        i, station = await station_of(client)
+        assert await (await station.get_child(f"{i}:State")).read_value() in (2, 5, 6, 8)
+        with pytest.raises(ua.UaError):
+            await station.call_method(f"{i}:Stop")
+        beat = await station.get_child(f"{i}:HeartbeatIn")
+        with pytest.raises(ua.UaError):
+            await beat.write_value(ua.Variant(5, ua.VariantType.UInt32))
+    finally:
+        await client.disconnect()
+    assert served[0].truth()["heartbeats"] == before["heartbeats"]
+    assert served[0].truth()["state"] == before["state"]
+
+
+async def test_heartbeat_and_quality(served):
+    device, _ = served
+    client = await connect(served)
+    try:
+        i, station = await station_of(client)
+        beat = await station.get_child(f"{i}:HeartbeatIn")
+        before = device.truth()["heartbeats"]
+        await beat.write_value(ua.Variant(5, ua.VariantType.UInt32))
+        async with asyncio.timeout(5):
+            while device.truth()["heartbeats"] == before:
+                await asyncio.sleep(0.05)
+        device.ask({"inject": "bad_quality"})
+        state = await station.get_child(f"{i}:State")
+        async with asyncio.timeout(5):
+            while (await state.read_data_value(raise_on_bad_status=False)).StatusCode.is_good():
+                await asyncio.sleep(0.05)
+        device.ask({"inject": "clear"})
+        async with asyncio.timeout(5):
+            while not (await state.read_data_value(raise_on_bad_status=False)).StatusCode.is_good():
+                await asyncio.sleep(0.05)
+    finally:
+        await client.disconnect()
+
+
+async def test_nothing_without_security(served):
+    client = Client(served[0].listening["opcua"], timeout=5)
+    with pytest.raises((ua.UaError, ConnectionError, asyncio.TimeoutError)):
+        await client.connect()
+    await asyncio.gather(client.disconnect(), return_exceptions=True)
+
+
+async def test_the_library_s_own_tool_browses(served):
+    device, certificates = served
+    tool = Path(sys.executable).with_name("uals")
+    security = (
+        f"Basic256Sha256,SignAndEncrypt,{certificates}/client.der,{certificates}/client-key.pem"
+    )
+    process = await asyncio.create_subprocess_exec(
+        str(tool), "-u", device.listening["opcua"], "--security", security, "--user", "operator",
+        "--password", "operator-bench", "-p", "0:Objects", "-d", "1",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert "SOPStation" in out.decode()
