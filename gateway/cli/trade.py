@@ -14,6 +14,7 @@ import click
 from typing_extensions import override
 
 from gateway.cli.output import CommandFailed, ExitCode, Finding, emit, fail, group
+from gateway.cli.trade_export import export
 from gateway.model.interval import RESOLUTIONS_MS, Interval, utc_ms_from
 from gateway.model.reason import Reason
 from gateway.model.units import UnitError, parse_int, parse_quantity
@@ -295,6 +296,9 @@ def receipt(trade_id: str, directory: Path, output: Path) -> None:
     count = len(found["entries"])
     text = f"{output}  {trade_id}  {len(found['intervals'])} interval(s), {count} entries"
     emit({"file": str(output), "trade_id": trade_id, "entries": count}, text=text)
+
+
+trade_.add_command(export)
 
 
 def _new(

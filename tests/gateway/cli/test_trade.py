@@ -12,13 +12,15 @@ import socket
 import stat
 import subprocess
 import threading
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.__main__ import main
 from gateway.cli import trade_story
-from gateway.market import dsse, intake, messages, mqtt
+from gateway.market import dsse, intake, messages, mqtt, schedule_xml
 from gateway.market.topics import Topics
 from gateway.model.message import Readable
 from ledger.log import canonical
@@ -328,3 +330,60 @@ def test_a_cancelled_trade_and_a_mixed_one_are_named_so():
 def test_a_receipt_of_an_unknown_trade_is_not_written(run, ledger, tmp_path):
     assert run("receipt", "nothing", "--ledger", ledger, "-o", tmp_path / "r.json")[0] == 1
     assert not (tmp_path / "r.json").exists()
+
+
+UFTP = ["--sender", "sop.example.com", "--recipient", "dso.example.com", "--congestion-point",
+        "ea1.2026-01.example.com:feeder-2", "--time-zone", "Europe/Amsterdam", "--side", "buyer"]  # fmt: skip
+
+
+def test_a_signed_trade_is_exported_as_valid_xml(tmp_path, run, signed):
+    code, answer = run("export", signed, "--format", "xml", "-o", tmp_path / "out")
+    assert code == 0
+    (file,) = answer["data"]["files"]
+    assert schedule_xml.schema().faults(Path(file).read_bytes()) == []
+
+
+def test_a_trade_the_standard_cannot_carry_is_named(tmp_path, run):
+    run("keygen", tmp_path / "market.pem")
+    path = tmp_path / "long.json"
+    run(
+        "sign",
+        *NEW,
+        "--to",
+        "a-region-with-a-long-name",
+        "--key",
+        tmp_path / "market.pem",
+        "-o",
+        path,
+    )
+    code, answer = run("export", path, "--format", "xml", "-o", tmp_path / "out")
+    assert code == 1
+    assert "in_Domain.mRID" in answer["errors"][0]["message"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_order_and_its_settlement_are_exported_for_the_operator(tmp_path, run, signed, ledger):
+    code, answer = run("export", signed, "--format", "flex-order", *UFTP, "-o", tmp_path / "out")
+    assert code == 0
+    order = ElementTree.parse(answer["data"]["files"][0]).getroot()
+    assert order.find("ISP").get("Power") == "-120000"
+    code, answer = run(
+        "export", signed, "--format", "flex-settlement", "--ledger", ledger, *UFTP, "-o", tmp_path / "out"
+    )  # fmt: skip
+    assert code == 0
+    settled = ElementTree.parse(answer["data"]["files"][0]).getroot()
+    isp = settled.find("FlexOrderSettlement/ISP")
+    assert isp.get("ActualPower") == "-111960"  # 27.99 kWh in a quarter of an hour
+    assert isp.get("PowerDeficiency") == "-8040"
+
+
+def test_an_export_that_lacks_something_is_a_usage_error(tmp_path, run, signed):
+    out = ["-o", tmp_path / "out"]
+    assert run("export", signed, "--format", "flex-order", *out)[0] == 2
+    assert run("export", signed, "--format", "flex-settlement", *UFTP, *out)[0] == 2
+    assert run("export", signed, "--format", "csv", *out)[0] == 2
+    asia = [*UFTP[:-3], "Asia/Shanghai", *UFTP[-2:]]
+    assert run("export", signed, "--format", "flex-order", *asia, *out)[0] == 1
+    assert run("export", signed, "--format", "flex-order", *asia, "--any-zone", *out)[0] == 0
+    (tmp_path / "bad.json").write_text("{}")
+    assert run("export", tmp_path / "bad.json", "--format", "xml", *out)[0] == 1
