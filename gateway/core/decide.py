@@ -43,6 +43,7 @@ class Image:
     time_quality: str
     station: StationTelemetry | None
     station_age_us: int
+    link_up: bool  # the last poll was answered
     configured: bool
     lead_us: int  # what a dispatch took lately, from decision to OPERATE
     stale_after_us: int = interlock.STALE_US
@@ -310,7 +311,7 @@ def _move(
     since_write_us = image.mono_us - state.last_write_mono_us
     rested = since_write_us >= WRITE_GAP_US or since_write_us < 0
     if ReasonCode.WATCHDOG in codes and not codes & _REACHABLE_BUT_REFUSING - {ReasonCode.STATE}:
-        return ([Configure()], 0) if rested else ([], 0)
+        return ([Configure()], 0) if rested and image.link_up else ([], 0)
     if reasons:
         refusing = codes & _REACHABLE_BUT_REFUSING
         if state.held and any(state.held.values()) and not refusing and rested:
@@ -324,7 +325,8 @@ def _move(
     )
     soon = setpoints.current_plan(state, image.utc_ms + planning.ARM_MS)
     now = setpoints.current_plan(state, image.utc_ms)
-    if station.state is StationState.STANDBY and (soon or now):
+    latched = station.status_bits & interlock.STATUS_FAILSAFE  # only a new SELECT ends that
+    if station.state is StationState.STANDBY and not latched and (soon or now):
         gap = since_write_us >= COMMAND_GAP_US or since_write_us < 0
         return ([StationCommand(command=Command.EXIT_STANDBY)] if gap else []), 0
     if wanted.setpoints is None:

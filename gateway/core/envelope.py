@@ -7,6 +7,7 @@ delivered with power that stays inside the guard.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from gateway.model.terminal import Sop, Terminal
 
 HEADROOM_PERCENT = 5  # of the master's rating, kept for losses and transients (sop.md §1.3)
 RESERVE_PERMILLE = 15  # of a limit, left free so that tracking can correct a converter's bias
-ROUNDS_MAX = 1000  # each round takes at least 1 Wh from a trade that breaks a limit
+FAIR_ROUNDS = 500  # opposite limits may chase each other; after these a limit's trades go whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +60,29 @@ def curtail(
     order = sorted(range(len(legs)), key=lambda i: legs[i].trade_id)
     now = [legs[i] for i in order]
     reasons: list[dict[ReasonCode, Reason]] = [{} for _ in now]
-    for _ in range(ROUNDS_MAX):
+    for turn in itertools.count():
         breach = _first_breach(now, sop, interval, available_va)
         if breach is None:
             break
         shared_wh = sum(breach.weights.values())
-        left_wh = max(0, shared_wh - breach.excess_wh)
-        for i, weight_wh in breach.weights.items():
-            now[i] = replace(now[i], energy_wh=weight_wh * left_wh // shared_wh)
+        left_wh = max(0, shared_wh - breach.excess_wh) if turn < FAIR_ROUNDS else 0
+        for i, energy_wh in _pro_rata(breach.weights, left_wh).items():
+            now[i] = replace(now[i], energy_wh=energy_wh)
             reasons[i].setdefault(breach.reason.code, breach.reason)
-    else:
-        raise AssertionError("curtailment did not come to an end")
     return tuple(
         Planned(leg=legs[i], planned_wh=leg.energy_wh, reasons=tuple(why.values()))
         for i, leg, why in sorted(zip(order, now, reasons, strict=True))
     )
+
+
+def _pro_rata(weights: Mapping[int, int], left_wh: int) -> dict[int, int]:
+    """Share what is left in proportion, to the last Wh: never less than the limit allows."""
+    total_wh = sum(weights.values())
+    parts = {i: w * left_wh // total_wh for i, w in weights.items()}
+    by_remainder = sorted(weights, key=lambda i: (-(weights[i] * left_wh % total_wh), i))
+    for i in by_remainder[: left_wh - sum(parts.values())]:
+        parts[i] += 1
+    return parts
 
 
 def _first_breach(

@@ -44,7 +44,7 @@ def solve_w(*, remaining_mwh: int, left_ms: int, now_w: int, end_w: int, ramp_w_
     """
     rest_w_ms = remaining_mwh * _W_MS_PER_MWH
     power_w = now_w
-    for _ in range(4):  # the opening ramp depends on the answer; four rounds settle within 1 W
+    for _ in range(6):  # the opening ramp depends on the answer; six rounds settle within 2 W
         opening = (power_w - now_w) * abs(power_w - now_w) * 500 // ramp_w_per_s
         power_w = _closing_w(rest_w_ms + opening, left_ms, end_w, ramp_w_per_s)
     return power_w
@@ -64,9 +64,9 @@ def bounded_w(
 ) -> int:
     """Keep the wanted power within the band around the schedule, the guard and the capability."""
     band_w = max(abs(schedule_w) * BAND_PERCENT // 100, s_va * BAND_FLOOR_PERCENT // 100)
-    low = max(schedule_w - band_w, p_w_min, -available_va)
-    high = min(schedule_w + band_w, p_w_max, available_va)
-    return max(min(wanted_w, high), low)
+    within_band_w = max(schedule_w - band_w, min(wanted_w, schedule_w + band_w))
+    low, high = max(p_w_min, -available_va), min(p_w_max, available_va)
+    return max(low, min(within_band_w, high))  # what the device can and may do comes last
 
 
 def worth_writing(*, wanted_w: int, held_w: int, s_va: int) -> bool:

@@ -201,7 +201,11 @@ class Dispatcher:
     ) -> None:
         reasons = []
         if error is not None:
-            code = ReasonCode.DEVICE_UNKNOWN if outcome == "unknown" else ReasonCode.DEVICE_REJECTED
+            code = ReasonCode.DEVICE_REJECTED
+            if outcome == "unknown":
+                code = ReasonCode.DEVICE_UNKNOWN
+            elif isinstance(error, DeviceNotSent):
+                code = ReasonCode.LINK_LOST
             reasons.append(Reason(code=code, detail=str(error)).fields())
         await self._recorder.record(
             "outcome",

@@ -132,6 +132,7 @@ class Scan:
             time_quality=self.time_quality(),
             station=self._poller.last,
             station_age_us=self._poller.age_us(),
+            link_up=self._poller.link_up,
             configured=self._poller.configured,
             lead_us=self._dispatcher.lead_us,
             stale_after_us=max(STALE_US, self._clock.at_least(STALE_REAL_US)),

@@ -27,7 +27,7 @@ class StationPoller:
         self.last: StationTelemetry | None = None
         self.configured = False
         self.errors_count = 0
-        self._failing = False
+        self.link_up = False
         self._station = station
         self._clock = clock
         self._period_us = period_us
@@ -51,13 +51,13 @@ class StationPoller:
         except DeviceError as error:
             self.errors_count += 1
             self.configured = False  # its watchdog may have acted: arm it anew
-            if not self._failing:
+            if self.link_up or self.errors_count == 1:
                 log.warning("station does not answer: %s", error)
-            self._failing = True
+            self.link_up = False
             return
-        if self._failing:
+        if not self.link_up and self.errors_count:
             log.warning("station answers again")
-        self._failing = False
+        self.link_up = True
         if self.last is not None and seen.uptime_s < self.last.uptime_s:
             self.configured = False  # it restarted
         self.last = seen

@@ -1,0 +1,21 @@
+"""Fixtures and rules for every test."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `fakes` is a package of the tests
+
+
+@pytest.fixture(autouse=True)
+async def no_task_is_left_behind(request):
+    """A test that leaves a task pending left something half done."""
+    if not asyncio.iscoroutinefunction(getattr(request, "function", None)):
+        yield
+        return
+    before = asyncio.all_tasks()
+    yield
+    left = [t for t in asyncio.all_tasks() - before if not t.done()]
+    assert left == [], f"pending tasks: {left}"

@@ -1,0 +1,65 @@
+"""Counters become energy the same way for everybody."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.energy import Boundary, Counters, at_boundary, rounded_wh, since
+
+
+def reading(utc_us, import_wh=0, export_wh=0, p_w=0):
+    return Counters(utc_us=utc_us, import_wh=import_wh, export_wh=export_wh, p_w=p_w)
+
+
+def test_a_boundary_between_two_readings_is_interpolated_to_the_milliwatthour():
+    found = at_boundary([reading(0, export_wh=100), reading(3_000_000, export_wh=101)], 1000)
+    assert found == Boundary(import_mwh=0, export_mwh=100_333, estimated=False)
+
+
+def test_a_reading_exactly_at_the_boundary_needs_no_other():
+    assert at_boundary([reading(5_000_000, import_wh=7)], 5000) == Boundary(
+        import_mwh=7000, export_mwh=0, estimated=False
+    )
+
+
+@pytest.mark.parametrize("boundary_ms", [999, 4001])
+def test_an_instant_outside_the_readings_is_not_invented(boundary_ms):
+    assert at_boundary([reading(1_000_000), reading(4_000_000)], boundary_ms) is None
+
+
+@pytest.mark.parametrize(("span_s", "estimated"), [(10, False), (11, True)])
+def test_a_bracket_wider_than_ten_seconds_is_flagged(span_s, estimated):
+    found = at_boundary([reading(0), reading(span_s * 1_000_000, export_wh=9)], 1000)
+    assert found is not None
+    assert found.estimated is estimated
+
+
+def test_the_age_of_the_last_reading_is_bridged_with_its_power():
+    readings = [reading(0), reading(10_000_000, export_wh=500, p_w=180_000)]
+    assert since(readings, 0, 12_000_000) == 500_000 + 180_000 * 2_000_000 // 3_600_000
+
+
+def test_nothing_is_said_before_the_start_was_metered():
+    assert since([reading(5_000_000)], 1000, 6_000_000) is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 500)), min_size=2, max_size=20),
+    st.data(),
+)
+def test_energies_of_adjoining_intervals_add_up_to_the_whole(steps, data):
+    utc_us, export_wh, readings = 0, 0, []
+    for gap_ms, grown_wh in steps:
+        utc_us, export_wh = utc_us + gap_ms * 1000, export_wh + grown_wh
+        readings.append(reading(utc_us, export_wh=export_wh))
+    low, high = readings[0].utc_us // 1000, readings[-1].utc_us // 1000
+    start, middle, end = sorted(data.draw(st.integers(low, high)) for _ in range(3))
+    a, b, c = (at_boundary(readings, ms) for ms in (start, middle, end))
+    assert a and b and c
+    assert (b.net_mwh - a.net_mwh) + (c.net_mwh - b.net_mwh) == c.net_mwh - a.net_mwh
+    assert a.export_mwh <= b.export_mwh <= c.export_mwh
+
+
+@pytest.mark.parametrize(("mwh", "wh"), [(499, 0), (500, 1), (-500, 0), (-501, -1), (1499, 1)])
+def test_halves_round_up(mwh, wh):
+    assert rounded_wh(mwh) == wh

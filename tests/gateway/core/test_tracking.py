@@ -1,0 +1,85 @@
+"""Energy tracking ends each interval with its planned energy, ramps included."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import tracking
+
+RAMP = 50_000
+
+
+def energy_mwh(start_w, power_w, end_w, left_ms):
+    """Energy of ramp, hold, ramp in mWh by plain arithmetic."""
+    rise_s, fall_s = abs(power_w - start_w) / RAMP, abs(power_w - end_w) / RAMP
+    hold_s = left_ms / 1000 - rise_s - fall_s
+    joules = (start_w + power_w) / 2 * rise_s + power_w * hold_s + (power_w + end_w) / 2 * fall_s
+    return joules / 3.6
+
+
+@given(
+    st.integers(-230_000, 230_000), st.sampled_from([60_000, 300_000, 900_000]),
+    st.integers(-50_000, 50_000),
+)  # fmt: skip
+def test_the_solved_power_delivers_the_energy_with_both_ramps(schedule_w, left_ms, end_w):
+    remaining = schedule_w * left_ms // 3600
+    power_w = tracking.solve_w(
+        remaining_mwh=remaining, left_ms=left_ms, now_w=0, end_w=end_w, ramp_w_per_s=RAMP
+    )
+    reached = energy_mwh(0, power_w, end_w, left_ms)
+    assert abs(reached - remaining) <= 2 * left_ms / 3600 + 5  # within 2 W over the time left
+
+
+def test_an_energy_out_of_reach_asks_for_all_there_is_instead_of_failing():
+    power_w = tracking.solve_w(
+        remaining_mwh=10**9, left_ms=1000, now_w=0, end_w=0, ramp_w_per_s=RAMP
+    )
+    assert power_w == RAMP
+
+
+@pytest.mark.parametrize(
+    ("before_w", "after_w", "boundary_w"),
+    [(100, 60, 60), (60, 100, 60), (-100, -60, -60), (100, -60, 0), (100, 0, 0), (0, 0, 0)],
+)
+def test_ramp_energy_falls_into_the_interval_with_more_power(before_w, after_w, boundary_w):
+    assert tracking.boundary_w(before_w, after_w) == boundary_w
+
+
+def bounded(wanted_w, schedule_w, available_va=250_000):
+    return tracking.bounded_w(
+        wanted_w, schedule_w=schedule_w, s_va=250_000, p_w_min=-230_000, p_w_max=230_000,
+        available_va=available_va,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wanted_w", "schedule_w", "bounded_w"),
+    [
+        (150_000, 100_000, 110_000),  # a tenth of the schedule
+        (50_000, 100_000, 90_000),
+        (20_000, 10_000, 15_000),  # 2 % of the rating where a tenth would be less
+        (240_000, 225_000, 230_000),  # the guard
+        (-240_000, -225_000, -230_000),
+    ],
+)
+def test_the_setpoint_stays_in_its_band_and_in_the_guard(wanted_w, schedule_w, bounded_w):
+    assert bounded(wanted_w, schedule_w) == bounded_w
+
+
+def test_capability_bounds_whatever_the_band_says():
+    assert bounded(200_000, 200_000, available_va=80_000) == 80_000
+
+
+@pytest.mark.parametrize(("change_w", "worth"), [(125, False), (126, True), (-126, True)])
+def test_changes_within_the_dead_band_are_not_written(change_w, worth):
+    assert tracking.worth_writing(wanted_w=1000 + change_w, held_w=1000, s_va=250_000) is worth
+
+
+def test_the_ramp_time_is_rounded_up():
+    assert tracking.ramp_ms(from_w=0, to_w=100_001, ramp_w_per_s=50_000) == 2001
+
+
+@given(st.integers(-(10**8), 10**8), st.sampled_from([60_000, 300_000, 900_000]))
+def test_the_mean_power_is_the_nearest_watt(energy_wh, duration_ms):
+    mean = tracking.mean_w(energy_wh, duration_ms)
+    assert abs(mean * duration_ms - energy_wh * 3_600_000) * 2 <= duration_ms
