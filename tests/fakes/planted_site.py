@@ -19,7 +19,7 @@ import random
 import time
 from pathlib import Path
 
-from firmware_sim.bench import ModbusTcpServer, Options, Responder, SopDevice
+from firmware_sim.bench import STATION_UNIT, ModbusTcpServer, Options, Responder, SopDevice
 from firmware_sim.faces.registers import (
     ILLEGAL_ADDRESS,
     ILLEGAL_VALUE,
@@ -121,6 +121,40 @@ class PlantedMeter:
         return words
 
 
+class PlantedStation:
+    """The station's unit with wrong wires at its inputs and a watchdog that reads zero."""
+
+    STATUS, WATCHDOG = 1001, 5
+
+    def __init__(self, unit):
+        self.unit, self.identity = unit, unit.identity
+        self.turned_bits, self.more_bits, self.watchdog_zero = 0, 0, False
+
+    def read(self, table, address, count):
+        """The unit's registers as the wrong wires let them be seen."""
+        words = list(self.unit.read(table, address, count))
+        at = self.STATUS - address
+        if table is Table.INPUT and 0 <= at < count:
+            words[at] = words[at] ^ self.turned_bits | self.more_bits
+        at = self.WATCHDOG - address
+        if self.watchdog_zero and table is Table.HOLDING and 0 <= at < count:
+            words[at] = 0
+        return words
+
+    def write(self, address, values):
+        """Straight through."""
+        self.unit.write(address, values)
+
+    def discrete(self, address, count):
+        """Straight through."""
+        return self.unit.discrete(address, count)
+
+    @property
+    def write_count(self):
+        """Writes that reached the unit."""
+        return self.unit.write_count
+
+
 class PlantedSite:
     """The device with its planted faults."""
 
@@ -140,8 +174,8 @@ class PlantedSite:
         self.device.meter_servers[:] = [
             ModbusTcpServer(Responder({1: m}, refresh=self.device.advance)) for m in self.meters
         ]
-        self._status_bits = self.device.station_map._status_bits
-        self._holding = self.device.station_map._holding
+        self.station = PlantedStation(self.device.station_map)
+        self.device.responder.units[STATION_UNIT] = self.station
         for plant in plants:
             self.plant(plant)
 
@@ -149,7 +183,7 @@ class PlantedSite:
         """Plant one fault."""
         kind, *rest = text.split(":")
         meter = self.meters[int(rest[0][1:]) - 1] if rest and rest[0].startswith("m") else None
-        station, firmware = self.device.station_map, self.device.firmware
+        firmware = self.device.firmware
         match kind:
             case "reversed":
                 meter.turned[["L1", "L2", "L3"].index(rest[1])] = -1
@@ -165,11 +199,9 @@ class PlantedSite:
                 firmware.watchdog_disabled = True
             case "watchdog-zero":
                 firmware.watchdog_disabled = True
-                station._holding = lambda: [
-                    0 if k == 5 else w for k, w in enumerate(self._holding())
-                ]
+                self.station.watchdog_zero = True
             case "door":
-                station._status_bits = lambda: self._status_bits() ^ DOOR_BIT
+                self.station.turned_bits = DOOR_BIT
             case "loads":
                 for number, m in enumerate(self.meters):
                     m.loads = Loads(float(rest[0]), seed=number)
@@ -182,8 +214,7 @@ class PlantedSite:
             m.order, m.turned, m.ratio = [0, 1, 2], [1, 1, 1], 1.0
             m.swapped = m.counters_swapped = False
         self.device.firmware.watchdog_disabled = False
-        self.device.station_map._status_bits = self._status_bits
-        self.device.station_map._holding = self._holding
+        self.station.turned_bits, self.station.watchdog_zero = 0, False
 
     def panel(self, word):
         """What a person does at the panel."""

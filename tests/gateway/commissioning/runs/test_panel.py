@@ -55,14 +55,12 @@ async def test_the_station_itself_refuses_while_local(bench):
 async def test_a_station_that_does_not_heed_local_is_found(bench):
     async with bench() as b:
         firmware = b.site.device.firmware
-        true_bits = b.site.device.station_map._status_bits
-        b.site.device.station_map._status_bits = lambda: (
-            true_bits() | (0 if not shown["local"] else 1 << 12)
-        )
-        shown = {"local": False}
-        b.person.site = type(
-            "Deaf", (), {"panel": lambda self, word: shown.update(local=word == "local")}
-        )()
+
+        class Deaf:
+            def panel(self, word):
+                b.site.station.more_bits = (1 << 12) if word == "local" else 0
+
+        b.person.site = Deaf()
         outcome = await panel.run_interlocks(b.rack, b.person, panel.chosen(["local"]))
         assert not firmware.local
     assert codes(outcome) == [("interlock-open", "station local")]

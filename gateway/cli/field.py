@@ -1,0 +1,457 @@
+"""What commands on real devices share: the site's equipment, consent before power, the answer.
+
+Imported inside commands only: it brings the drivers with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import os
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.app import control_path
+from gateway.cli.output import CommandFailed, ExitCode, Finding, current, emit, fail, note
+from gateway.commissioning.equipment import DeviceSpec, Equipment, Rack
+from gateway.commissioning.finding import Verdict
+from gateway.commissioning.plan import (
+    HardwarePlan,
+    Level,
+    PlanGone,
+    PlanStore,
+    boot_id,
+    fingerprint,
+    stale,
+)
+from gateway.commissioning.runs.person import Answer
+from gateway.commissioning.sat.record import CheckOutcome
+from gateway.commissioning.session import NotBack, TestRefused
+from gateway.config.site_file import DeviceConfig, Site, load_site
+from gateway.devices.guard import GuardReason, GuardRefused
+from gateway.journal.ledger_journal import LedgerJournal
+from gateway.model.errors import DeviceError, JournalError
+from gateway.ports import Clock
+from gateway.runtime.clock import BenchClock, SystemClock
+
+TIMEBASE = "SOPGW_TIMEBASE"  # simulated time of a bench; never set on a plant
+READ_ONLY = "SOPGW_READONLY"
+EXIT = {
+    Verdict.OK: ExitCode.OK,
+    Verdict.FAULT: ExitCode.FAILED,
+    Verdict.UNDECIDED: ExitCode.UNDECIDED,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Field:
+    """A site whose devices are within reach."""
+
+    site: Site
+    equipment: Equipment
+    rack: Rack
+    clock: Clock
+    person: Terminal
+    journal: LedgerJournal | None = None
+
+    @property
+    def plans(self) -> PlanStore:
+        """Return the plans kept beside the ledger; their two minutes are real ones."""
+        real = SystemClock()
+        return PlanStore(
+            state_folder(self.site) / "plans", mono_us=real.mono_us, utc_us=real.utc_us
+        )
+
+
+class Terminal:
+    """A person at this terminal; without one every question is left open."""
+
+    async def ask(self, what: str) -> Answer:
+        """Ask and wait; Enter means done."""
+        if not sys.stdin.isatty():
+            return Answer.SKIP
+        text = await asyncio.to_thread(
+            click.prompt,
+            f"     {what}, then press Enter.   [s]kip  [f]ail  [q]uit",
+            default="",
+            show_default=False,
+            prompt_suffix=" ",
+            err=True,
+        )
+        words = {"s": Answer.SKIP, "f": Answer.FAIL, "q": Answer.QUIT}
+        return words.get(text.strip().lower()[:1], Answer.DONE)
+
+    def tell(self, what: str) -> None:
+        """Say what was seen."""
+        note(f" {what}")
+
+
+def state_folder(site: Site) -> Path:
+    """Return where plans and acceptance runs are kept: beside the ledger."""
+    return site.ledger.dir.parent
+
+
+def user() -> str:
+    """Return who types."""
+    with contextlib.suppress(OSError, KeyError):
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    return f"uid:{os.getuid()}"
+
+
+def equipment_of(site: Site, sop_id: str | None) -> Equipment:
+    """Return the devices of one SOP."""
+    if sop_id is None and len(site.sops) > 1:
+        names = ", ".join(s.sop.id for s in site.sops)
+        fail(ExitCode.USAGE, f"the site has several SOPs: {names}", code="E002", help="--sop NAME")
+    config = site.sops[0] if sop_id is None else _named_sop(site, sop_id)
+    return Equipment(
+        site=site.id,
+        sop=config.sop,
+        station=_spec(site.devices[config.station]),
+        meters={t.meter: _spec(site.devices[t.meter]) for t in config.sop.terminals},
+        heartbeat_ms=config.heartbeat.period_ms,
+        device_timeout_ms=config.heartbeat.device_timeout_ms,
+        v_nominal_v=_nominal_v(config.sop.terminals[0].v_dv_min, config.sop.terminals[0].v_dv_max),
+    )
+
+
+def _named_sop(site: Site, sop_id: str) -> Any:
+    try:
+        return site.sop(sop_id)
+    except KeyError:
+        names = ", ".join(s.sop.id for s in site.sops)
+        fail(ExitCode.USAGE, f"no SOP {sop_id}", code="E002", help=f"one of {names}")
+
+
+def _nominal_v(low_dv: int, high_dv: int) -> float:
+    """Return the middle of the guard's voltage limits, which is the nominal voltage."""
+    return (low_dv + high_dv) / 20
+
+
+def _spec(config: DeviceConfig) -> DeviceSpec:
+    return DeviceSpec(name=config.name, profile=config.profile, url=config.url, unit=config.unit)
+
+
+def clock_of() -> Clock:
+    """Return the machine's clock, or a bench's where its time base is named."""
+    path = os.environ.get(TIMEBASE)
+    return BenchClock.load(Path(path)) if path else SystemClock()
+
+
+@contextlib.asynccontextmanager
+async def opened(config_path: Path, sop_id: str | None) -> AsyncIterator[Field]:
+    """Open the lines to a site's devices; closes them and the ledger at the end."""
+    site = load_site(config_path)
+    clock = clock_of()
+    equipment = equipment_of(site, sop_id)
+    field = Field(
+        site=site, equipment=equipment, rack=Rack(equipment, clock), clock=clock, person=Terminal()
+    )
+    try:
+        yield field
+    finally:
+        await field.rack.close()
+        if field.journal is not None:
+            await field.journal.close()
+
+
+def known_device(field: Field, name: str) -> str:
+    """Return the name if there is such a device; exit 2 otherwise."""
+    names = [field.equipment.station.name, *field.equipment.meters]
+    if name not in names:
+        fail(
+            ExitCode.USAGE,
+            f"no device “{name}”",
+            code="E002",
+            help=f"one of {', '.join(names)}",
+        )
+    return name
+
+
+def known_terminal(field: Field, name: str) -> str:
+    """Return the name if it is a terminal that can be scheduled; exit 2 otherwise."""
+    slaves = [t.id for t in field.equipment.sop.slaves]
+    if name not in slaves:
+        why = " (the master's power is a residual)" if name == field.equipment.sop.master else ""
+        fail(
+            ExitCode.USAGE,
+            f"no terminal “{name}” to set{why}",
+            code="E002",
+            help=f"one of {', '.join(slaves)}",
+        )
+    return name
+
+
+# Consent before power
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """What was given on the command line to let power move."""
+
+    yes: bool = False
+    confirm: str = ""
+    applied: str = ""  # id of a plan that `apply` has just taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What an operation would do."""
+
+    command: tuple[str, ...]
+    level: Level
+    lines: tuple[str, ...]
+    frames: tuple[str, ...]
+
+
+async def consent(field: Field, preview: Preview, given: Consent) -> None:
+    """Return when the operation may go on; otherwise keep a plan and end with exit 6."""
+    refuse_when_read_only()
+    if given.applied:
+        taken = _applied(field, given.applied)
+        if taken.command != preview.command:
+            fail(ExitCode.REFUSED, f"{taken.id} is a plan of another command", code="H003")
+        return
+    if given.confirm:
+        if given.confirm != field.equipment.sop.id:
+            fail(
+                ExitCode.UNCONFIRMED,
+                f"--confirm {given.confirm} is not the name of the SOP",
+                code="H002",
+                help=f"--confirm {field.equipment.sop.id}",
+            )
+        return
+    if given.yes and preview.level is Level.MODERATE:
+        return
+    await _keep(field, preview)
+
+
+def refuse_when_read_only() -> None:
+    """End with exit 5 where writing is forbidden to this environment."""
+    if os.environ.get(READ_ONLY, "") not in ("", "0"):
+        fail(
+            ExitCode.REFUSED,
+            f"{READ_ONLY} is set: no command of this environment writes to a device",
+            code="H001",
+            help=f"unset {READ_ONLY}",
+        )
+
+
+def _applied(field: Field, plan_id: str) -> HardwarePlan:
+    try:
+        return field.plans.load(plan_id, suffix=".applied")
+    except PlanGone as gone:
+        fail(ExitCode.REFUSED, str(gone), code="H003")
+
+
+async def _keep(field: Field, preview: Preview) -> None:
+    """Keep a plan, show it, write nothing."""
+    seen = await field.rack.station().read()
+    plan = field.plans.make(
+        command=preview.command,
+        sop=field.equipment.sop.id,
+        level=preview.level,
+        lines=preview.lines,
+        frames=preview.frames,
+        site_sha256=field.site.sha256,
+        state=fingerprint(seen),
+    )
+    how = f"sopgw apply {plan.id}"
+    if preview.level is Level.SEVERE:
+        how += f" --confirm {plan.sop}"
+    raise CommandFailed(
+        ExitCode.UNCONFIRMED,
+        [Finding(code="H000", message="this moves power; nothing was written", help=how)],
+        data={"plan": plan.data()},
+        text="\n".join(plan_text(plan, how=how)),
+    )
+
+
+def plan_text(plan: HardwarePlan, *, how: str) -> list[str]:
+    """Write a plan for people."""
+    lines = [f"Plan {plan.id}   sopgw {' '.join(plan.command)}   [{plan.level}]"]
+    lines += [f"  {line}" for line in plan.lines]
+    for frame in plan.frames:
+        lines += textwrap.wrap(frame, 98, initial_indent="  ", subsequent_indent="    ")
+    lines.append(f"This moves power. Run it with:  {how}        (valid 120 s)")
+    return lines
+
+
+async def recheck(field: Field, plan: HardwarePlan) -> list[str]:
+    """Return why a kept plan may not be applied any more."""
+    real = SystemClock()
+    seen = await field.rack.station().read()
+    return stale(
+        plan,
+        site_sha256=field.site.sha256,
+        state=fingerprint(seen),
+        mono_us=real.mono_us(),
+        boot_id=boot_id(),
+    )
+
+
+async def take_control(field: Field, words: Sequence[str], *, reason: str = "") -> None:
+    """Make sure that nobody else controls, open the ledger, note who begins what."""
+    path = control_path(field.site)
+    if path.exists() and await _answers(path):
+        fail(
+            ExitCode.LOCKED,
+            "the service controls this SOP",
+            code="H010",
+            where=str(path),
+            help="stop the service for commissioning: systemctl stop sopgw",
+        )
+    try:
+        field.journal = LedgerJournal.open(
+            directory=field.site.ledger.dir,
+            origin=field.site.ledger.origin,
+            key_file=field.site.ledger.key_file,
+            clock=field.clock,
+        )
+    except JournalError as error:
+        fail(
+            ExitCode.LOCKED,
+            f"the ledger cannot be written: {error}",
+            code="H011",
+            help="without an entry before it, no power is moved",
+        )
+    size = field.journal.status().size
+    for _index, entry in field.journal.entries(max(0, size - 1)):
+        field.journal.boot_number = int(entry.get("boot", 0))
+    await field.journal.append(
+        "operator",
+        {"user": user(), "verb": words[0], "arguments": list(words[1:]), "reason": reason},
+    )
+
+
+async def _answers(path: Path) -> bool:
+    try:
+        async with asyncio.timeout(1.0):
+            _reader, writer = await asyncio.open_unix_connection(str(path))
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+# Errors and answers
+
+
+@contextlib.contextmanager
+def refusals_told() -> Any:
+    """Give refusals of devices and guards their exit code and AddCause word."""
+    try:
+        yield
+    except TestRefused as refused:
+        locked = refused.cause == "locked-by-other-client"
+        raise CommandFailed(
+            ExitCode.LOCKED if locked else ExitCode.REFUSED,
+            [
+                Finding(
+                    code="H010" if locked else "H005",
+                    message=f"{refused.cause}: {refused.what}",
+                    where=refused.device,
+                    help="nothing was moved by the refused step; see `sopgw check network`",
+                )
+            ],
+            data={"cause": refused.cause},
+        ) from None
+    except GuardRefused as refused:
+        locked = refused.reason is GuardReason.LEASE
+        raise CommandFailed(
+            ExitCode.LOCKED if locked else ExitCode.REFUSED,
+            [Finding(code="H006", message=refused.what, where=refused.device)],
+            data={"cause": str(refused.reason)},
+        ) from None
+    except NotBack as stuck:
+        raise CommandFailed(
+            ExitCode.UNVERIFIED,
+            [
+                Finding(
+                    code="H007",
+                    message=stuck.what,
+                    where=stuck.device,
+                    help="look at the device's own display; press its emergency stop if it moves",
+                )
+            ],
+        ) from None
+    except DeviceError as error:
+        if type(error).__name__ in ("OutcomeUnknown", "BadAnswer"):
+            # Only reads go unanswered here: a write that does is brought to zero first.
+            raise CommandFailed(
+                ExitCode.UNREACHABLE,
+                [Finding(code="D107", message=error.what, where=error.device)],
+            ) from None
+        raise
+
+
+def outcome_data(outcome: CheckOutcome) -> dict[str, Any]:
+    """Return the JSON form of a check."""
+    return {
+        "verdict": outcome.verdict.value,
+        "rows": [r.data() for r in outcome.rows],
+        "findings": [
+            {
+                "code": f.code,
+                "where": f.where,
+                "what": f.what,
+                "mend": f.mend,
+                "punch": f.punch.value,
+            }
+            for f in outcome.findings
+        ],
+        "note": outcome.note,
+    }
+
+
+MARKS = {Verdict.OK: "✓", Verdict.FAULT: "✗", Verdict.UNDECIDED: "?"}
+
+
+def outcome_text(outcome: CheckOutcome) -> str:
+    """Write a check for people: one line a value, the findings, one line of verdict."""
+    width = max((len(r.name) for r in outcome.rows), default=0)
+    value_width = max((len(r.value_text) for r in outcome.rows), default=0)
+    lines = [
+        f"  {r.name:<{width}}  {r.value_text:<{value_width}}  {r.limit:<16}  "
+        f"{MARKS[r.verdict]}".rstrip()
+        for r in outcome.rows
+    ]
+    if outcome.note:
+        lines.append(f"  {outcome.note}")
+    for finding in outcome.findings:
+        lines += [f"✗ {finding.where}: {finding.what}.", f"  {finding.mend}."]
+    words = {Verdict.OK: "ok", Verdict.FAULT: "FAULT", Verdict.UNDECIDED: "undecided"}
+    lines.append(f"{MARKS[outcome.verdict]} {words[outcome.verdict]}")
+    return "\n".join(lines)
+
+
+def answer(outcome: CheckOutcome, extra: Mapping[str, Any], *, entries: Sequence[int] = ()) -> None:
+    """End a command with what a check found."""
+    findings = [
+        Finding(code=f.code, message=f.what, where=f.where, help=f.mend) for f in outcome.findings
+    ]
+    if outcome.verdict is Verdict.UNDECIDED and not findings:
+        findings = [Finding(code="undecided", message=outcome.note or "not enough evidence")]
+    text = outcome_text(outcome)
+    if entries:
+        text += f"\n  ledger #{entries[0]} to #{entries[-1]}"
+    emit(
+        {**extra, **outcome_data(outcome)},
+        text=text,
+        exit_code=EXIT[outcome.verdict],
+        findings=findings if outcome.verdict is not Verdict.OK else (),
+        ledger={"entry": entries[0] if entries else None},
+    )
+
+
+def progress(text: str) -> None:
+    """Show what goes on, where a person looks."""
+    if sys.stderr.isatty() and not current().json:
+        click.echo(f"  {text}", err=True)

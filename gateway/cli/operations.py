@@ -1,0 +1,358 @@
+"""Checks and tests by name: what each would move, and how it is carried out.
+
+The commands ``sopgw check …`` and ``sopgw test …`` and the steps of an acceptance plan meet here.
+Imported inside commands only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.cli.field import Field, Preview, known_device, known_terminal, progress
+from gateway.cli.output import ExitCode, fail
+from gateway.commissioning.plan import Level, level_of
+from gateway.commissioning.runs import panel, passive, silence, steps, wire
+from gateway.commissioning.runs.silence import WatchdogOrder
+from gateway.commissioning.runs.steps import StepOrder, SweepOrder
+from gateway.commissioning.runs.wire import WiringOrder
+from gateway.commissioning.sat.record import CheckOutcome
+from gateway.commissioning.session import LIFE_S, Power, Session
+from gateway.commissioning.watchdog import How
+from gateway.runtime.clock import BenchClock
+
+Parameters = Mapping[str, Any]
+Run = Callable[[Field, Parameters], Awaitable[CheckOutcome]]
+Moves = Callable[[Field, Parameters], Mapping[str, Power]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One check or test: how it runs, and what it moves at most (None: it only reads)."""
+
+    run: Run
+    moves: Moves | None = None
+    lines: Callable[[Field, Parameters], list[str]] | None = None
+
+
+def preview(
+    field: Field, operation: Operation, command: tuple[str, ...], given: Parameters
+) -> Preview:
+    """Say what an operation would write, with the first frame in full."""
+    assert operation.moves is not None
+    powers = operation.moves(field, given)
+    sop = field.equipment.sop
+    level = Level.MODERATE
+    for terminal_id, power in powers.items():
+        if level_of(p_w=power.p_w, s_va=sop.terminal(terminal_id).s_va) is Level.SEVERE:
+            level = Level.SEVERE
+        terminal = sop.terminal(terminal_id)
+        if not terminal.p_w_min <= power.p_w <= terminal.p_w_max:
+            fail(
+                ExitCode.REFUSED,
+                f"{terminal_id} {power.p_w / 1000:.0f} kW is outside its guard "
+                f"{terminal.p_w_min / 1000:.0f} … {terminal.p_w_max / 1000:.0f} kW",
+                code="H004",
+                help="choose less power",
+            )
+    lines = list(operation.lines(field, given)) if operation.lines else []
+    for terminal_id, power in powers.items():
+        terminal = sop.terminal(terminal_id)
+        lines.append(
+            f"{terminal_id} up to {power.p_w / 1000:+.1f} kW {power.q_var / 1000:+.1f} kvar; guard "
+            f"{terminal.p_w_min / 1000:.0f} … {terminal.p_w_max / 1000:.0f} kW, ramp "
+            f"{terminal.ramp_w_per_s / 1000:.0f} kW/s, setpoints live {LIFE_S} s and more"
+        )
+    lines.append(
+        f"on failure the station goes to zero by its own watchdog "
+        f"({field.equipment.device_timeout_ms / 1000:.0f} s); at the end everything is at zero"
+    )
+    session = Session(field.rack, journal=None, say=lambda _: None)
+    instruction = session.instruction(powers)
+    staged = session.station.staged_block(instruction)
+    at = field.equipment.station.profile.each_terminal
+    assert at is not None
+    first = at.block("staged").register
+    words = " ".join(staged[i : i + 2].hex().upper() for i in range(0, len(staged), 2))
+    frame = f"FC16 {first.text} ×{len(staged) // 2} = {words}"
+    return Preview(command=command, level=level, lines=tuple(lines), frames=(frame,))
+
+
+# Checks that only read
+
+
+async def _signs(field: Field, given: Parameters) -> CheckOutcome:
+    meters = [given["device"]] if given["device"] else list(field.equipment.meters)
+    outcomes = []
+    for meter in meters:
+        known_device(field, meter)
+        outcomes.append(await passive.sign_check(field.rack, meter, span_s=given["span"] / 1000))
+    return joined(meters, outcomes)
+
+
+def joined(names: list[str], outcomes: list[CheckOutcome]) -> CheckOutcome:
+    """Join the outcomes of several devices into one."""
+    from dataclasses import replace
+
+    from gateway.commissioning.finding import worst
+
+    return CheckOutcome(
+        verdict=worst([o.verdict for o in outcomes]),
+        rows=tuple(
+            replace(r, name=f"{name} {r.name}") if len(names) > 1 else r
+            for name, o in zip(names, outcomes, strict=True)
+            for r in o.rows
+        ),
+        findings=tuple(f for o in outcomes for f in o.findings),
+        note="; ".join(dict.fromkeys(o.note for o in outcomes if o.note)),
+    )
+
+
+async def _scale(field: Field, given: Parameters) -> CheckOutcome:
+    device = known_device(field, given["device"])
+    return await passive.scales(field.rack, device, references=given["ref"])
+
+
+async def _clock(field: Field, given: Parameters) -> CheckOutcome:
+    simulated = isinstance(field.clock, BenchClock)
+    outcome, _run = await passive.clocks(
+        field.rack, span_s=given["span"] / 1000, simulated=simulated
+    )
+    return outcome
+
+
+async def _network(field: Field, given: Parameters) -> CheckOutcome:
+    return await passive.network(field.rack, polls_count=given["count"])
+
+
+# The wiring check
+
+
+def _wiring_order(field: Field, given: Parameters) -> WiringOrder:
+    meter = known_device(field, given["device"])
+    if meter not in field.equipment.meters:
+        fail(ExitCode.USAGE, f"{meter} is not a meter", code="E002")
+    via = given["via"] or ""
+    if not via or via == field.equipment.sop.master:
+        via = wire.default_via(field.rack, meter)
+    return WiringOrder(
+        meter=meter,
+        via=known_terminal(field, via),
+        p_w=given["inject"],
+        half_s=given["half"] / 1000,
+        span_s_max=given["max_span"] / 1000,
+        before_s=given["before"] / 1000,
+    )
+
+
+def _wiring_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+    order = _wiring_order(field, given)
+    return {order.via: Power(p_w=order.p_w)}
+
+
+def _wiring_lines(field: Field, given: Parameters) -> list[str]:
+    order = _wiring_order(field, given)
+    return [
+        f"{order.via}: ±{order.p_w / 1000:.0f} kW around 0 in halves of {order.half_s:.0f} s, "
+        f"until {order.meter} is decided, {order.span_s_max:.0f} s at most"
+    ]
+
+
+async def _wiring(field: Field, given: Parameters) -> CheckOutcome:
+    order = _wiring_order(field, given)
+    seed = random.SystemRandom().randrange(1 << 32)
+    run = await wire.run_wiring(
+        field.rack,
+        order,
+        random.Random(seed).random,  # noqa: S311 - not a secret
+        journal=field.journal,
+        say=progress,
+    )
+    return wire.outcome(field.rack, run)
+
+
+# Tests
+
+
+def _terminal_power(field: Field, given: Parameters) -> Mapping[str, Power]:
+    return {known_terminal(field, given["terminal"] or _first_slave(field)): Power(p_w=given["to"])}
+
+
+def _first_slave(field: Field) -> str:
+    return field.equipment.sop.slaves[0].id
+
+
+def _step_order(field: Field, given: Parameters) -> StepOrder:
+    return StepOrder(
+        terminal=known_terminal(field, given["terminal"]),
+        to_w=given["to"],
+        from_w=given["from_"],
+        hold_s=given["hold"] / 1000,
+        back=given["return_"],
+        repeat_count=given["repeat"],
+    )
+
+
+def _step_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+    order = _step_order(field, given)
+    return {order.terminal: Power(p_w=max((order.to_w, order.from_w), key=abs))}
+
+
+async def _step(field: Field, given: Parameters) -> CheckOutcome:
+    order = _step_order(field, given)
+    if order.to_w == order.from_w:
+        fail(ExitCode.USAGE, "a step goes somewhere: --from and --to are equal", code="E002")
+    measured = await steps.run_step(field.rack, order, journal=field.journal, say=progress)
+    return steps.step_outcome(order.terminal, measured, steps.default_limits(field.rack, order))
+
+
+def _sweep_order(field: Field, given: Parameters) -> SweepOrder:
+    return SweepOrder(
+        terminal=known_terminal(field, given["terminal"]),
+        angles_count=given["angles"],
+        radii=given["radius"],
+        hold_s=given["hold"] / 1000,
+    )
+
+
+def _sweep_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+    order = _sweep_order(field, given)
+    terminal = field.equipment.sop.terminal(order.terminal)
+    highest = min(terminal.p_w_max, round(max(order.radii) * terminal.s_va))
+    return {order.terminal: Power(p_w=highest)}
+
+
+async def _sweep(field: Field, given: Parameters) -> CheckOutcome:
+    order = _sweep_order(field, given)
+    capability, visited = await steps.run_sweep(
+        field.rack, order, journal=field.journal, say=progress
+    )
+    if given["save"] is not None:
+        text = [
+            f"# capability of {capability.terminal}, measured; P > 0 injects into the feeder",
+            f"terminal: {capability.terminal}",
+            f"s: {capability.s_va} VA",
+            "corners:",
+            *(f"  - {{p: {p} W, q: {q} var}}" for p, q in capability.corners),
+        ]
+        given["save"].write_text("\n".join(text) + "\n", encoding="utf-8")
+    return steps.sweep_outcome(capability, visited)
+
+
+def _watchdog_order(field: Field, given: Parameters) -> WatchdogOrder:
+    terminal = known_terminal(field, given["terminal"] or _first_slave(field))
+    return WatchdogOrder(
+        how=How(given["how"]),
+        terminal=terminal,
+        p_w=given["power"],
+        expectation=silence.default_expectation(field.rack, terminal, given["power"]),
+    )
+
+
+def _watchdog_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+    order = _watchdog_order(field, given)
+    return {order.terminal: Power(p_w=order.p_w)}
+
+
+async def _watchdog(field: Field, given: Parameters) -> CheckOutcome:
+    order = _watchdog_order(field, given)
+    found_s = await silence.as_found_s(field.rack)
+    result = await silence.run_watchdog(
+        field.rack,
+        order,
+        person=field.person,
+        hold_elsewhere=lambda: hold_elsewhere(field, order),
+        journal=field.journal,
+        say=progress,
+    )
+    return silence.watchdog_outcome(result, order, found_s)
+
+
+async def hold_elsewhere(field: Field, order: WatchdogOrder) -> silence.Kill:
+    """Let another process hold the power; return what kills it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "test", "hold", order.terminal,
+        "--power", f"{order.p_w}W", "--confirm", field.equipment.sop.id,
+        "-c", str(field.site.path),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            line = await process.stdout.readline()
+    except TimeoutError:
+        line = b""
+    if b"holding" not in line:
+        process.kill()
+        await process.wait()
+        fail(ExitCode.FAILED, "the process that should hold the power did not start", code="H008")
+
+    async def kill() -> None:
+        process.kill()
+        await process.wait()
+
+    return kill
+
+
+def _estop_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+    terminal = known_terminal(field, given["terminal"] or _first_slave(field))
+    return {terminal: Power(p_w=given["power"])}
+
+
+async def _estop(field: Field, given: Parameters) -> CheckOutcome:
+    ((terminal, power),) = _estop_moves(field, given).items()
+    return await panel.run_estop(
+        field.rack,
+        field.person,
+        terminal=terminal,
+        p_w=power.p_w,
+        limit_s=given["limit"] / 1000,
+        journal=field.journal,
+        say=progress,
+    )
+
+
+def _signals_of(names: tuple[str, ...]) -> tuple[panel.Signal, ...]:
+    try:
+        return panel.chosen(names)
+    except KeyError as unknown:
+        known = ", ".join(s.name for s in panel.SIGNALS)
+        fail(ExitCode.USAGE, f"no signal {unknown}", code="E002", help=f"one of {known}")
+
+
+async def _signals(field: Field, given: Parameters) -> CheckOutcome:
+    names = tuple(n for text in given["only"] for n in text.split(","))
+    return await panel.run_signals(field.rack, field.person, _signals_of(names))
+
+
+async def _interlock(field: Field, given: Parameters) -> CheckOutcome:
+    names = given["names"] or ("local",)
+    return await panel.run_interlocks(field.rack, field.person, _signals_of(names))
+
+
+def _nothing(_field: Field, _given: Parameters) -> Mapping[str, Power]:
+    return {}
+
+
+def _interlock_lines(_field: Field, _given: Parameters) -> list[str]:
+    return ["SELECT of zero power at every terminal while the interlock is active; no OPERATE"]
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "check signs": Operation(run=_signs),
+    "check scale": Operation(run=_scale),
+    "check clock": Operation(run=_clock),
+    "check network": Operation(run=_network),
+    "check wiring": Operation(run=_wiring, moves=_wiring_moves, lines=_wiring_lines),
+    "test signals": Operation(run=_signals),
+    "test interlock": Operation(run=_interlock, moves=_nothing, lines=_interlock_lines),
+    "test step": Operation(run=_step, moves=_step_moves),
+    "test watchdog": Operation(run=_watchdog, moves=_watchdog_moves),
+    "test estop": Operation(run=_estop, moves=_estop_moves),
+    "test sweep": Operation(run=_sweep, moves=_sweep_moves),
+}
