@@ -27,6 +27,8 @@ COMMANDS = {
         "Witness others' ledgers, or have this one witnessed.",
     ),
     "settle": ("ledger.cli.settle:settle", "Settle a round of trades by a contract."),
+    "node": ("ledger.cli.node:node", "Run a node that countersigns a market."),
+    "round": ("ledger.cli.round:round_", "Join a market, open rounds, offer, report deliveries."),
 }
 
 

@@ -12,14 +12,14 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ledger.log.canonical import encode
+from ledger.log.canonical import decode, encode
 from ledger.network import record
 from ledger.network.block import Block, block_hash, fill
 from ledger.network.message import read_message
 from ledger.network.ordering import OrderingUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ledger.network.message import Sign
     from ledger.network.ordering import Ordering
@@ -61,9 +61,20 @@ class Waiters:
     answers: dict[str, Answer] = field(default_factory=dict)
     futures: dict[str, list[asyncio.Future[Answer]]] = field(default_factory=dict)
 
+    def forget(self, message: str, future: asyncio.Future[Answer]) -> None:
+        """Stop waiting: answered, or given up."""
+        waiting = self.futures.get(message, [])
+        if future in waiting:
+            waiting.remove(future)
+        if not waiting:
+            self.futures.pop(message, None)
+
     def settle(self, message: str, answer: Answer) -> None:
-        """Answer everybody who waits for a message."""
-        self.answers[message] = answer
+        """Answer everybody who waits for a message; the first answer stands.
+
+        A message that comes a second time is refused for its number, but what it did, it did.
+        """
+        answer = self.answers.setdefault(message, answer)
         while len(self.answers) > EFFECTS_KEPT_MAX:
             del self.answers[next(iter(self.answers))]
         for future in self.futures.pop(message, []):
@@ -108,8 +119,28 @@ class Node:
             return known
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiters.futures.setdefault(message.id, []).append(future)
-        await self._ordering.submit(raw)
-        return await future
+        try:
+            await self._ordering.submit(raw)
+            return await future
+        finally:
+            self._waiters.forget(message.id, future)
+
+    def remember(self, leaves: Iterable[bytes]) -> None:
+        """Know again, after a start, what became of the messages in the node's ledger."""
+        for leaf in leaves:
+            entry: dict[str, Any] = decode(leaf)
+            if entry.get("kind") != "net.final":
+                continue
+            height, effects = entry["height"], entry["effects"]
+            for message in effects["accepted"]:
+                self._waiters.settle(message, Answer(accepted=True, height=height))
+            for refusal in effects["refused"]:
+                mistakes = tuple(
+                    (path, what)
+                    for path, _, what in (error.partition(": ") for error in refusal["errors"])
+                )
+                answer = Answer(accepted=False, height=height, mistakes=mistakes)
+                self._waiters.settle(refusal["message"], answer)
 
     async def at_height(self, height: int) -> None:
         """Wait until a height is final here."""

@@ -1,0 +1,160 @@
+"""Node files: which market, which node, whom to trust, where blocks are ordered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ledger.contracts.document import DocumentRefused, Mistake, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE_BYTES_MAX = 1 << 20
+KEY_LENGTH = 64
+REQUIRED = {"market", "node", "key", "ledger", "operator", "nodes"}
+OPTIONAL = {"faulty", "ordering", "listen", "delivery"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdFiles:
+    """Where an etcd cluster is and what proves both sides to each other."""
+
+    endpoints: tuple[str, ...]
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySite:
+    """Whom the trades of final rounds are addressed to."""
+
+    site: str
+    sop: str
+    receiver: str
+    currency: str
+    domains: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """A node file, read and checked; paths are relative to the file."""
+
+    market: str
+    node: str
+    key_file: Path
+    ledger_directory: Path
+    ledger_origin: str
+    ledger_key_file: Path
+    operator: str
+    operator_key: str
+    node_keys: Mapping[str, str]
+    faulty_count_max: int
+    etcd: EtcdFiles | None
+    """None orders inside the process, which only a single node can."""
+    host: str
+    listen_port: int
+    delivery: DeliverySite | None
+
+
+def load(path: Path) -> NodeConfig:
+    """Read a node file; raise DocumentRefused with every mistake in it."""
+    try:
+        data = path.read_bytes()[:FILE_BYTES_MAX]
+        value = YAML(typ="safe", pure=True).load(data)
+    except (OSError, YAMLError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise DocumentRefused([Mistake(path="$", message=f"{path}: {first}")]) from None
+    return config_from(value, path.parent)
+
+
+def config_from(value: Any, base: Path) -> NodeConfig:
+    """Check a node file's content."""
+    mistakes: list[Mistake] = []
+    top = Node(value, mistakes)
+    top.fields(required=REQUIRED, optional=OPTIONAL)
+    if not isinstance(value, dict):
+        raise DocumentRefused(mistakes)
+    keys = {name: _key(place) for name, place in top.at("nodes").members()}
+    node = top.at("node").name()
+    if keys and node not in keys:
+        top.at("node").wrong(f"{node!r} is none of the nodes")
+    etcd = _etcd(top.at("ordering"), base) if top.has("ordering") else None
+    if etcd is None and len(keys) > 1:
+        top.at("ordering").wrong("several nodes need an ordering service they share")
+    ledger = top.at("ledger")
+    ledger.fields(required={"dir", "origin", "key"})
+    host, port = _listen(top.at("listen")) if top.has("listen") else ("127.0.0.1", 0)
+    faulty = (len(keys) - 1) // 3
+    if top.has("faulty"):
+        faulty = top.at("faulty").integer(low=0, high=100)
+    if len(keys) < 2 * faulty + 1:
+        top.at("faulty").wrong(f"{len(keys)} nodes can not outvote {faulty}")
+    operator = top.at("operator")
+    operator.fields(required={"id", "key"})
+    config = NodeConfig(
+        market=top.at("market").name(),
+        node=node,
+        key_file=base / top.at("key").text(size_max=4096),
+        ledger_directory=base / ledger.at("dir").text(size_max=4096),
+        ledger_origin=ledger.at("origin").text(size_max=255),
+        ledger_key_file=base / ledger.at("key").text(size_max=4096),
+        operator=operator.at("id").name(),
+        operator_key=_key(operator.at("key")),
+        node_keys=keys,
+        faulty_count_max=faulty,
+        etcd=etcd,
+        host=host,
+        listen_port=port,
+        delivery=_delivery(top.at("delivery")) if top.has("delivery") else None,
+    )
+    if mistakes:
+        raise DocumentRefused(mistakes)
+    return config
+
+
+def _key(node: Node) -> str:
+    text = node.text()
+    if len(text) != KEY_LENGTH or any(c not in "0123456789abcdef" for c in text):
+        node.wrong("must be 64 lower-case hex digits: a raw Ed25519 public key")
+    return text
+
+
+def _etcd(node: Node, base: Path) -> EtcdFiles | None:
+    if node.value == "embedded":
+        return None
+    node.fields(required={"etcd", "ca", "cert", "key"})
+    endpoints = tuple(place.text(size_max=255) for place in node.at("etcd").items(low=1, high=9))
+    for place, endpoint in zip(node.at("etcd").items(), endpoints, strict=False):
+        if not endpoint.startswith("https://"):
+            place.wrong("must be an https address")
+    return EtcdFiles(
+        endpoints=endpoints,
+        authority=base / node.at("ca").text(size_max=4096),
+        certificate=base / node.at("cert").text(size_max=4096),
+        key=base / node.at("key").text(size_max=4096),
+    )
+
+
+def _listen(node: Node) -> tuple[str, int]:
+    host, _, port = node.text().rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        node.wrong("must be HOST:PORT")
+        return "127.0.0.1", 0
+    return host, int(port)
+
+
+def _delivery(node: Node) -> DeliverySite:
+    node.fields(required={"site", "sop", "domains"}, optional={"receiver", "currency"})
+    return DeliverySite(
+        site=node.at("site").name(),
+        sop=node.at("sop").name(),
+        receiver=node.at("receiver").name() if node.has("receiver") else "gateway",
+        currency=node.at("currency").name() if node.has("currency") else "CNY",
+        domains={terminal: place.name() for terminal, place in node.at("domains").members()},
+    )

@@ -1,0 +1,98 @@
+"""Putting a node together from its file: ledger, keys, ordering service, door."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+from ledger.contracts.market import Market
+from ledger.log import reader
+from ledger.log.keys import load_key
+from ledger.log.writer import LedgerWriter
+from ledger.network.etcd import EtcdOrdering
+from ledger.network.node import Node
+from ledger.network.ordering import EmbeddedOrdering
+from ledger.network.record import replay
+from ledger.network.replica import Committee, Replica
+from ledger.network.server import Door
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ledger.network.config import NodeConfig
+    from ledger.network.ordering import Ordering
+
+
+class KeyDiffers(Exception):  # noqa: N818 - a fault of the node file
+    """The node's key file is not the key the committee knows it by."""
+
+
+class Ready(Protocol):
+    """Told once the node serves."""
+
+    def __call__(self, port: int, node: Node, /) -> None:
+        """Take the port the door is at."""
+        ...
+
+
+def ordering_of(config: NodeConfig) -> Ordering:
+    """The ordering service of a node file."""
+    if config.etcd is None:
+        return EmbeddedOrdering()
+    tls = ssl.create_default_context(cafile=str(config.etcd.authority))
+    tls.load_cert_chain(config.etcd.certificate, config.etcd.key)
+    return EtcdOrdering(
+        config.etcd.endpoints, config.market, voter_count=len(config.node_keys), tls=tls
+    )
+
+
+async def serve(config: NodeConfig, *, utc_ms: Callable[[], int], ready: Ready) -> str:
+    """Run a node until it is cancelled; give the reason when it stopped by itself."""
+    signer = load_key(config.key_file, config.node)
+    public = signer.key.public
+    if public.hex() != config.node_keys[config.node]:
+        raise KeyDiffers(f"{config.key_file} is not the key of {config.node!r} in this file")
+    log_key = load_key(config.ledger_key_file, config.ledger_origin)
+    committee = Committee(
+        market=config.market, keys=config.node_keys, faulty_count_max=config.faulty_count_max
+    )
+    genesis = Market.genesis(config.market, config.operator, config.operator_key)
+    replica = Replica(committee, genesis, node=config.node)
+    async with AsyncExitStack() as stack:
+        writer = await asyncio.to_thread(
+            LedgerWriter.open, config.ledger_directory, signer=log_key, origin=config.ledger_origin
+        )
+        stack.push_async_callback(writer.close)
+        leaves = [leaf for _, leaf in reader.entries(config.ledger_directory)]
+        replay(replica, leaves, signer)
+        ordering = ordering_of(config)
+        stack.push_async_callback(ordering.close)
+        if config.etcd is None:
+            await resume(ordering, replica)
+        node = Node(replica, ordering, writer, signer, utc_ms=utc_ms)
+        node.remember(leaves)
+        del leaves
+        door = Door(node, key=signer, public=public, delivery=config.delivery)
+        runner = web.AppRunner(door.application())
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, config.host, config.listen_port)
+        await site.start()
+        ready(runner.addresses[0][1], node)
+        await node.run()
+        # Halted: the door stays open, so that people can read why and take the evidence.
+        await asyncio.Event().wait()
+    return replica.halted
+
+
+async def resume(ordering: Ordering, replica: Replica) -> None:
+    """Tell a fresh embedded order where the ledger stands; a vote not yet final is voted again."""
+    if isinstance(ordering, EmbeddedOrdering):
+        ordering.start_at(replica.height)
+        executed = replica.executed
+        if executed is not None:
+            await ordering.propose(replica.height + 1, executed.raw, [])
