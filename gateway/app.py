@@ -27,9 +27,11 @@ from gateway.market import dsse
 from gateway.market.mqtt import Broker, MarketLink, broker_from
 from gateway.market.office import MarketOffice
 from gateway.market.topics import Topics
-from gateway.model.errors import ConfigError, JournalError
+from gateway.model.errors import ConfigError, DeviceError, JournalError
 from gateway.model.reason import Reason, ReasonCode
+from gateway.model.setpoint import Command
 from gateway.ports import Clock, Meter, Station
+from gateway.runtime.clock import SystemClock
 from gateway.runtime.control import ControlSocket
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
@@ -408,3 +410,33 @@ async def _close(parts: Parts, why: Reason) -> None:
         for meter in parts.meters.values():
             await meter.close()
         await parts.journal.close()
+
+
+async def stop_directly(site: SiteFile) -> str:
+    """Bring every SOP of a site to zero without a running gateway; the word of each station.
+
+    Nothing is written to the ledger here: the next start reads the station back and records it.
+    """
+    words = []
+    for config in site.sops:
+        core = core_site(site, config)
+        where = site.devices[config.station]
+        station = open_station(
+            name=where.name,
+            profile=where.profile,
+            url=where.url,
+            unit=where.unit,
+            terminals=core.sop.terminals,
+            clock=SystemClock(),
+            owner=core.owner_id,
+        )
+        try:
+            await station.read()
+            ack = await station.command(Command.ENTER_STANDBY)
+            words.append(ack.name.lower())
+        except DeviceError as error:
+            words.append(str(error))
+        finally:
+            await station.close()
+    refused = [w for w in words if w not in ("executed", "accepted")]
+    return "; ".join(refused) or words[0]

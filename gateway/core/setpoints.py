@@ -145,8 +145,10 @@ def _tracked_w(
         end_w=end_w,
         ramp_w_per_s=terminal.ramp_w_per_s,
     )
+    held = [(at_us, setpoints[terminal.id]) for at_us, setpoints in state.held_since_open]
+    gain_ppm = tracking.gain_ppm(held, readings, at_ms * 1000)
     return tracking.bounded_w(
-        power_w,
+        power_w * tracking.GAIN_ONE // gain_ppm,
         schedule_w=schedule_w,
         s_va=terminal.s_va,
         p_w_min=terminal.p_w_min,

@@ -125,6 +125,7 @@ class State:
     delivered: dict[int, int] = field(default_factory=dict)
     intents: dict[int, IntentRecord] = field(default_factory=dict)
     active: Active | None = None
+    held_since_open: list[tuple[int, Mapping[str, int]]] = field(default_factory=list)
     last_write_mono_us: int = 0
     readings: dict[str, list[Counters]] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
@@ -337,6 +338,9 @@ def _outcome(state: State, entry: Fields) -> None:
     state.last_write_mono_us = entry["mono_us"]
     if intent.phase is Phase.EXECUTED and intent.command is None:
         state.adopt_pending = False
+        if state.active is None or state.active.plan_index != intent.plan_index:
+            state.held_since_open.clear()
+        state.held_since_open.append((entry["utc_us"], dict(intent.setpoints)))
         state.active = Active(
             instr_id=intent.instr_id,
             setpoints=dict(intent.setpoints),
@@ -364,6 +368,7 @@ def _readback(state: State, entry: Fields) -> None:
             boot_number=entry["boot"],
         )
         return
+    state.held_since_open.clear()
     if cause == "failsafe" and state.site.rearm == "manual":
         state.armed = False
     state.active = None

@@ -7,13 +7,20 @@ owns it. Powers W, energies mWh, times ms; positive means injecting into the fee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
+
+from gateway.core.energy import Counters
 
 STEP_MS = 5_000  # how often the setpoint may follow the meter
 FREEZE_MS = 15_000  # the setpoint stays as it is for the last 15 s, but for the closing ramp
 BAND_PERCENT = 10  # of the schedule
 BAND_FLOOR_PERCENT = 2  # of the rating: a band around zero needs a width of its own
 DEAD_BAND_PER_S = 2000  # 0.05 % of the rating
+GAIN_ONE = 1_000_000
+GAIN_MIN, GAIN_MAX = 970_000, 1_030_000  # beyond that something is wrong, not biased
+GAIN_SETTLE_US = 15_000_000  # after opening: ramps are over
+GAIN_SPAN_US = 60_000_000  # a counter of 1 Wh says little about less
 _W_MS_PER_MWH = 3600
 
 
@@ -72,3 +79,27 @@ def bounded_w(
 def worth_writing(*, wanted_w: int, held_w: int, s_va: int) -> bool:
     """Tell whether a change is more than the dead-band."""
     return abs(wanted_w - held_w) * DEAD_BAND_PER_S > s_va
+
+
+def gain_ppm(held: Sequence[tuple[int, int]], readings: Sequence[Counters], now_us: int) -> int:
+    """How much a converter delivers of what it is told, by its meter, in millionths.
+
+    ``held`` lists the setpoints of this interval as (UTC µs, W). Without this the law above closes
+    the gap that a biased converter leaves only towards the end, where limits may forbid it.
+    """
+    if not held:
+        return GAIN_ONE
+    settled_us = held[0][0] + GAIN_SETTLE_US
+    inside = [r for r in readings if settled_us <= r.utc_us <= now_us]
+    if not inside or inside[-1].utc_us - inside[0].utc_us < GAIN_SPAN_US:
+        return GAIN_ONE
+    first, last = inside[0], inside[-1]
+    ends = [*(at_us for at_us, _ in held[1:]), last.utc_us]
+    commanded = sum(
+        p_w * max(0, min(end_us, last.utc_us) - max(at_us, first.utc_us))
+        for (at_us, p_w), end_us in zip(held, ends, strict=True)
+    )
+    if commanded == 0:
+        return GAIN_ONE
+    metered = (last.net_wh - first.net_wh) * 3_600_000_000
+    return max(GAIN_MIN, min(metered * GAIN_ONE // commanded, GAIN_MAX))

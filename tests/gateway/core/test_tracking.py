@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import tracking
+from gateway.core.energy import Counters
 
 RAMP = 50_000
 
@@ -83,3 +84,36 @@ def test_the_ramp_time_is_rounded_up():
 def test_the_mean_power_is_the_nearest_watt(energy_wh, duration_ms):
     mean = tracking.mean_w(energy_wh, duration_ms)
     assert abs(mean * duration_ms - energy_wh * 3_600_000) * 2 <= duration_ms
+
+
+def readings_of(power_w, seconds, gain=1.0):
+    return [
+        Counters(utc_us=s * 1_000_000, import_wh=0, export_wh=int(power_w * gain * s / 3600), p_w=0)
+        for s in range(0, seconds + 1, 5)
+    ]
+
+
+@pytest.mark.parametrize("gain", [0.99, 1.0, 1.01])
+def test_the_gain_of_a_converter_is_found_by_its_meter(gain):
+    found = tracking.gain_ppm([(0, 180_000)], readings_of(180_000, 300, gain), 300_000_000)
+    assert abs(found - gain * 1e6) < 500
+
+
+def test_the_gain_follows_the_setpoints_that_were_held():
+    readings = readings_of(100_000, 120)
+    last = readings[-1]
+    readings += [
+        Counters(utc_us=last.utc_us + s * 1_000_000, import_wh=0, export_wh=last.export_wh + 50 * s, p_w=0)
+        for s in (10, 100)
+    ]
+    held = [(0, 100_000), (120_000_000, 180_000)]
+    assert abs(tracking.gain_ppm(held, readings, 220_000_000) - 1_000_000) < 2000
+
+
+@pytest.mark.parametrize("seconds", [0, 30, 70])
+def test_too_short_a_look_says_nothing_about_the_gain(seconds):
+    assert tracking.gain_ppm([(0, 180_000)], readings_of(170_000, seconds), 10**9) == 1_000_000
+
+
+def test_a_converter_that_does_not_follow_is_not_called_biased():
+    assert tracking.gain_ppm([(0, 180_000)], readings_of(90_000, 300), 10**9) == 970_000

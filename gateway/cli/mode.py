@@ -1,0 +1,70 @@
+"""``sopgw mode``: show or set the operator's mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gateway.cli.output import ExitCode, emit, fail, group, site_option
+from gateway.cli.running import ask_gateway
+
+MODES = ("off", "blocked", "test", "test-blocked", "on")
+
+
+@group(
+    "mode",
+    examples=(
+        ("sopgw mode show -c site.yaml", "the mode and why the state is what it is"),
+        ("sopgw mode set blocked --yes -c site.yaml", "compute everything, write nothing"),
+    ),
+)
+def mode() -> None:
+    """Show or set the operator's mode: off, blocked, test, test-blocked, on."""
+
+
+@mode.command(
+    "show",
+    schema="mode.show",
+    examples=(
+        ("sopgw mode show -c site.yaml", "mode and state"),
+        ("sopgw mode show -c site.yaml --json", "the same for a program"),
+    ),
+)
+@site_option
+def show(config_path: Path) -> None:
+    """Show the operator's mode and the gateway's state."""
+    found = ask_gateway(config_path, {"verb": "status"})["status"]
+    data = {key: found[key] for key in ("mode", "state", "armed", "reasons")}
+    emit(data, text=f"mode {found['mode']}   state {found['state']}")
+
+
+@mode.command(
+    "set",
+    impact="hw",
+    schema="mode.set",
+    examples=(
+        ("sopgw mode set blocked --yes -c site.yaml", "no writes from now on"),
+        ("sopgw mode set on --confirm SOP-1 -c site.yaml", "trades move power again"),
+    ),
+)
+@click.argument("wanted", metavar="MODE", type=click.Choice(MODES))
+@site_option
+@click.option("--yes", is_flag=True, help="Do it; enough for every mode but on.")
+@click.option("--confirm", metavar="SOP", help="The SOP's name; needed for on.")
+def set_(wanted: str, config_path: Path, yes: bool, confirm: str | None) -> None:  # noqa: FBT001
+    """Set the operator's mode."""
+    found = ask_gateway(config_path, {"verb": "status"})["status"]
+    confirmed = confirm == found["sop"] if wanted == "on" else yes or confirm == found["sop"]
+    if confirm is not None and confirm != found["sop"]:
+        message = f"this gateway serves {found['sop']}, not {confirm}"
+        fail(ExitCode.REFUSED, message, code="G004", help=f"--confirm {found['sop']}")
+    if not confirmed:
+        how = f"--confirm {found['sop']}" if wanted == "on" else "--yes"
+        emit(
+            {"mode": found["mode"], "wanted": wanted},
+            text=f"mode {found['mode']} → {wanted}; nothing changed yet. Add {how}",
+            exit_code=ExitCode.UNCONFIRMED,
+        )
+    ask_gateway(config_path, {"verb": "mode", "mode": wanted})
+    emit({"mode": wanted}, text=f"mode {wanted}")
