@@ -18,6 +18,7 @@ COMMANDS = {
     "checkpoint": ("ledger.cli.read:checkpoint", "Print the last signed checkpoint."),
     "prove": ("ledger.cli.prove:prove", "Write a C2SP proof of one entry."),
     "verify": ("ledger.cli.verify:verify", "Verify every byte of a ledger."),
+    "audit": ("ledger.cli.audit:audit", "Prove the gateway's rules from the ledger alone."),
     "export": ("ledger.cli.export:export", "Write a plain tlog-tiles tree, or a bundle."),
     "rebuild": ("ledger.cli.export:rebuild", "Build tiles, checkpoint file and index again."),
     "receipt": ("ledger.cli.receipt:receipt", "Check the receipt of a trade."),

@@ -200,15 +200,16 @@ def full_day() -> Day:
     power: dict[str, int] = {}
     before = -1
     day.poll(-5, power, 0)
-    day.poll(0, power, 0)
     for number, legs_of in enumerate(whole):
         start = number * LENGTH_S
         trades = [
             {**legs[t], "contracted_wh": wh, "planned_wh": wh, "reasons": []} for t, wh in legs_of
         ]
-        plan = day.plan(start - 4, number, trades)
+        plan = day.plan(start + 0.01 if number else -4, number, trades)
+        if not number:
+            day.poll(0, power, 0)
         setpoints = day.entries[plan]["setpoints"]
-        day.instruct(start, f"i-{number}", plan, {t: setpoints[t] for t in ("T2", "T3")})
+        day.instruct(start + 0.02, f"i-{number}", plan, {t: setpoints[t] for t in ("T2", "T3")})
         power = {**{t: setpoints[t] for t in ("T2", "T3")}}
         power["T1"] = -sum(power.values()) - 2_000
         for second in range(60, LENGTH_S + 1, 60):

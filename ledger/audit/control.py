@@ -1,0 +1,207 @@
+"""Invariants about instructions, meters and operators, each a small fold over the entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from typing_extensions import override
+
+from ledger.audit.evidence import Entry
+from ledger.audit.invariants import Invariant
+
+AUTHORITIES = frozenset({"plan", "tracking", "adopt", "failsafe", "operator", "close"})
+OUTCOMES = frozenset({"executed", "rejected", "expired", "failed", "unknown"})
+PREPARED_US = 10_000_000
+RESOLVED_US = 60_000_000
+STEP_WH = 2
+"""Two steps of a 1 Wh counter: what two roundings can add."""
+
+
+class Intents(Invariant):
+    """What follows an intent."""
+
+    number, title = "I17", "prepared, commit, abort and outcome follow an intent of the same name"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intents: dict[int, str] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "intent":
+            self.intents[entry.index] = entry.fields["instr_id"]
+        elif entry.kind in ("prepared", "commit", "abort", "outcome"):
+            name = self.intents.get(entry.fields["intent_index"])
+            holds = name == entry.fields["instr_id"]
+            self.judge(entry, holds=holds, what=f"entry {entry.fields['intent_index']} is {name}")
+
+
+class Outcomes(Invariant):
+    """Every intent ends."""
+
+    number, title = "I18", "each intent has one outcome; after unknown a read-back comes first"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: dict[int, Entry] = {}
+        self.unknown: dict[str, Entry] = {}
+        self.intents: dict[int, Entry] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "intent":
+            self.follow_unknown(entry)
+            self.open[entry.index] = self.intents[entry.index] = entry
+        elif entry.kind == "readback":
+            self.unknown.pop(entry.fields["sop"], None)
+        elif entry.kind == "outcome":
+            intent = self.open.pop(entry.fields["intent_index"], None)
+            word = entry.fields["outcome"]
+            holds = intent is not None and word in OUTCOMES
+            self.judge(entry, holds=holds, what=f"outcome {word} of no open intent")
+            if intent is not None and word == "unknown":
+                self.unknown[intent.fields["sop"]] = intent
+
+    def follow_unknown(self, entry: Entry) -> None:
+        """No more power after an unknown outcome before the device was read back."""
+        before = self.unknown.get(entry.fields["sop"])
+        if before is None:
+            return
+        old, new = powers(before), powers(entry)
+        larger = any(abs(p) > abs(old.get(t, 0)) for t, p in new.items())
+        self.judge(entry, holds=not larger, what=f"more power after unknown entry {before.index}")
+
+    @override
+    def finish(self, last: Entry) -> None:
+        for intent in self.open.values():
+            same = intent.fields["boot"] == last.fields["boot"]
+            fresh = last.fields["mono_us"] - intent.fields["mono_us"] <= RESOLVED_US
+            self.judge(intent, holds=same and fresh, what="has no outcome")
+
+
+def powers(entry: Entry) -> dict[str, int]:
+    """Power by terminal of an intent; empty for a bare command."""
+    return {s["terminal"]: s["p_w"] for s in entry.fields.get("setpoints", ())}
+
+
+class Authority(Invariant):
+    """Who may move power."""
+
+    number, title = "I19", "each intent cites an authority, and a plan where it needs one"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plans: set[int] = set()
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "plan":
+            self.plans.add(entry.index)
+        elif entry.kind == "intent":
+            word, plan = entry.fields["authority"], entry.fields.get("plan_index", -1)
+            needed = word in ("plan", "tracking")
+            holds = word in AUTHORITIES and (plan in self.plans or (plan == -1 and not needed))
+            self.judge(entry, holds=holds, what=f"{word} with plan {plan}")
+
+
+class Commits(Invariant):
+    """Select before operate."""
+
+    number, title = "I28", "commit only within 10 s after the staged block read back equal"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared: dict[int, Entry] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "prepared":
+            self.prepared[entry.fields["intent_index"]] = entry
+        elif entry.kind == "commit":
+            before = self.prepared.pop(entry.fields["intent_index"], None)
+            fresh = (
+                before is not None
+                and before.fields["boot"] == entry.fields["boot"]
+                and entry.fields["mono_us"] - before.fields["mono_us"] <= PREPARED_US
+            )
+            self.judge(entry, holds=fresh, what="was not prepared in time")
+
+
+class Counters(Invariant):
+    """Meters only grow, and not faster than the converter can."""
+
+    number, title = "I33", "energy counters only grow, and no faster than 1.2 × rating"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: dict[str, Mapping[str, Any]] = {}
+        self.rating_va: dict[str, int] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "config":
+            terminals = entry.fields["config"]["terminals"]
+            self.rating_va = {t["meter"]: t["s_va"] for t in terminals}
+        elif entry.kind == "reading":
+            for meter in entry.fields["meters"]:
+                if meter["quality"] == "good":
+                    self.check(entry, meter)
+
+    def check(self, entry: Entry, meter: Mapping[str, Any]) -> None:
+        """One good reading against the good one before it."""
+        name = meter["meter"]
+        before, self.last[name] = self.last.get(name), meter
+        if before is None:
+            return
+        passed_us = meter["utc_us"] - before["utc_us"]
+        limit = 12 * self.rating_va.get(name, 0) * max(0, passed_us) // 36_000_000_000 + STEP_WH
+        steps = [meter[k] - before[k] for k in ("import_wh", "export_wh")]
+        unrated = name not in self.rating_va
+        holds = all(step >= 0 and (unrated or step <= limit) for step in steps)
+        self.judge(entry, holds=holds, what=f"{name}: {steps} Wh in {passed_us / 1e6:.0f} s")
+
+
+class Echoed(Invariant):
+    """Executed means the device said the same."""
+
+    number, title = "I34", "executed means that the device echoed the intent's setpoints"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intents: dict[int, Entry] = {}
+        self.master = ""
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "config":
+            self.master = entry.fields["config"]["master"]
+        elif entry.kind == "intent":
+            self.intents[entry.index] = entry
+        elif entry.kind == "outcome":
+            intent = self.intents.pop(entry.fields["intent_index"], None)
+            if intent is None or entry.fields["outcome"] != "executed":
+                return
+            active = entry.fields["active"]
+            wanted = {t: p for t, p in powers(intent).items() if t != self.master}
+            differing = {t: (p, active.get(t)) for t, p in wanted.items() if active.get(t) != p}
+            self.judge(entry, holds=not differing, what=f"set and echoed: {differing}")
+
+
+class Operators(Invariant):
+    """Who did it."""
+
+    number, title = "I37", "operator entries name the user and the deed"
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "operator":
+            named = bool(entry.fields["user"]) and bool(entry.fields["verb"])
+            self.judge(entry, holds=named, what="nobody is named")
+
+
+def of_control() -> Iterable[Invariant]:
+    """Fresh invariants of this file, in order of their numbers."""
+    return (
+        Intents(), Outcomes(), Authority(), Commits(), Counters(), Echoed(), Operators(),
+    )  # fmt: skip

@@ -1,0 +1,411 @@
+"""Invariants about the ledger itself and about trades, each a small fold over the entries.
+
+An invariant sees every entry once, in order, counts what it judged and keeps its first
+counter-example. None of them asks anything but the ledger.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from base64 import b64decode
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from ledger.audit import delivery, shapes, trade
+from ledger.audit.delivery import Counter, EntryError, bounds_ms
+from ledger.audit.evidence import Entry
+from ledger.log import canonical
+
+DECISION_US = 2_000_000
+REPORT_US = 900 * 1_000_000
+MONTH_MS = 32 * 86_400_000
+Bounds = tuple[int, int]
+
+
+class Invariant(ABC):
+    """One rule: ``judged_count`` cases looked at, ``first`` the first that breaks it."""
+
+    number: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.judged_count = 0
+        self.broken_count = 0
+        self.first: tuple[int, str] | None = None
+
+    def judge(self, entry: Entry, *, holds: bool, what: str) -> None:
+        """Count one case."""
+        self.judged_count += 1
+        if not holds:
+            self.broken_count += 1
+            if self.first is None:
+                self.first = (entry.index, what)
+
+    @abstractmethod
+    def see(self, entry: Entry) -> None:
+        """Take in the next entry."""
+
+    def finish(self, last: Entry) -> None:  # noqa: B027 - most rules have nothing left at the end
+        """Judge what can only be judged at the end; ``last`` is the last entry."""
+
+
+class Canonical(Invariant):
+    """Bytes, kinds and fields."""
+
+    number, title = "I8", "entries are canonical, of known kinds, with all their fields"
+
+    @override
+    def see(self, entry: Entry) -> None:
+        try:
+            canonical.decode(entry.leaf)
+            wrong = shapes.wrong_fields(entry.fields)
+        except canonical.CanonicalError as error:
+            wrong = str(error)
+        self.judge(entry, holds=wrong is None, what=wrong or "")
+
+
+class Boots(Invariant):
+    """One start after another."""
+
+    number, title = "I5", "starts are numbered one by one, each names the one before"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boot = 0
+        self.index = -1
+
+    @override
+    def see(self, entry: Entry) -> None:
+        boot = entry.fields["boot"]
+        if entry.kind != "boot":
+            self.judge(entry, holds=boot == self.boot, what=f"boot {boot} during {self.boot}")
+            return
+        previous = entry.fields["previous_boot_index"]
+        self.judge(
+            entry,
+            holds=boot == self.boot + 1 and previous == self.index,
+            what=f"boot {boot} after {self.boot}, names entry {previous}, not {self.index}",
+        )
+        self.boot, self.index = boot, entry.index
+
+
+class Time(Invariant):
+    """Clocks."""
+
+    number, title = "I7", "time does not run backwards, save across a recorded step"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Entry | None = None
+
+    @override
+    def see(self, entry: Entry) -> None:
+        before, self.before = self.before, entry
+        if before is None:
+            return
+        same = before.fields["boot"] == entry.fields["boot"]
+        mono = entry.fields["mono_us"] >= before.fields["mono_us"] or not same
+        stepped = "time_step" in (entry.kind, before.kind) or entry.kind == "boot"
+        utc = entry.fields["utc_us"] >= before.fields["utc_us"] or stepped
+        self.judge(entry, holds=mono and utc, what=f"earlier than entry {before.index}")
+
+
+class Messages(Invariant):
+    """Signatures under what was accepted."""
+
+    number, title = "I9", "every accepted trade is in a received, validly signed message"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: dict[int, Entry] = {}
+        self.config: Mapping[str, Any] = {}
+        self.config_at: dict[int, Mapping[str, Any]] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "config":
+            self.config = entry.fields["config"]
+        elif entry.kind == "trade.received":
+            self.received[entry.index] = entry
+            self.config_at[entry.index] = self.config
+        elif entry.kind == "trade.accepted":
+            what = self.wrong(entry)
+            self.judge(entry, holds=what is None, what=what or "")
+
+    def wrong(self, entry: Entry) -> str | None:
+        """What is wrong with an acceptance."""
+        index = entry.fields["received_index"]
+        received = self.received.get(index)
+        if received is None:
+            return f"cites entry {index}, which is no received message"
+        try:
+            payload = b64decode(received.fields["payload"], validate=True)
+            if sha256(payload).hexdigest() != received.fields["sha256"]:
+                return f"entry {index}: payload and hash differ"
+            config = self.config_at[index]
+            body, names = trade.signers_of(trade.strict_json(payload), config["signers"])
+            stated = trade.contracted(body, entry.fields["trade_id"])
+            accepted = {bounds_ms(p["interval"]): p["energy_wh"] for p in entry.fields["positions"]}
+        except (EntryError, KeyError, TypeError, ValueError) as error:
+            return f"entry {index}: {error}"
+        if len(names) < config["required"]:
+            return f"entry {index}: {len(names)} of {config['required']} signatures"
+        return None if stated == accepted else f"entry {index} contracts other energies"
+
+
+class Once(Invariant):
+    """Trade ids."""
+
+    number, title = "I10", "a trade id is accepted once for each rising revision"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revisions: dict[str, int] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind != "trade.accepted":
+            return
+        name, revision = entry.fields["trade_id"], entry.fields["revision"]
+        before = self.revisions.get(name, -1)
+        self.judge(entry, holds=revision > before, what=f"{name} again at revision {revision}")
+        self.revisions[name] = max(before, revision)
+
+
+class Decided(Invariant):
+    """Every message gets an answer."""
+
+    number, title = "I11", "every received message is decided within 2 s or at the next start"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: dict[int, Entry] = {}
+        self.boot = 0
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "trade.received":
+            self.open[entry.index] = entry
+        elif entry.kind in ("trade.accepted", "trade.refused"):
+            received = self.open.pop(entry.fields["received_index"], None)
+            if received is None:
+                return
+            same = received.fields["boot"] == entry.fields["boot"]
+            late = entry.fields["mono_us"] - received.fields["mono_us"] > DECISION_US
+            self.judge(entry, holds=not (same and late), what=f"entry {received.index} waited")
+
+    @override
+    def finish(self, last: Entry) -> None:
+        for received in self.open.values():
+            same = received.fields["boot"] == last.fields["boot"]
+            fresh = last.fields["mono_us"] - received.fields["mono_us"] <= DECISION_US
+            self.judge(received, holds=same and fresh, what="was never decided")
+
+
+class InTime(Invariant):
+    """The gate and the horizon."""
+
+    number, title = "I12", "accepted before the gate, inside the horizon, with valid time"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: dict[int, Entry] = {}
+        self.config: Mapping[str, Any] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "config":
+            self.config = entry.fields["config"]
+        elif entry.kind == "trade.received":
+            self.received[entry.index] = entry
+        elif entry.kind == "trade.accepted":
+            received = self.received.get(entry.fields["received_index"])
+            spans = [bounds_ms(p["interval"]) for p in entry.fields["positions"]]
+            if received is None or not spans:
+                self.judge(entry, holds=False, what="no message or no interval")
+                return
+            at_ms = received.fields["utc_us"] // 1000
+            gate = min(s for s, _ in spans) - at_ms >= self.config["gate_s"] * 1000
+            horizon = max(e for _, e in spans) - at_ms <= self.config["horizon_s"] * 1000
+            valid = received.fields["tq"] != "invalid"
+            what = f"gate {gate}, horizon {horizon}, time {received.fields['tq']}"
+            self.judge(entry, holds=gate and horizon and valid, what=what)
+
+
+class Schedule(Invariant):
+    """Base of the rules that follow a trade from acceptance to its plan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted: dict[tuple[str, Bounds], tuple[int, Entry]] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind != "trade.accepted":
+            return
+        name = entry.fields["trade_id"]
+        for key in [k for k in self.accepted if k[0] == name]:
+            del self.accepted[key]
+        for position in entry.fields["positions"]:
+            key = (name, bounds_ms(position["interval"]))
+            self.accepted[key] = (position["energy_wh"], entry)
+
+
+class Planned(Schedule):
+    """Plans hold what was accepted."""
+
+    number, title = "I13", "each trade and interval is planned once, with the accepted energy"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.planned: set[tuple[str, Bounds]] = set()
+        self.intervals: set[tuple[str, Bounds]] = set()
+
+    @override
+    def see(self, entry: Entry) -> None:
+        super().see(entry)
+        if entry.kind != "plan":
+            return
+        bounds = bounds_ms(entry.fields["interval"])
+        slot = (entry.fields["sop"], bounds)
+        self.judge(entry, holds=slot not in self.intervals, what="the interval is planned twice")
+        self.intervals.add(slot)
+        for one in entry.fields["trades"]:
+            key = (one["trade_id"], bounds)
+            energy, accepted = self.accepted.get(key, (None, None))
+            same_ends = accepted is not None and all(
+                accepted.fields[end] == one[end] for end in ("out_terminal", "in_terminal")
+            )
+            holds = energy == one["contracted_wh"] and same_ends and key not in self.planned
+            holds = holds and 0 <= one["planned_wh"] <= one["contracted_wh"]
+            self.planned.add(key)
+            self.judge(entry, holds=holds, what=f"{one['trade_id']}: accepted {energy} Wh")
+
+
+class Balanced(Invariant):
+    """Energy in is energy out."""
+
+    number, title = "I14", "planned energies sum to zero and are those of the trades"
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind != "plan":
+            return
+        planned = entry.fields["planned_wh"]
+        sums = all(
+            wh == delivery.planned_at(t, entry.fields["trades"]) for t, wh in planned.items()
+        )
+        self.judge(
+            entry,
+            holds=sums and sum(planned.values()) == 0,
+            what=f"sum {sum(planned.values())} Wh",
+        )
+
+
+class Reported(Schedule):
+    """Every trade ends in a delivery."""
+
+    number, title = "I15", "each accepted trade and interval has exactly one delivery"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delivered: dict[tuple[str, Bounds], int] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        super().see(entry)
+        if entry.kind != "delivery":
+            return
+        bounds = bounds_ms(entry.fields["interval"])
+        for one in entry.fields["trades"]:
+            key = (one["trade_id"], bounds)
+            self.judge(entry, holds=key not in self.delivered, what=f"{key[0]} delivered twice")
+            self.delivered[key] = entry.index
+
+    @override
+    def finish(self, last: Entry) -> None:
+        for (name, bounds), (energy, accepted) in self.accepted.items():
+            due = last.fields["utc_us"] > bounds[1] * 1000 + REPORT_US
+            if energy and due and (name, bounds) not in self.delivered:
+                self.judge(accepted, holds=False, what=f"{name} has no delivery")
+
+
+class Recomputed(Invariant):
+    """The published rule."""
+
+    number, title = "I16", "delivered energies follow from the readings by the published rule"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config: Mapping[str, Any] = {}
+        self.plans: dict[tuple[str, Bounds], tuple[Mapping[str, Any], Entry]] = {}
+        self.readings: dict[str, list[Counter]] = {}
+
+    @override
+    def see(self, entry: Entry) -> None:
+        if entry.kind == "config":
+            self.config = entry.fields["config"]
+        elif entry.kind == "plan":
+            key = (entry.fields["sop"], bounds_ms(entry.fields["interval"]))
+            self.plans[key] = (self.config, entry)
+        elif entry.kind == "reading":
+            for meter, found in delivery.counters([entry.fields]).items():
+                series = self.readings.setdefault(meter, [])
+                disordered = bool(series) and found[0].utc_us < series[-1].utc_us
+                series.extend(found)
+                if disordered:
+                    series.sort(key=lambda counter: counter.utc_us)
+        elif entry.kind == "delivery":
+            self.check(entry)
+
+    def check(self, entry: Entry) -> None:
+        """Compute one delivery again."""
+        bounds = bounds_ms(entry.fields["interval"])
+        config, plan = self.plans.get((entry.fields["sop"], bounds), (self.config, None))
+        stated = {t["trade_id"]: t for t in entry.fields["trades"]}
+        if plan is None:
+            nothing = all(t["delivered_wh"] == 0 for t in stated.values())
+            self.judge(entry, holds=nothing, what="delivered without a plan")
+            return
+        found = delivery.settle(config=config, plan=plan.fields, readings=self.readings)
+        for one in found.trades.values():
+            said = stated.pop(one.trade_id, {})
+            same = (said.get("delivered_wh"), said.get("status")) == (one.delivered_wh, one.status)
+            what = f"{one.trade_id}: {said.get('delivered_wh')} Wh {said.get('status')} stated, "
+            self.judge(
+                entry, holds=same, what=what + f"{one.delivered_wh} Wh {one.status} computed"
+            )
+        extra = [t for t in stated.values() if t["delivered_wh"]]
+        self.judge(entry, holds=not extra, what="a trade outside the plan has energy")
+        self.judge(entry, holds=same_terminals(entry, found), what="terminal figures differ")
+        self.forget(bounds[0] - MONTH_MS)
+
+    def forget(self, before_ms: int) -> None:
+        """Drop readings that no delivery can need any more, so that memory stays level."""
+        for series in self.readings.values():
+            while len(series) > 2 and series[1].utc_us < before_ms * 1000:
+                del series[0]
+
+
+def same_terminals(entry: Entry, found: delivery.Settled) -> bool:
+    """Whether the stated terminal figures are the computed ones."""
+    stated = {
+        t["terminal"]: (t["planned_wh"], t["metered_wh"], t["judged_wh"])
+        for t in entry.fields["terminals"]
+    }
+    computed = {
+        t.terminal: (t.planned_wh, t.metered_wh, t.judged_wh) for t in found.terminals.values()
+    }
+    zeroed = {t: (p, m or 0, j) for t, (p, m, j) in computed.items()}
+    return entry.fields["loss_wh"] == found.loss_wh and stated in (computed, zeroed)
+
+
+def of_ledger_and_trades() -> Iterable[Invariant]:
+    """Fresh invariants of this file, in order of their numbers."""
+    return (
+        Boots(), Time(), Canonical(), Messages(), Once(), Decided(), InTime(), Planned(),
+        Balanced(), Reported(), Recomputed(),
+    )  # fmt: skip

@@ -1,0 +1,185 @@
+"""The audit: a good day passes every rule, and each rule catches its own kind of lie."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.audit import auditor, evidence, shapes
+from ledger.audit.auditor import Fold
+from ledger.cli import sopledger
+from ledger.cli.output import run
+from ledger.log import canonical
+from ledger.log.keys import Signer
+
+Entries = list[dict[str, Any]]
+
+
+def broken(entries: Entries) -> dict[str, tuple[int | None, str]]:
+    fold = Fold()
+    for index, entry in enumerate(entries):
+        fold.see(evidence.decoded(index, canonical.encode(entry)))
+    return {f.number: (f.first_index, f.first) for f in fold.findings() if not f.ok}
+
+
+def nth(entries: Entries, kind: str, n: int = 0) -> dict[str, Any]:
+    return [e for e in entries if e["kind"] == kind][n]
+
+
+def test_a_good_day_holds_everywhere(day: Any, write: Any, signer: Signer) -> None:
+    found = auditor.audit(write(day.entries), [signer.vkey])
+    assert found.ok
+    assert [f.number for f in found.findings] == [
+        "I1", "I2", "I3", "I5", "I7", "I8", "I9", "I10", "I11", "I12", "I13", "I14", "I15", "I16",
+        "I17", "I18", "I19", "I28", "I33", "I34", "I37",
+    ]  # fmt: skip
+    assert all(f.judged_count for f in found.findings if f.number not in ("I37",))
+
+
+Lie = Callable[[Entries], object]
+
+
+def drop(kind: str, n: int = 0) -> Lie:
+    return lambda entries: nth(entries, kind, n).update(
+        kind="alarm", code="x", active=True, detail=""
+    )
+
+
+LIES: dict[str, tuple[str, Lie]] = {
+    "a boot number skipped": ("I5", lambda e: [x.update(boot=x["boot"] + 1) for x in e]),
+    "a boot that names another": ("I5", lambda e: nth(e, "boot").update(previous_boot_index=5)),
+    "an entry of another boot": ("I5", lambda e: e[9].update(boot=7)),
+    "monotonic time back": ("I7", lambda e: e[20].update(mono_us=e[20]["mono_us"] - 10**12)),
+    "utc back": ("I7", lambda e: e[20].update(utc_us=e[20]["utc_us"] - 10**12)),
+    "an unknown kind": ("I8", lambda e: e[5].update(kind="rumour")),
+    "a missing field": ("I8", lambda e: nth(e, "plan").pop("trades")),
+    "a field of another type": ("I8", lambda e: nth(e, "delivery").update(loss_wh="3")),
+    "a strange time quality": ("I8", lambda e: e[5].update(tq="fine")),
+    "a message with another hash": ("I9", lambda e: nth(e, "trade.received").update(sha256="00")),
+    "a message nobody signed": ("I9", lambda e: nth(e, "config")["config"].update(required=2)),
+    "more than the message says": ("I9", lambda e: nth(e, "trade.accepted")["positions"][0].update(energy_wh=1)),
+    "an acceptance of nothing": ("I9", lambda e: nth(e, "trade.accepted").update(received_index=0)),
+    "a trade accepted twice": ("I10", lambda e: nth(e, "trade.accepted", 1).update(trade_id="A-1")),
+    "a message never decided": ("I11", drop("trade.refused")),
+    "a message decided late": ("I11", lambda e: [x.update(mono_us=x["mono_us"] + 3_000_000) for x in e[4:]]),
+    "accepted behind the gate": ("I12", lambda e: nth(e, "config")["config"].update(gate_s=600)),
+    "accepted beyond the horizon": ("I12", lambda e: nth(e, "config")["config"].update(horizon_s=600)),
+    "accepted without knowing the time": ("I12", lambda e: nth(e, "trade.received").update(tq="invalid")),
+    "a plan of more than was accepted": ("I13", lambda e: nth(e, "plan")["trades"][0].update(contracted_wh=11_000)),
+    "a plan that moves a trade": ("I13", lambda e: nth(e, "plan")["trades"][0].update(in_terminal="T3")),
+    "an interval planned twice": ("I13", lambda e: nth(e, "plan", 1).update(interval=nth(e, "plan")["interval"])),
+    "a plan out of balance": ("I14", lambda e: nth(e, "plan")["planned_wh"].update(T2=1)),
+    "a plan not of its trades": ("I14", lambda e: nth(e, "plan")["planned_wh"].update(T1=0, T2=0, T3=0)),
+    "a trade delivered twice": ("I15", lambda e: nth(e, "delivery", 1).update(nth(e, "delivery"))),
+    "a delivery that never came": ("I15", lambda e: (drop("delivery")(e), e[-1].update(utc_us=e[-1]["utc_us"] + 10**10))),
+    "energy overstated": ("I16", lambda e: nth(e, "delivery")["trades"][0].update(delivered_wh=9_999)),
+    "a status bent": ("I16", lambda e: nth(e, "delivery")["trades"][0].update(status="partial")),
+    "a terminal's energy overstated": ("I16", lambda e: nth(e, "delivery")["terminals"][1].update(metered_wh=3)),
+    "losses hidden": ("I16", lambda e: nth(e, "delivery").update(loss_wh=0)),
+    "a reading changed afterwards": ("I16", lambda e: nth(e, "reading", 16)["meters"][1].update(export_wh=14_990)),
+    "an outcome of another instruction": ("I17", lambda e: nth(e, "outcome").update(instr_id="other")),
+    "an outcome before its intent": ("I17", lambda e: nth(e, "prepared").update(intent_index=len(e) - 1)),
+    "an intent without outcome": ("I18", drop("outcome")),
+    "two outcomes": ("I18", lambda e: nth(e, "prepared").update(kind="outcome", outcome="failed", active={}, reasons=[])),
+    "a strange outcome": ("I18", lambda e: nth(e, "outcome").update(outcome="fine")),
+    "more power after unknown": ("I18", lambda e: nth(e, "outcome").update(outcome="unknown")),
+    "an intent of nobody": ("I19", lambda e: nth(e, "intent").update(authority="me")),
+    "an intent of a plan that is none": ("I19", lambda e: nth(e, "intent").update(plan_index=0)),
+    "tracking without a plan": ("I19", lambda e: nth(e, "intent").update(authority="tracking", plan_index=-1)),
+    "a commit unprepared": ("I28", drop("prepared")),
+    "a commit long after": ("I28", lambda e: nth(e, "prepared").update(mono_us=0)),
+    "a meter that runs backwards": ("I33", lambda e: nth(e, "reading", 9)["meters"][1].update(export_wh=0)),
+    "a meter that leaps": ("I33", lambda e: nth(e, "reading", 9)["meters"][2].update(import_wh=90_000)),
+    "executed but echoed otherwise": ("I34", lambda e: nth(e, "outcome")["active"].update(T2=1)),
+    "a deed of nobody": ("I37", lambda e: nth(e, "alarm").update(kind="operator", user="", verb="arm", arguments={}, reason="")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_each_rule_catches_its_lie(day: Any, lie: str) -> None:
+    number, tell = LIES[lie]
+    entries = copy.deepcopy(day.entries)
+    if number == "I37":
+        entries.append({**entries[-1], "kind": "alarm", "code": "x", "active": True, "detail": ""})
+    assert broken(entries) == {}
+    if lie == "more power after unknown":
+        nth(entries, "outcome").update(outcome="unknown")
+        nth(entries, "intent", 1)["setpoints"][0].update(p_w=200_000)
+        nth(entries, "outcome", 1)["active"].update(T2=200_000)
+    else:
+        tell(entries)
+    found = broken(entries)
+    assert number in found, found
+    assert found[number][1]
+
+
+def test_a_read_back_after_unknown_allows_more_power(day: Any) -> None:
+    entries = copy.deepcopy(day.entries)
+    nth(entries, "outcome").update(outcome="unknown")
+    nth(entries, "intent", 1)["setpoints"][0].update(p_w=200_000)
+    nth(entries, "outcome", 1)["active"].update(T2=200_000)
+    assert "I18" in broken(entries)
+    where = next(n for n, e in enumerate(entries) if e is nth(entries, "reading", 5))
+    entries[where] = {
+        **entries[where],
+        "kind": "readback",
+        "sop": "SOP-1",
+        "active": {},
+        "instr_id": "",
+        "state": "",
+        "cause": "",
+    }
+    assert "I18" not in broken(entries)
+
+
+def test_a_time_step_explains_utc_going_back(day: Any) -> None:
+    entries = copy.deepcopy(day.entries)
+    step = {k: entries[2][k] for k in ("utc_us", "mono_us", "boot", "tq")}
+    entries.insert(3, {**step, "kind": "time_step", "step_us": -5, "utc_us": step["utc_us"] - 5})
+    assert "I7" not in broken(entries)
+
+
+def test_a_tampered_ledger_is_not_even_read(day: Any, write: Any, signer: Signer) -> None:
+    directory = write(day.entries)
+    path = next((directory / "segments").iterdir())
+    data = bytearray(path.read_bytes())
+    data[5_000] ^= 1
+    path.write_bytes(data)
+    found = auditor.audit(directory, [signer.vkey])
+    assert not found.ok
+    assert [f.number for f in found.findings] == ["I1", "I2", "I3"]
+
+
+def test_the_command(
+    day: Any, write: Any, signer: Signer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vkey").write_text(signer.vkey)
+    directory = write(day.entries)
+    assert run(sopledger, ["audit", str(directory), "--key", str(tmp_path / "vkey")]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "no errors were found"
+    assert "PASS  I16" in out
+
+
+def test_the_command_names_the_first_counter_example(
+    day: Any, write: Any, signer: Signer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vkey").write_text(signer.vkey)
+    nth(day.entries, "delivery")["trades"][0]["delivered_wh"] += 7
+    directory = write([*day.entries, {**day.entries[-1], "kind": "rumour"}])
+    assert run(sopledger, ["audit", str(directory), "--key", str(tmp_path / "vkey")]) == 8
+    out = capsys.readouterr().out
+    assert "FAIL  I16" in out
+    assert "10007 Wh" in out or "Wh delivered stated" in out
+    assert f"entry {len(day.entries)}: unknown kind 'rumour'" in out
+
+
+def test_schemas_of_all_kinds() -> None:
+    for kind in shapes.KINDS:
+        schema = shapes.json_schema(kind)
+        assert schema["$id"] == f"sopgw/v1/entry/{kind}"
+        assert set(schema["required"]) == set(schema["properties"])
