@@ -199,6 +199,7 @@ def sign(
 @click.option("--gateway-key", help="Base64 key or verifier key of the gateway, or a file of it.")
 @click.option("--username")
 @click.option("--password-file", type=click.Path(path_type=Path, exists=True))
+@click.option("--ca", type=click.Path(path_type=Path, exists=True), help="Broker's authorities.")
 def submit(
     *,
     message: Path,
@@ -209,6 +210,7 @@ def submit(
     gateway_key: str | None,
     username: str | None,
     password_file: Path | None,
+    ca: Path | None,
 ) -> None:
     """Send a signed trade and wait for the gateway's signed answer."""
     import asyncio
@@ -218,7 +220,7 @@ def submit(
     payload = message.read_bytes()
     topics = _topics(payload, site, sop)
     password = password_file.read_text().strip() if password_file else None
-    where = mqtt.broker_from(broker, username=username, password=password)
+    where = mqtt.broker_from(broker, username=username, password=password, ca_file=ca)
     key = None if gateway_key is None else _public(gateway_key)
     try:
         answers = asyncio.run(

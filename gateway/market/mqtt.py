@@ -15,6 +15,7 @@ import logging
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -52,8 +53,18 @@ class Broker:
     password: str | None = None
 
 
-def broker_from(url: str, *, username: str | None = None, password: str | None = None) -> Broker:
-    """Return the broker of ``mqtt://host[:port]`` or ``mqtts://host[:port]``."""
+def broker_from(
+    url: str,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    ca_file: Path | None = None,
+) -> Broker:
+    """Return the broker of ``mqtt://host[:port]`` or ``mqtts://host[:port]``.
+
+    With ``ca_file`` only certificates signed by one of its authorities are believed, without it
+    those of the system.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
         raise ContractError(f"{url!r} is not mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
@@ -61,7 +72,7 @@ def broker_from(url: str, *, username: str | None = None, password: str | None =
     return Broker(
         host=parts.hostname,
         port=parts.port or (8883 if secure else 1883),
-        tls=ssl.create_default_context() if secure else None,
+        tls=ssl.create_default_context(cafile=ca_file) if secure else None,
         username=username,
         password=password,
     )

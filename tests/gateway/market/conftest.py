@@ -25,12 +25,12 @@ def free_port() -> int:
 class Mosquitto:
     """Our own mosquitto on a loopback port, with its own directory; can be killed and started."""
 
-    def __init__(self, directory: Path, *more: str) -> None:
+    def __init__(self, directory: Path, *more: str, anonymous: bool = True) -> None:
         self.port = free_port()
         self._config = directory / "mosquitto.conf"
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\n"
-            "allow_anonymous true\n"
+            f"allow_anonymous {str(anonymous).lower()}\n"
             "persistence true\n"
             f"persistence_location {directory}/\n"
             "autosave_on_changes true\n"
@@ -77,3 +77,19 @@ async def hasty_mosquitto(tmp_path, mosquitto):
     await broker.start()
     yield broker
     await broker.stop()
+
+
+@pytest.fixture
+async def mosquitto_with(tmp_path, mosquitto):
+    """Starts further brokers with settings of their own."""
+    started = []
+
+    async def start(*more, anonymous=True):
+        broker = Mosquitto(tmp_path, *more, anonymous=anonymous)
+        await broker.start()
+        started.append(broker)
+        return broker
+
+    yield start
+    for broker in started:
+        await broker.stop()
