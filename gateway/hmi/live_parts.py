@@ -158,7 +158,7 @@ def _urgent(alarms: Sequence[AlarmView], words: Words) -> str:
 def _alarm(alarm: AlarmView, words: Words) -> list[Cell]:
     level = min(max(alarm.priority_level, 1), 4)
     known = words.has(f"alarm.{alarm.code}")
-    what = words(f"alarm.{alarm.code}") if known else alarm.code
+    what = words(f"alarm.{alarm.code}") if known else words.reason(alarm.code)
     detail = f" ({alarm.detail})" if alarm.detail else ""
     standing = "acknowledged" if alarm.acknowledged else "unacknowledged"
     state = words("alarm.cleared") if not alarm.active else words(f"alarm.{standing}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.model.telemetry import MeterReading, StationTelemetry
+from gateway.model.telemetry import StationTelemetry
 from gateway.model.terminal import Sop
 
 FAULTS = (
@@ -219,7 +219,7 @@ def observe(counts: Sequence[int], duration_ms: int) -> Counts:
 def terminal_views(
     sop: Sop,
     station: StationTelemetry | None,
-    meters: Mapping[str, MeterReading],
+    meters: Mapping[str, Mapping[str, Any]],
     polygons: Mapping[str, tuple[Corner, ...]] | None = None,
 ) -> tuple[TerminalView, ...]:
     """Return the terminals of a SOP from the last telemetry; without it, what the site says.
@@ -227,14 +227,14 @@ def terminal_views(
     Args:
         sop: the soft open point of the site.
         station: its last telemetry, None before the first.
-        meters: last reading by meter name.
+        meters: last good row of a ``reading`` entry by terminal.
         polygons: measured capability by terminal, where a sweep was made.
     """
     told = {t.id: t for t in station.terminals} if station else {}
     views = []
     for terminal in sop.terminals:
         now = told.get(terminal.id)
-        reading = meters.get(terminal.meter)
+        reading = meters.get(terminal.id)
         views.append(
             TerminalView(
                 id=terminal.id,
@@ -246,7 +246,7 @@ def terminal_views(
                 set_p_w=now.p_w_set_active if now else None,
                 p_w=now.p_w if now else None,
                 q_var=now.q_var if now else None,
-                meter_p_w=reading.p_w if reading else None,
+                meter_p_w=reading["p_w"] if reading else None,
                 v_dv=now.v_dv if now else None,
                 s_va_available=now.s_va_available if now else None,
                 master=terminal.id == sop.master,
@@ -254,8 +254,8 @@ def terminal_views(
                 limits=bit_words(now.limit_bits, LIMITS) if now else (),
                 polygon=(polygons or {}).get(terminal.id, ()),
                 meter=terminal.meter,
-                meter_import_wh=reading.import_wh if reading else None,
-                meter_export_wh=reading.export_wh if reading else None,
+                meter_import_wh=reading["import_wh"] if reading else None,
+                meter_export_wh=reading["export_wh"] if reading else None,
             )
         )
     return tuple(views)

@@ -10,7 +10,7 @@ from gateway.hmi.state import (
     observe,
     terminal_views,
 )
-from gateway.model.telemetry import MeterReading, State, StationTelemetry, TerminalTelemetry
+from gateway.model.telemetry import State, StationTelemetry, TerminalTelemetry
 from gateway.model.terminal import LossCurve, Sop, Terminal
 
 
@@ -87,10 +87,8 @@ def test_terminals_from_telemetry_and_meters(sop):
         v_dc_dv=8_000, loss_w=900, uptime_s=5, lease_owner=1,
         terminals=(told("T1", -40_000, 0), told("T2", 40_000, 1)),
     )  # fmt: skip
-    reading = MeterReading(
-        meter="m1", utc_us=1, mono_us=1, import_wh=7, export_wh=9, p_w=39_900, registers=()
-    )
-    first, second = terminal_views(sop, station, {"m1": reading}, {"T2": ((1, 2),)})
+    reading = {"meter": "m1", "import_wh": 7, "export_wh": 9, "p_w": 39_900}
+    first, second = terminal_views(sop, station, {"T2": reading}, {"T2": ((1, 2),)})
     assert (first.p_w, first.meter_p_w, first.limits) == (-40_000, None, ("current",))
     assert (second.meter_p_w, second.meter_export_wh, second.faults) == (
         39_900,

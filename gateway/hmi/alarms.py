@@ -1,0 +1,38 @@
+"""Which alarm is how urgent. Its words and what to do stand in the catalogues under its code.
+
+Codes are the gateway's own reason words, or the numbers of the alarm list for what has no reason.
+Priorities after IEC 62682: 1 act at once, 2 act soon, 3 act in time, 4 for the diagnostician.
+"""
+
+from __future__ import annotations
+
+PRIORITY_DEFAULT = 3
+PRIORITIES = {
+    "estop": 1,
+    "device_unknown": 1,
+    "readback_differs": 1,
+    "fault": 2,
+    "lockout": 2,
+    "link_lost": 2,
+    "foreign_write": 2,
+    "lease": 2,
+    "time_quality": 2,
+    "ledger": 2,
+    "not_armed": 3,
+    "meter_lost": 3,
+    "broker_lost": 3,
+    "A-101": 1,
+    "A-102": 1,
+    "A-103": 1,
+    "A-110": 2,
+    "A-120": 2,
+    "A-130": 2,
+    "A-140": 2,
+    "A-150": 2,
+    "A-200": 4,
+}
+
+
+def priority(code: str) -> int:
+    """Return an alarm's priority; one nobody rated is low, never none."""
+    return PRIORITIES.get(code, PRIORITY_DEFAULT)

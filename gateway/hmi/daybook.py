@@ -1,0 +1,226 @@
+"""The recent past as the views need it: a fold of the ledger's entries, bounded in size.
+
+It never feeds control or settlement: a figure of a running interval is an estimate for eyes, and
+the delivery entry replaces it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gateway.hmi.alarms import priority
+from gateway.hmi.figures import utc_us
+from gateway.hmi.state import AlarmView, SettledView, TradeView
+
+Entry = Mapping[str, Any]
+ROWS_MAX = 600  # six days of a hundred quarter hours; the ledger has the rest
+CLEARED_MAX = 50  # alarms that went, kept for the list
+
+
+class DayBook:
+    """Trades, energies, alarms and the gateway's own state, from every entry in order."""
+
+    def __init__(self) -> None:
+        """Start with an empty ledger."""
+        self.size = 0
+        self.mode, self.state = "off", "INIT"
+        self.reasons: tuple[str, ...] = ()
+        self.version, self.config_sha256 = "", ""
+        self.started_us: int | None = None
+        self.config: Mapping[str, Any] = {}
+        self.counters: dict[str, Mapping[str, Any]] = {}
+        self._rows: dict[tuple[str, int], TradeView] = {}
+        self._targets: dict[int, Mapping[str, int]] = {}
+        self._starts: dict[int, dict[str, int]] = {}
+        self._alarms: dict[str, AlarmView] = {}
+        self._settled: dict[str, SettledView] = {}
+        self._places: dict[str, tuple[int, int]] = {}
+        self._config_index = 0
+
+    def take(self, index: int, entry: Entry) -> None:
+        """Take one entry in; entries come in ledger order."""
+        self.size = index + 1
+        match entry["kind"]:
+            case "boot":
+                self.version, self.started_us = entry["version"], entry["utc_us"]
+            case "config":
+                self.config, self.config_sha256 = entry["config"], entry["sha256"]
+                self._config_index = index
+            case "mode":
+                self.mode, self.state = entry["mode"], entry["state"]
+                self.reasons = tuple(map(_reason, entry["reasons"]))
+            case "trade.accepted":
+                self._places.setdefault(entry["trade_id"], (self._config_index, index))
+                self._accept(entry)
+            case "plan":
+                self._plan(entry)
+            case "reading":
+                self._read(entry)
+            case "delivery":
+                self._deliver(entry)
+            case "alarm":
+                self._alarm(entry)
+            case _:
+                pass
+
+    def _accept(self, entry: Entry) -> None:
+        trade_id = entry["trade_id"]
+        for key in [k for k, row in self._rows.items() if k[0] == trade_id and _is_open(row)]:
+            del self._rows[key]
+        for position in entry["positions"]:
+            start_us = utc_us(position["interval"]["start"])
+            if (trade_id, start_us) in self._rows:
+                continue  # delivered already: a revision does not reach back
+            self._rows[trade_id, start_us] = TradeView(
+                id=trade_id,
+                out_terminal=entry["out_terminal"],
+                in_terminal=entry["in_terminal"],
+                start_us=start_us,
+                end_us=utc_us(position["interval"]["end"]),
+                contracted_wh=position["energy_wh"],
+                status="planned" if position["energy_wh"] else "cancelled",
+            )
+        past = sorted(self._rows, key=lambda k: k[1])
+        for key in past[: max(len(past) - ROWS_MAX, 0)]:
+            del self._rows[key]
+        if len(self._places) > 2 * ROWS_MAX:
+            known = {trade for trade, _ in self._rows}
+            self._places = {t: where for t, where in self._places.items() if t in known}
+
+    def _plan(self, entry: Entry) -> None:
+        start_us = utc_us(entry["interval"]["start"])
+        self._targets[start_us] = entry["planned_wh"]
+        self._starts[start_us] = {}
+        for trade in entry["trades"]:
+            row = self._rows.get((trade["trade_id"], start_us))
+            if row is not None:
+                self._rows[row.id, start_us] = replace(
+                    row,
+                    planned_wh=trade["planned_wh"],
+                    reasons=tuple(map(_reason, trade["reasons"])),
+                    status="running",
+                )
+
+    def _read(self, entry: Entry) -> None:
+        for meter in entry["meters"]:
+            if meter["quality"] != "good":
+                continue
+            self.counters[meter["terminal"]] = meter
+            for start_us, first in self._starts.items():
+                if meter["utc_us"] >= start_us:
+                    first.setdefault(meter["terminal"], _net_wh(meter))
+
+    def _deliver(self, entry: Entry) -> None:
+        start_us = utc_us(entry["interval"]["start"])
+        self._targets.pop(start_us, None)
+        self._starts.pop(start_us, None)
+        for trade in entry["trades"]:
+            status = trade["status"]
+            sums = self._settled.get(
+                status, SettledView(outcome=status, count=0, contracted_wh=0, delivered_wh=0)
+            )
+            self._settled[status] = SettledView(
+                outcome=status,
+                count=sums.count + 1,
+                contracted_wh=sums.contracted_wh + trade["contracted_wh"],
+                delivered_wh=sums.delivered_wh + trade["delivered_wh"],
+            )
+            row = self._rows.get((trade["trade_id"], start_us))
+            if row is not None:
+                self._rows[row.id, start_us] = replace(
+                    row,
+                    planned_wh=trade["planned_wh"],
+                    delivered_wh=trade["delivered_wh"],
+                    status=status,
+                    reasons=tuple(map(_reason, trade["reasons"])),
+                )
+
+    def _alarm(self, entry: Entry) -> None:
+        code, before = entry["code"], self._alarms.get(entry["code"])
+        if entry["active"]:
+            self._alarms[code] = AlarmView(
+                code=code,
+                priority_level=priority(code),
+                since_us=entry["utc_us"],
+                detail=entry["detail"],
+            )
+        elif before is not None:
+            self._alarms[code] = replace(before, active=False)
+        cleared = [c for c, a in self._alarms.items() if not a.active]
+        for code in cleared[: max(len(cleared) - CLEARED_MAX, 0)]:
+            del self._alarms[code]
+
+    def places(self, trade_id: str) -> tuple[int, int] | None:
+        """Return the indices of a trade's configuration and first acceptance."""
+        return self._places.get(trade_id)
+
+    def trades(self, now_us: int) -> tuple[TradeView, ...]:
+        """Return the trades in order of time; running ones with an estimate from the meters."""
+        unsettled = {row.id for row in self._rows.values() if _is_open(row)}
+        rows = []
+        for row in sorted(self._rows.values(), key=lambda r: (r.start_us, r.id)):
+            if row.status == "running":
+                started = now_us >= row.start_us
+                estimate = self._estimate_wh(row, now_us) if started else None
+                status = "running" if started else "planned"
+                rows.append(replace(row, delivered_wh=estimate, status=status))
+            else:
+                has_receipt = row.id not in unsettled and row.delivered_wh is not None
+                rows.append(replace(row, receipt=has_receipt))
+        return tuple(rows)
+
+    def alarms(self) -> tuple[AlarmView, ...]:
+        """Return the alarms, those that went included."""
+        return tuple(self._alarms.values())
+
+    def settled(self) -> tuple[SettledView, ...]:
+        """Return the sums of all reported intervals by outcome."""
+        return tuple(self._settled[k] for k in sorted(self._settled))
+
+    def _estimate_wh(self, row: TradeView, now_us: int) -> int | None:
+        """Return about what a running trade has delivered: its share of its terminals' energy."""
+        if row.planned_wh is None or row.start_us not in self._targets:
+            return None
+        targets = self._targets[row.start_us]
+        span_us = row.end_us - row.start_us
+        past_us = min(max(now_us - row.start_us, 0), span_us)
+        shares_wh = []
+        for terminal in (row.out_terminal, row.in_terminal):
+            target_wh = targets.get(terminal, 0)
+            judged_wh = self._judged_wh(row.start_us, terminal, targets)
+            if judged_wh is None:
+                return None
+            if target_wh:
+                shares_wh.append(row.planned_wh * judged_wh // target_wh)
+            else:  # its trades cancel out here: nothing flows and nothing can be short
+                shares_wh.append(row.planned_wh * past_us // span_us)
+        return max(min(shares_wh), 0)
+
+    def _judged_wh(self, start_us: int, terminal: str, targets: Mapping[str, int]) -> int | None:
+        """Return a terminal's energy since the start; the master's is the others' negative sum."""
+        first = self._starts[start_us]
+        is_master = terminal == self.config.get("master")
+        asked = [t for t in targets if t != terminal] if is_master else [terminal]
+        if any(t not in first or t not in self.counters for t in asked):
+            return None
+        total_wh = sum(_net_wh(self.counters[t]) - first[t] for t in asked)
+        return -total_wh if is_master else total_wh
+
+
+def _is_open(row: TradeView) -> bool:
+    return row.status in {"planned", "running"}
+
+
+def _net_wh(meter: Mapping[str, Any]) -> int:
+    net_wh: int = meter["export_wh"] - meter["import_wh"]
+    return net_wh
+
+
+def _reason(reason: object) -> str:
+    """Return a reason as one text, ``code: detail``, however the entry carries it."""
+    if isinstance(reason, Mapping):
+        detail = reason.get("detail")
+        return f"{reason['code']}: {detail}" if detail else str(reason["code"])
+    return str(reason)

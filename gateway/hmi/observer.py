@@ -1,0 +1,78 @@
+"""Makes the one view of a site from the ledger's fold and the newest telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.hmi.daybook import DayBook
+from gateway.hmi.state import DeviceView, LedgerView, PointView, SiteView, terminal_views
+from gateway.model.telemetry import StationTelemetry
+from gateway.model.terminal import Sop
+from gateway.ports import Clock, LedgerStatus
+
+
+class Observer:
+    """Looks at one SOP; ``daybook`` is to be given every entry, those of the start included."""
+
+    def __init__(self, *, site: str, name: str, sop: Sop, clock: Clock, simulated: bool) -> None:
+        """Observe ``sop`` of a site; ``simulated`` puts the banner on every page."""
+        self.daybook = DayBook()
+        self._site, self._name, self._sop = site, name, sop
+        self._clock, self._simulated = clock, simulated
+        self._checkpoint, self._checkpoint_us = "", 0
+
+    def view(
+        self,
+        *,
+        station: StationTelemetry | None,
+        ledger: LedgerStatus,
+        devices: Sequence[DeviceView] = (),
+        points: Sequence[PointView] = (),
+        time_quality: str = "good",
+        clock_error_ms: int | None = None,
+    ) -> SiteView:
+        """Return the site as it is now."""
+        now_us = self._clock.utc_us()
+        book = self.daybook
+        return SiteView(
+            utc_us=now_us,
+            site=self._site,
+            name=self._name,
+            sop=self._sop.id,
+            mode=book.mode,
+            state=book.state,
+            reasons=book.reasons,
+            simulated=self._simulated,
+            time_quality=time_quality,
+            clock_error_ms=clock_error_ms,
+            v_dc_dv=station.v_dc_dv if station else None,
+            v_dc_dv_min=self._sop.v_dc_dv_min,
+            v_dc_dv_max=self._sop.v_dc_dv_max,
+            loss_w=station.loss_w if station else None,
+            heartbeat_ds=station.watchdog_remaining_ds if station else None,
+            terminals=terminal_views(self._sop, station, book.counters),
+            trades=book.trades(now_us),
+            alarms=book.alarms(),
+            settled=book.settled(),
+            devices=tuple(devices),
+            points=tuple(points),
+            ledger=self._ledger(ledger, now_us),
+            version=book.version,
+            config_sha256=book.config_sha256,
+            started_us=book.started_us,
+        )
+
+    def _ledger(self, status: LedgerStatus, now_us: int) -> LedgerView:
+        """Read origin, size and root of the checkpoint; its time is when it was first seen."""
+        if status.checkpoint != self._checkpoint:
+            self._checkpoint, self._checkpoint_us = status.checkpoint, now_us
+        lines = status.checkpoint.split("\n")
+        signed = len(lines) >= 3 and lines[1].isdecimal()
+        return LedgerView(
+            size=status.size,
+            origin=lines[0] if signed else "",
+            checkpoint_size=int(lines[1]) if signed else 0,
+            checkpoint_us=self._checkpoint_us if signed else None,
+            root=lines[2] if signed else "",
+            anchored=status.anchored,
+        )

@@ -1,0 +1,96 @@
+"""Answers from the ledger for the page: one trade's entries, the newest ones, a receipt.
+
+The ledger's own reader and receipt maker are handed in; they block, so they run in a thread, one
+at a time. Reading starts at the trade's own acceptance and ends with its story, so that a long
+ledger costs no more than a short one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from gateway.hmi.figures import utc_us
+
+Entry = Mapping[str, Any]
+MARGIN_US = 120_000_000  # before and after a trade's intervals: the gate's plan, the delivery
+ENTRIES_MAX = 20_000  # of one trade: a day of readings every five seconds
+STORY = frozenset({"intent", "outcome", "abort", "reading", "readback", "mode", "alarm"})
+
+
+class LedgerRecords:
+    """Implements ``Records`` over functions that read one ledger."""
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[int], Iterator[tuple[int, Mapping[str, Any]]]],
+        size: Callable[[], int],
+        places: Callable[[str], tuple[int, int] | None],
+        receipt: Callable[[str], Mapping[str, Any] | None],
+    ) -> None:
+        """Take the ledger's doors.
+
+        Args:
+            read: entries from an index on, with their indices.
+            size: how many entries there are.
+            places: indices of a trade's configuration and first acceptance (``DayBook.places``).
+            receipt: makes the receipt of a trade, None while there can be none.
+        """
+        self._read, self._size, self._places, self._receipt = read, size, places, receipt
+        self._busy = asyncio.Lock()
+
+    async def trade_entries(self, trade_id: str) -> Sequence[Entry]:
+        """Return the entries of a trade's intervals in order, empty when it is unknown."""
+        places = self._places(trade_id)
+        if places is None:
+            return []
+        async with self._busy:
+            return await asyncio.to_thread(self._of_trade, trade_id, *places)
+
+    async def latest_entries(self, count: int) -> Sequence[Entry]:
+        """Return the newest entries, newest last."""
+        async with self._busy:
+            return await asyncio.to_thread(self._latest, count)
+
+    async def receipt(self, trade_id: str) -> bytes | None:
+        """Return the receipt file of a trade, None while there is none."""
+        if self._places(trade_id) is None:
+            return None
+        async with self._busy:
+            made = await asyncio.to_thread(self._receipt, trade_id)
+        return None if made is None else (json.dumps(made, indent=1) + "\n").encode()
+
+    def _latest(self, count: int) -> list[Entry]:
+        start = max(self._size() - count, 0)
+        found: list[Entry] = [{**entry, "index": index} for index, entry in self._read(start)]
+        return found[-count:]
+
+    def _of_trade(self, trade_id: str, config_index: int, accepted_index: int) -> list[Entry]:
+        index, config = next(iter(self._read(config_index)))
+        found: list[Entry] = [{**config, "index": index}]
+        spans: list[tuple[int, int]] = []
+        for index, entry in self._read(accepted_index):
+            at = entry["utc_us"]
+            if entry["kind"] == "trade.accepted" and entry["trade_id"] == trade_id:
+                edges = [p["interval"] for p in entry["positions"]]
+                spans = [
+                    (utc_us(e["start"]) - MARGIN_US, utc_us(e["end"]) + MARGIN_US) for e in edges
+                ]
+            elif not (_tells(entry, trade_id) and any(s <= at <= e for s, e in spans)):
+                if spans and at > max(e for _, e in spans):
+                    break
+                continue
+            found.append({**entry, "index": index})
+            if len(found) >= ENTRIES_MAX:
+                break
+        return found
+
+
+def _tells(entry: Entry, trade_id: str) -> bool:
+    """Tell whether an entry inside a trade's time belongs to its story."""
+    if entry["kind"] in {"plan", "delivery"}:
+        return any(t["trade_id"] == trade_id for t in entry["trades"])
+    return entry["kind"] in STORY

@@ -1,0 +1,187 @@
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.hmi import daybook as module
+from gateway.hmi.daybook import DayBook
+from gateway.hmi.figures import utc_us
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
+from gateway_day import full_day
+
+START_US = 1_767_319_200_000_000
+QUARTER_US = 900_000_000
+INTERVAL = {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"}
+
+
+def book_of(entries):
+    book = DayBook()
+    for index, entry in enumerate(entries):
+        book.take(index, entry)
+    return book
+
+
+def accepted(trade_id, out, into, energy_wh, revision=1):
+    return {
+        "kind": "trade.accepted", "trade_id": trade_id, "revision": revision, "out_terminal": out,
+        "in_terminal": into, "positions": [{"interval": INTERVAL, "energy_wh": energy_wh, "p_w": 0}],
+    }  # fmt: skip
+
+
+def reading(second, **net_wh):
+    return {
+        "kind": "reading",
+        "meters": [
+            {"meter": f"m{t}", "terminal": t, "utc_us": START_US + second * 1_000_000,
+             "import_wh": 1_000, "export_wh": 1_000 + wh, "p_w": 0, "quality": "good"}
+            for t, wh in net_wh.items()
+        ],
+    }  # fmt: skip
+
+
+CONFIG = {"kind": "config", "sha256": "ab", "config": {"master": "T1"}}
+PLAN = {
+    "kind": "plan",
+    "interval": INTERVAL,
+    "planned_wh": {"T1": -4_000, "T2": -10_000, "T3": 14_000},
+    "trades": [
+        {"trade_id": "A", "planned_wh": 10_000, "reasons": [{"code": "guard_p", "detail": "T2"}]},
+        {"trade_id": "B", "planned_wh": 4_000, "reasons": []},
+    ],
+}
+OPEN = [CONFIG, accepted("A", "T2", "T3", 12_000), accepted("B", "T1", "T3", 4_000), PLAN]
+
+
+def by_id(book, now_us=START_US + QUARTER_US // 2):
+    return {t.id: t for t in book.trades(now_us)}
+
+
+def test_full_day_ends_with_every_trade_settled():
+    entries = full_day().entries
+    book = book_of(entries)
+    rows = book.trades(entries[-1]["utc_us"])
+    told = {
+        (t["trade_id"], utc_us(e["interval"]["start"])): t
+        for e in entries
+        if e["kind"] == "delivery"
+        for t in e["trades"]
+    }
+    assert {(r.id, r.start_us) for r in rows} == set(told)
+    for row in rows:
+        assert row.delivered_wh == told[row.id, row.start_us]["delivered_wh"]
+        assert row.status == told[row.id, row.start_us]["status"]
+        assert row.receipt
+    assert sum(s.count for s in book.settled()) == len(told)
+    assert sum(s.delivered_wh for s in book.settled()) == sum(
+        t["delivered_wh"] for t in told.values()
+    )
+    assert (book.size, book.started_us) == (len(entries), entries[0]["utc_us"])
+
+
+def test_planned_trade_runs_when_its_interval_begins():
+    book = book_of(OPEN)
+    assert by_id(book, START_US - 1)["A"].status == "planned"
+    row = by_id(book, START_US)["A"]
+    assert (row.status, row.planned_wh, row.reasons) == ("running", 10_000, ("guard_p: T2",))
+    assert row.delivered_wh is None
+
+
+def test_running_trade_is_estimated_by_the_lesser_of_its_ends():
+    book = book_of(
+        [*OPEN, reading(0, T1=0, T2=0, T3=0), reading(300, T1=-999, T2=-5_000, T3=6_300)]
+    )
+    rows = by_id(book)
+    assert rows["A"].delivered_wh == 4_500  # T3 has 45 % of its target, T2 50 %
+    assert rows["B"].delivered_wh == 1_300  # the master is judged on the others: -(-5000 + 6300)
+
+
+def test_terminal_whose_trades_cancel_out_is_not_short():
+    plan = {**PLAN, "planned_wh": {"T1": 0, "T2": 0, "T3": 0}}
+    book = book_of([*OPEN[:3], plan, reading(0, T1=0, T2=0, T3=0)])
+    assert by_id(book)["A"].delivered_wh == 5_000
+
+
+def test_unread_meter_gives_no_estimate_and_backward_power_none_below_zero():
+    assert by_id(book_of([*OPEN, reading(0, T2=0)]))["A"].delivered_wh is None
+    back = book_of([*OPEN, reading(0, T1=0, T2=0, T3=0), reading(9, T1=0, T2=700, T3=-5)])
+    assert by_id(back)["A"].delivered_wh == 0
+
+
+def test_bad_readings_do_not_count():
+    bad = reading(300, T2=-5_000)
+    bad["meters"][0]["quality"] = "bad"
+    book = book_of([*OPEN, reading(0, T2=0, T3=0), bad])
+    assert book.counters["T2"]["export_wh"] == 1_000
+
+
+def test_revision_replaces_and_cancellation_says_so():
+    book = book_of([CONFIG, accepted("A", "T2", "T3", 12_000), accepted("A", "T2", "T3", 0, 2)])
+    assert [(t.status, t.contracted_wh) for t in book.trades(START_US)] == [("cancelled", 0)]
+    assert book.places("A") == (0, 1)
+    assert book.places("Z") is None
+
+
+def test_receipt_only_when_all_of_a_trade_is_settled():
+    later = {"start": "2026-01-02T02:15Z", "end": "2026-01-02T02:30Z"}
+    two = accepted("A", "T2", "T3", 12_000)
+    two["positions"].append({"interval": later, "energy_wh": 5, "p_w": 0})
+    row = {"trade_id": "A", "contracted_wh": 12_000, "planned_wh": 10_000, "delivered_wh": 9_990,
+           "status": "partial", "reasons": ["guard_p"]}  # fmt: skip
+    first = {"kind": "delivery", "interval": INTERVAL, "trades": [row]}
+    book = book_of([CONFIG, two, PLAN, first])
+    assert [t.receipt for t in book.trades(START_US)] == [False, False]
+    book.take(4, {**first, "interval": later})
+    assert [t.receipt for t in book.trades(START_US)] == [True, True]
+
+
+def test_alarms_come_go_and_come_again():
+    book = DayBook()
+    for index, (active, at) in enumerate([(True, 5), (False, 6), (True, 7)]):
+        entry = {
+            "kind": "alarm",
+            "code": "link_lost",
+            "active": active,
+            "detail": "d",
+            "utc_us": at,
+        }
+        book.take(index, entry)
+        (alarm,) = book.alarms()
+        assert alarm.active is active
+    assert (alarm.priority_level, alarm.since_us, alarm.detail) == (2, 7, "d")
+    book.take(3, {"kind": "alarm", "code": "never", "active": False, "detail": "", "utc_us": 1})
+    assert len(book.alarms()) == 1
+
+
+def test_mode_and_boot():
+    book = book_of(
+        [
+            {"kind": "boot", "version": "0.1.0", "utc_us": 5},
+            {"kind": "mode", "mode": "on", "state": "FAILSAFE", "reasons": [{"code": "stale", "detail": ""}]},
+            {"kind": "gap"},
+        ]
+    )  # fmt: skip
+    assert (book.version, book.started_us, book.mode, book.state) == ("0.1.0", 5, "on", "FAILSAFE")
+    assert (book.reasons, book.size) == (("stale",), 3)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_rows_and_places_are_bounded(monkeypatch, count):
+    monkeypatch.setattr(module, "ROWS_MAX", 10)
+    book = DayBook()
+    for k in range(count):
+        entry = accepted(f"T-{k}", "T2", "T3", 5)
+        at = f"2026-01-02T{k // 4:02d}:{15 * (k % 4):02d}Z"
+        entry["positions"] = [{"interval": {"start": at, "end": at}, "energy_wh": 5, "p_w": 0}]
+        book.take(k, entry)
+    rows = book.trades(0)
+    assert len(rows) == min(count, 10)
+    assert rows[-1].id == f"T-{count - 1}"
+    assert len(book._places) <= 21
+
+
+def test_views_of_the_book_are_frozen():
+    (row, _) = book_of(OPEN).trades(START_US)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        row.status = "x"
