@@ -1,0 +1,299 @@
+"""Four node processes on three etcd members under kill -9 and freezing, for as long as asked.
+
+    python tests/fault/network_etcd.py --seconds 60 --seed 1
+    python tests/fault/network_etcd.py --seconds 3600 --seed 7
+
+Agents send sealed offers without pause and repeat them until they are acknowledged. Every few
+seconds something is killed (a node or a member, as by a power cut) or frozen (a partition, a slow
+node) and comes back. At the end everything heals and must agree: one block a height on all four
+ledgers, every acknowledged message in every ledger, and settling goes on.
+"""
+
+import argparse
+import asyncio
+import datetime as dt
+import importlib.util
+import json
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import aiohttp
+
+from ledger.contracts.rounds import commitment
+from ledger.log import reader
+from ledger.log.keys import create_key
+from ledger.network.message import sign_message
+
+HERE = Path(__file__).resolve().parent
+NODES = 4
+REGIONS = 6
+
+
+def load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+etcd_cluster = load("etcd_cluster", HERE.parent / "ledger/network/etcd_cluster.py")
+
+
+class NodeProcess:
+    """One ``sopledger node run`` with its own ledger; starts again where it was killed."""
+
+    def __init__(self, config, log):
+        self.config = config
+        self.log = log
+        self.process = None
+        self.url = None
+
+    async def start(self):
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ledger", "node", "run", "-c", str(self.config),
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            while True:
+                line = (await self.process.stderr.readline()).decode()
+                self.log.write(line)
+                found = re.search(r"at (http://\S+) height", line)
+                if found:
+                    self.url = found[1]
+                    break
+                if not line:
+                    raise RuntimeError(f"{self.config} did not start")
+        self.reading = asyncio.create_task(self.read())
+
+    async def read(self):
+        async for line in self.process.stderr:
+            self.log.write(line.decode())
+            self.log.flush()
+
+    async def kill(self, how=signal.SIGKILL):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(how)
+        await self.process.wait()
+        await self.reading
+
+
+class Agents:
+    """Signs and sends; remembers what was acknowledged."""
+
+    def __init__(self, folder, market):
+        self.market = market
+        self.keys = {
+            name: create_key(folder / f"{name}.key", name)
+            for name in ("op", *(f"R{i}" for i in range(REGIONS)))
+        }
+        self.seq = dict.fromkeys(self.keys, 0)
+        self.acknowledged = []
+        self.retries = 0
+
+    def public(self, name):
+        return self.keys[name].key.public.hex()
+
+    def message(self, party, body):
+        self.seq[party] += 1
+        signer = self.keys[party]
+        return sign_message(self.market, party, self.seq[party], body, signer, self.public(party))
+
+    async def deliver(self, session, nodes, party, body, rng):
+        """Send to any node until one says that the message is final."""
+        raw = self.message(party, body)
+        while True:
+            node = rng.choice(nodes)
+            try:
+                async with asyncio.timeout(12):
+                    async with session.post(f"{node.url}/v1/messages", data=raw) as response:
+                        answer = await response.json(content_type=None)
+                if response.status == 200:
+                    self.acknowledged.append(raw)
+                    return answer
+                if response.status in (400, 409):
+                    raise RuntimeError(f"refused: {answer}")
+            except (TimeoutError, aiohttp.ClientError, OSError, json.JSONDecodeError):
+                pass
+            self.retries += 1
+            await asyncio.sleep(0.2)
+
+
+def write_files(folder, members):
+    """Keys, ledgers' keys and node files."""
+    market = "fault"
+    agents = Agents(folder, market)
+    publics = {}
+    for i in range(NODES):
+        publics[f"n{i}"] = create_key(folder / f"n{i}.key", f"n{i}").key.public.hex()
+        create_key(folder / f"n{i}.log.key", f"n{i}.example/market")
+    nodes = "\n".join(f"  {name}: {key}" for name, key in publics.items())
+    configs = []
+    for i in range(NODES):
+        config = folder / f"n{i}.yaml"
+        config.write_text(
+            f"market: {market}\nnode: n{i}\nkey: n{i}.key\n"
+            f"ledger: {{dir: ledger{i}, origin: n{i}.example/market, key: n{i}.log.key}}\n"
+            f"operator: {{id: op, key: {agents.public('op')}}}\nnodes:\n{nodes}\nfaulty: 1\n"
+            f"ordering: {{etcd: {json.dumps(members.clients)}, ca: {members.directory}/ca.pem, "
+            f"cert: {members.directory}/cert.pem, key: {members.directory}/key.pem}}\n"
+        )
+        configs.append(config)
+    return agents, configs
+
+
+def round_document():
+    start = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(days=2)
+    stamp = [(start + dt.timedelta(seconds=s)).strftime("%Y-%m-%dT%H:%M:%SZ") for s in (0, 900)]
+    return {
+        "contract": "hco-1",
+        "interval": {"start": stamp[0], "end": stamp[1]},
+        "quantum_w": 40_000,
+        "terminals": [
+            {"id": f"T{i}", "s_va": 250_000, "k_min": -6, "k_max": 6} for i in range(REGIONS)
+        ],
+        "k_dc": 6,
+    }
+
+
+async def faults(rng, nodes, members, until, report):
+    """Break one thing at a time, hold it broken for a while, mend it."""
+    loop = asyncio.get_running_loop()
+    while loop.time() < until:
+        await asyncio.sleep(rng.uniform(0.5, 2.0))
+        kind = rng.choice(["kill node", "kill member", "freeze node", "freeze member"])
+        report[kind] = report.get(kind, 0) + 1
+        index = rng.randrange(NODES if "node" in kind else 3)
+        held_s = rng.uniform(0.3, 3.0)
+        if kind == "kill node":
+            await nodes[index].kill()
+            await asyncio.sleep(held_s)
+            await nodes[index].start()
+        elif kind == "kill member":
+            members.kill(index)
+            await asyncio.sleep(held_s)
+            members.start(index)
+        elif kind == "freeze node":
+            nodes[index].process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(held_s)
+            nodes[index].process.send_signal(signal.SIGCONT)
+        else:
+            members.pause(index)
+            await asyncio.sleep(held_s)
+            members.resume(index)
+
+
+async def offers(session, agents, nodes, region, until, seed):
+    rng = random.Random(f"{seed} {region}")
+    loop = asyncio.get_running_loop()
+    while loop.time() < until:
+        seal = commitment(rng.randbytes(32).hex(), {"0": 0, "1": rng.randrange(1000)})
+        body = {"kind": "commit", "round": "R1", "hash": seal}
+        await agents.deliver(session, nodes, region, body, rng)
+
+
+def check(folder, agents):
+    """One block a height everywhere, and nothing acknowledged is missing anywhere."""
+    finals, accepted = [], []
+    for i in range(NODES):
+        heights, taken, block = {}, [], None
+        for _, leaf in reader.entries(folder / f"ledger{i}"):
+            entry = json.loads(leaf)
+            if entry["kind"] == "net.block":
+                block = entry["sha256"], [m["sig"] for m in entry["block"]["messages"]]
+            elif entry["kind"] == "net.final":
+                subjects = {(v["block"], v["state"]) for v in entry["votes"]}
+                assert len(subjects) == 1, "a certificate of one subject"
+                assert subjects == {(block[0], next(iter(subjects))[1])}
+                heights[entry["height"]] = next(iter(subjects))
+                taken += block[1]
+            elif entry["kind"] == "net.evidence":
+                raise AssertionError(f"evidence against an honest node: {entry}")
+        finals.append(heights)
+        accepted.append(taken)
+    assert all(heights == finals[0] for heights in finals), "two final results for one height"
+    for taken in accepted:
+        found = set(taken)
+        missing = [raw for raw in agents.acknowledged if json.loads(raw)["sig"] not in found]
+        assert missing == [], f"{len(missing)} acknowledged messages lost"
+    return len(finals[0])
+
+
+async def campaign(folder, seconds, seed):
+    """Run the whole thing; give the figures."""
+    rng = random.Random(seed)
+    (folder / "etcd").mkdir()
+    async with etcd_cluster.cluster(folder / "etcd") as members:
+        agents, configs = write_files(folder, members)
+        report = {}
+        with (folder / "nodes.log").open("w") as log:
+            nodes = [NodeProcess(config, log) for config in configs]
+            for node in nodes:
+                await node.start()
+            try:
+                async with aiohttp.ClientSession() as session:
+                    await work(session, agents, nodes, members, rng, seconds, report, seed)
+            finally:
+                for node in nodes:
+                    await node.kill(signal.SIGINT)
+    height = check(folder, agents)
+    return {
+        "seconds": seconds,
+        "seed": seed,
+        "faults": report,
+        "height": height,
+        "acknowledged": len(agents.acknowledged),
+        "retries": agents.retries,
+        "lost": 0,
+    }
+
+
+async def work(session, agents, nodes, members, rng, seconds, report, seed):
+    loop = asyncio.get_running_loop()
+    for i in range(REGIONS):
+        body = {"kind": "join", "id": f"R{i}", "key": agents.public(f"R{i}"), "role": "region", "terminal": f"T{i}", "deposit": 10**6}  # fmt: skip
+        await agents.deliver(session, nodes, "op", body, rng)
+    opening = {"kind": "open", "round": "R1", "document": round_document()}
+    await agents.deliver(session, nodes, "op", opening, rng)
+    until = loop.time() + seconds
+    async with asyncio.TaskGroup() as group:
+        group.create_task(faults(rng, nodes, members, until, report))
+        for i in range(REGIONS):
+            group.create_task(offers(session, agents, nodes, f"R{i}", until, seed))
+    # Everything is mended: settling goes on, and all four come to one height.
+    last = await agents.deliver(session, nodes, "op", {"kind": "deposit", "id": "R0", "amount": 1}, rng)  # fmt: skip
+    async with asyncio.timeout(60):
+        while True:
+            heights = []
+            for node in nodes:
+                async with session.get(f"{node.url}/v1/status") as response:
+                    heights.append((await response.json())["height"])
+            if min(heights) >= last["height"] and len(set(heights)) == 1:
+                return
+            await asyncio.sleep(0.1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, default=None)
+    arguments = parser.parse_args()
+    if not etcd_cluster.installed():
+        raise SystemExit("etcd is not installed (apt install etcd-server)")
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True)
+        found = asyncio.run(campaign(arguments.keep, arguments.seconds, arguments.seed))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            found = asyncio.run(campaign(Path(folder), arguments.seconds, arguments.seed))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
