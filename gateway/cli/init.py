@@ -1,4 +1,4 @@
-"""``sopgw init``: a folder to begin with."""
+"""``sopgw init``: a commented site file to begin with, no devices in it yet."""
 
 from __future__ import annotations
 
@@ -8,63 +8,83 @@ import click
 
 from gateway.cli.output import ExitCode, command, emit, fail
 
+TEMPLATE = """\
+# Site file of sopgw. Every key is explained in docs/configuration.md; after each change:
+#   sopgw config check {path}
+version: 1
+site: {{id: {id}, name: {name}, timezone: {timezone}}}
+mode: blocked                  # off | blocked | test | test-blocked | on; blocked never writes
+
+devices:                       # where each device answers, and the profile that knows its registers
+  # station: {{profile: sop-station-v1, url: "modbus+tcp://192.168.10.20:502", unit: 100}}
+  # m1: {{profile: schneider-iem3255, url: "modbus+tcp://192.168.10.31:502", unit: 1}}
+  # find them with: sopgw scan all --subnet 192.168.10.0/24
+
+sops:
+  # SOP-1:
+  #   station: station
+  #   master: T1               # holds the DC voltage; its power is what the others leave
+  #   dc: {{v_nominal: 800 V, v: [720 V, 880 V], throughput: 500 kW}}
+  #   losses: {{a: 0.4 %, b: 0.6 %, c: 0.6 %}}
+  #   heartbeat: {{period: 1 s, device_timeout: 5 s, on_loss: ramp_zero}}
+  #   rearm: manual            # after a fail-safe: manual (sopgw arm) | auto
+  #   terminals:               # p > 0 injects into the feeder; the guard binds everybody
+  #     T1:
+  #       index: 0
+  #       meter: m1
+  #       domain: region-a
+  #       s: 250 kVA
+  #       guard: {{p: [-230 kW, 230 kW], ramp: 20 %/s, v: [360 V, 440 V]}}
+
+market:
+  broker: mqtts://broker.example:8883
+  signers: []                  # public keys of who may send trades: sopgw trade keygen
+  required: 1
+  gate: 2 min
+  horizon: 48 h
+  over_limit: curtail          # curtail (fairly, with the reason) | refuse
+
+ledger:
+  dir: ledger
+  origin: {id}.example/SOP-1
+  key: {{file: ledger.key}}
+  checkpoint: {{every: 10 s}}
+  witnesses: []
+runtime: {{scan: 1 s, meter_poll: 5 s}}
+limits: {{dso_mask: none}}
+"""
+
 
 @command(
     "init",
     schema="init",
     impact="rw",
     examples=(
-        (
-            "sopgw init /etc/sopgw --site 'Elm Street'",
-            "a commented site file, folders for the rest",
-        ),
-        ("sopgw init . --timezone Europe/Madrid", "here, with local times for people"),
+        ("sopgw init /etc/sopgw", "a site file to fill in, and the folders beside it"),
+        ("sopgw init . --site elm --name 'Elm Street'", "here, with its name"),
     ),
 )
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
-@click.option("--site", "name", default="My site", show_default=True, help="Name for people.")
-@click.option("--timezone", default="UTC", show_default=True, help="Where people read times.")
-def init(folder: Path, name: str, timezone: str) -> None:
-    """Write a commented site file to begin with; nothing that exists is touched.
-
-    It starts as the simulated bench in mode `blocked`: every key is there, and it checks.
-    """
-    from gateway.config.problem import ConfigFileError
-    from gateway.config.schema import shipped_folder
-    from gateway.config.site_file import site_from_text
-    from gateway.config.site_new import new_site
-
-    target = folder / "sopgw.yaml"
-    schema = str(shipped_folder() / "config.schema.json")
-    text = new_site(name=name, timezone=timezone, file=str(target), schema=schema)
-    document, site = site_from_text(text, path=target)
-    if site is None:
-        raise ConfigFileError(document.problems)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with target.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
+@click.option("--site", "site_id", default="site-1", show_default=True, help="Id, for topics.")
+@click.option("--name", default="", help="Name for people; the id by default.")
+@click.option("--timezone", default="UTC", show_default=True)
+def init(*, folder: Path, site_id: str, name: str, timezone: str) -> None:
+    """Write a commented site file; nothing that exists is overwritten."""
+    path = folder / "sopgw.yaml"
+    if path.exists():
         fail(
             ExitCode.REFUSED,
-            f"{target} exists and was left alone",
-            code="E005",
-            help="name another folder",
+            f"{path} exists and is left as it is",
+            code="I001",
+            help="choose another folder, or edit it",
         )
-    (folder / "profiles").mkdir(exist_ok=True)
-    (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
-    steps = [
-        f"sopledger init {site.ledger.dir} --origin {site.ledger.origin}",
-        "sopgw scan all",
-        f"sopgw config check {target}",
-    ]
+    made = [folder / "profiles", folder / "secrets"]
+    for sub in made:
+        sub.mkdir(parents=True, exist_ok=True)
+    (folder / "secrets").chmod(0o700)
+    text = TEMPLATE.format(path=path, id=site_id, name=name or site_id, timezone=timezone)
+    path.write_text(text, encoding="utf-8")
     emit(
-        {"written": str(target), "site": site.id, "next": steps},
-        text="\n".join(
-            [
-                f"Wrote {target}: the bench under the name {name}, mode blocked.",
-                "Next:",
-                *(f"  {s}" for s in steps),
-            ]
-        ),
+        {"file": str(path), "folders": [str(p) for p in made]},
+        text=f"{path} written.  Next: sopgw doctor, sopgw scan all --subnet CIDR",
     )
