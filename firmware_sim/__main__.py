@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from firmware_sim.bench import SopDevice
     from firmware_sim.device import SimulatedDevice
     from firmware_sim.plant.ratings import DeviceSpec
+    from firmware_sim.scenario.model import Outcome
 
 EXIT_BAD, EXIT_USAGE, EXIT_CONFIG, EXIT_NO_ANSWER, EXIT_REFUSED = 1, 2, 3, 4, 5
 
@@ -301,6 +302,73 @@ def certs(directory: Path) -> None:
     now = datetime.datetime.now(datetime.UTC)
     make_certificates(directory, now)
     click.echo(f"{directory}: ca, server, operator, observer, norole, stranger")
+
+
+@main.command()
+@click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--seed", type=int, help="Another seed than the file's.")
+@click.option("--junit", "junit_file", type=click.Path(path_type=Path), help="JUnit XML.")
+@click.option("--html", "html_file", type=click.Path(path_type=Path), help="A page to read.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Trace of the last one.")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+def run(**options: Any) -> None:
+    """Run scenarios; exit 0 when every expectation held, 1 when one did not.
+
+    \b
+    Examples:
+      sopsim run configs/scenarios/link-cut.yaml
+      sopsim run configs/scenarios/*.yaml --junit out.xml --html out.html
+    """  # noqa: D301 (click wants the control character)
+    from firmware_sim.scenario.report import as_data, junit, page
+    from firmware_sim.scenario.run import trace_rows
+    from firmware_sim.yamlfile import FileMistakesError
+
+    as_json, outcomes = options["as_json"], []
+    try:
+        for path in options["scenarios"]:
+            outcomes.append(_run_one(path, options["seed"]))
+            if not as_json:
+                _tell(outcomes[-1])
+    except FileMistakesError as wrong:
+        _fail(EXIT_CONFIG, str(wrong), as_json=as_json)
+    except OSError as wrong:
+        missing = isinstance(wrong, FileNotFoundError)
+        _fail(EXIT_USAGE if missing else EXIT_NO_ANSWER, str(wrong), as_json=as_json)
+    except ValueError as wrong:
+        _fail(EXIT_CONFIG, str(wrong), as_json=as_json)
+    if options["junit_file"] is not None:
+        options["junit_file"].write_text(junit(outcomes))
+    if options["html_file"] is not None:
+        options["html_file"].write_text(page(outcomes))
+    if options["csv_file"] is not None:
+        options["csv_file"].write_text(trace_rows(outcomes[-1].samples))
+    passed = all(outcome.passed for outcome in outcomes)
+    if as_json:
+        _say({"ok": passed, "data": {"scenarios": [as_data(o) for o in outcomes]}})
+    raise SystemExit(0 if passed else EXIT_BAD)
+
+
+def _run_one(path: Path, seed: int | None) -> Outcome:
+    from firmware_sim.scenario.file import read_scenario
+    from firmware_sim.scenario.run import Run
+
+    scenario = read_scenario(path)
+    if scenario.station_address is None:
+        return Run(scenario, seed=seed).run()
+    began = time.monotonic()
+
+    def pace(t_s: float) -> None:
+        time.sleep(max(0.0, began + t_s - time.monotonic()))
+
+    return Run(scenario, seed=seed, pace=pace).run()
+
+
+def _tell(outcome: Outcome) -> None:
+    click.echo(f"{outcome.scenario.name}: {'passed' if outcome.passed else 'FAILED'}")
+    for check in outcome.checks:
+        e = check.expectation
+        mark = "ok " if check.passed else "BAD"
+        click.echo(f"  {mark} {e.title}: {check.detail} (line {e.line_number})")
 
 
 @main.command("ls")

@@ -16,6 +16,7 @@ from firmware_sim.faces.station_map import StationMap
 from firmware_sim.faces.sunspec_map import SunSpecMap
 from firmware_sim.meter_device import meter_unit
 from firmware_sim.overriding import override
+from firmware_sim.plant.dynamics import Dynamics
 from firmware_sim.plant.firmware import Firmware
 from firmware_sim.plant.meter import Meter
 from firmware_sim.plant.ratings import DeviceSpec
@@ -95,6 +96,8 @@ class SopDevice(SimulatedDevice):
         ]
         self.trace: Trace | None = None
         self.bad_quality = False
+        # With the fast model each step is made of many small ones.
+        self.dynamics: Dynamics | None = None
         # The feeders' power flow, told the second of the simulated day after each step.
         self.couple: Callable[[float], None] | None = None
 
@@ -106,7 +109,10 @@ class SopDevice(SimulatedDevice):
         sop, dt_s = self.sop, dt_us * 1e-6
         for meter in self.meters:
             meter.count(dt_s)
-        sop.step(dt_us)
+        if self.dynamics is None:
+            sop.step(dt_us)
+        else:
+            self.dynamics.run(dt_us)
         self.firmware.tick(sop.t_us)
         for terminal in self.terminal_maps:
             terminal.tick(sop.t_us)

@@ -69,6 +69,8 @@ class Sop:
         self._since_us = [0] * self.n
         self._fault_times_us: list[list[int]] = [[] for _ in range(self.n)]
         self.events: list[tuple[int, str]] = []
+        # Gates closed since the last balance: the others' powers no longer sum up.
+        self._unbalanced = False
         self.master_lost = False
         self.takeover_due = False
         self.defer_takeover = False
@@ -109,6 +111,7 @@ class Sop:
         if not converter.modulating:
             converter.block()
             converter.release()
+            self._unbalanced = True
         return True
 
     def set_master(self, index: int) -> bool:
@@ -176,6 +179,8 @@ class Sop:
     def step(self, dt_us: int) -> None:
         """Advance quasi-statically: hold the present powers for dt, then find the next ones."""
         dt_s = dt_us * 1e-6
+        if self._unbalanced:
+            self.rebalance(0.0)
         for converter in self.converters:
             converter.count(dt_s)
             converter.warm(dt_s)
@@ -194,6 +199,7 @@ class Sop:
 
     def rebalance(self, dt_s: float = 1.0) -> None:
         """Find the powers at which the DC link is in balance."""
+        self._unbalanced = False
         master = self.master
         if self.droop_only and any(c.energised for c in self.converters):
             self.loss_w = share_by_droop(self.converters, self.link)

@@ -1,0 +1,1 @@
+"""Scenarios: initial state, timeline, expectations; run deterministically from the seed."""
