@@ -71,12 +71,29 @@ def settle() -> None:
 
 @settle.command(cls=ExampleCommand)
 @file_argument()
-def hco(file: Path, as_json: bool) -> None:  # noqa: ARG001, FBT001 - click passes options by name
+@click.option(
+    "--html",
+    "html_file",
+    default=None,
+    type=click.Path(dir_okay=False),
+    help="also write a page with offers, chosen point, prices and payments",
+)
+def hco(file: Path, as_json: bool, html_file: str | None) -> None:  # noqa: ARG001, FBT001 - click passes options by name
     """Choose the levels of a round by the highest combined offer and share the surplus."""
+    from pathlib import Path
+
     from ledger.contracts.hco_document import round_from
     from ledger.contracts.hco_settlement import outcome
 
-    run_contract("sopledger/v1/settle.hco", file, lambda value: outcome(round_from(value)))
+    def contract(value: Any) -> dict[str, Any]:
+        found = outcome(round_from(value))
+        if html_file is not None:
+            from ledger.cli.round_page import page
+
+            Path(html_file).write_text(page(value, found), encoding="utf-8")
+        return found
+
+    run_contract("sopledger/v1/settle.hco", file, contract)
 
 
 @settle.command(cls=ExampleCommand)
@@ -146,7 +163,7 @@ settle.examples = (
 EXAMPLES = {
     hco: (
         "sopledger settle hco configs/rounds/four-terminals.json",
-        "sopledger settle hco round.json | jq .digest",
+        "sopledger settle hco round.json --html round.html | jq .digest",
     ),
     requests: (
         "sopledger settle requests configs/rounds/six-suppliers-five-users.json",
