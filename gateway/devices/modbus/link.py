@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from typing_extensions import override
 
@@ -243,8 +243,8 @@ class Link(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not every loop's transports are of asyncio's own classes; all of them can write.
+        self._transport = cast(asyncio.Transport, transport)
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -461,3 +461,24 @@ async def test_pipelined_answers_are_matched_by_their_ids_in_any_order(peer):
         assert [words(a) for a in answers] == [[1000], [1010], [1020], [1030]]
         assert [int.from_bytes(r[:2]) for r in device.requests] == [65534, 65535, 1, 2]
         await client.close()
+
+
+async def _read_write_and_time_out(peer_of):
+    def script(device, wire, request):
+        if request[7] == 3 and len(device.requests) < 4:
+            wire.send(device.honest(request))
+
+    async with peer_of(script) as device:
+        unit = unit_at(device, timeout_s=0.1)
+        assert words(await unit.read(READ)) == [1000, 1001]
+        with pytest.raises(OutcomeUnknown):
+            await unit.write(WRITE)
+        unit._not_before_s = 0.0
+        assert words(await unit.read(READ)) == [1000, 1001]
+        assert device.functions[16] == 1
+        await unit.client.close()
+
+
+def test_the_same_under_another_event_loop(peer):
+    uvloop = pytest.importorskip("uvloop")
+    uvloop.run(_read_write_and_time_out(peer))
