@@ -143,8 +143,8 @@ def _action(reader: Reader, entry: CommentedMap, kind: str, names: list[str], li
         line_number=line,
         every_s=reader.quantity(entry, "every", "time", low=0.001) if "every" in entry else None,
         until_s=reader.quantity(entry, "until", "time") if "until" in entry else None,
-        powers=_powers(reader, entry, names) if kind == "operate" else {},
-        modes=_modes(reader, entry, names),
+        power_by_index=_powers(reader, entry, names) if kind == "operate" else {},
+        mode_by_index=_modes(reader, entry, names),
         reactive_var=_by_terminal(reader, entry, "q", "reactive", names),
         ramp_permille_per_s=round(
             1000 * reader.quantity(entry, "ramp", "ratio", default=0.2, low=0.001, high=1.0)

@@ -26,8 +26,8 @@ class Action:
     line_number: int
     every_s: float | None = None
     until_s: float | None = None
-    powers: dict[int, SetPower] = field(default_factory=dict)
-    modes: dict[int, int] = field(default_factory=dict)
+    power_by_index: dict[int, SetPower] = field(default_factory=dict)
+    mode_by_index: dict[int, int] = field(default_factory=dict)
     reactive_var: dict[int, float] = field(default_factory=dict)
     ramp_permille_per_s: int = 200
     ttl_s: int = 900
@@ -97,8 +97,16 @@ class Sample:
     """What was seen at one instant, by point name."""
 
     t_s: float
-    values: dict[str, float]
+    point_level: dict[str, float]
     words: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that happened, in seconds of scenario time."""
+
+    t_s: float
+    what: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +125,7 @@ class Outcome:
     scenario: Scenario
     samples: tuple[Sample, ...]
     checks: tuple[Check, ...]
-    events: tuple[tuple[float, str], ...]
+    events: tuple[Happening, ...]
 
     @property
     def passed(self) -> bool:

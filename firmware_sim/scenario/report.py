@@ -55,7 +55,7 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
              "seen": c.detail}
             for c in outcome.checks
         ],
-        "events": [{"t_s": round(t_s, 3), "what": what} for t_s, what in outcome.events],
+        "events": [{"t_s": round(e.t_s, 3), "what": e.what} for e in outcome.events],
     }  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
 def _plots(samples: Sequence[Sample]) -> str:
     if not samples:
         return ""
-    names = sorted(samples[-1].values)
+    names = sorted(samples[-1].point_level)
     groups: list[list[str]] = [[n for n in names if n.endswith(".p")]]
     groups += [[n] for n in ("dc.v", "loss", "grid.loss", "grid.v_min") if n in names]
     return "".join(_plot(samples, group) for group in groups)
@@ -100,10 +100,10 @@ def _plots(samples: Sequence[Sample]) -> str:
 
 def _plot(samples: Sequence[Sample], names: Sequence[str]) -> str:
     stride = max(1, len(samples) // PLOT_POINTS_MAX)
-    shown = [s for s in samples[::stride] if all(n in s.values for n in names)]
+    shown = [s for s in samples[::stride] if all(n in s.point_level for n in names)]
     if not shown:
         return ""
-    values = [s.values[n] for s in shown for n in names]
+    values = [s.point_level[n] for s in shown for n in names]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
     t_end = shown[-1].t_s or 1.0
@@ -115,7 +115,7 @@ def _plot(samples: Sequence[Sample], names: Sequence[str]) -> str:
 
     lines = "".join(
         f'<polyline fill=none stroke={json.dumps(COLOURS[k % len(COLOURS)])} points="'
-        + " ".join(at(s.t_s, s.values[name]) for s in shown)
+        + " ".join(at(s.t_s, s.point_level[name]) for s in shown)
         + f'"/><text x="{LEFT + 5 + 60 * k}" y="{HEIGHT - 4}" font-size="11" '
         f"fill={json.dumps(COLOURS[k % len(COLOURS)])}>{html.escape(name)}</text>"
         for k, name in enumerate(names)

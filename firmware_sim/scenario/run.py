@@ -19,7 +19,15 @@ from firmware_sim.plant.converter import Mode
 from firmware_sim.plant.dynamics import Dynamics
 from firmware_sim.plant.firmware import Order
 from firmware_sim.plant.setpoints import Ack, Staged, block_bytes, crc16, encode
-from firmware_sim.scenario.model import Action, Check, Expectation, Outcome, Sample, Scenario
+from firmware_sim.scenario.model import (
+    Action,
+    Check,
+    Expectation,
+    Happening,
+    Outcome,
+    Sample,
+    Scenario,
+)
 from firmware_sim.scenario.stations import (
     RealStation,
     SimulatedStation,
@@ -45,7 +53,7 @@ class _Course:
     """What a run collects."""
 
     samples: list[Sample] = field(default_factory=list)
-    events: list[tuple[float, str]] = field(default_factory=list)
+    events: list[Happening] = field(default_factory=list)
 
 
 class Run:
@@ -105,11 +113,13 @@ class Run:
             scenario=scenario,
             samples=samples,
             checks=tuple(judge(e, samples) for e in scenario.expectations),
-            events=tuple(sorted(self._course.events + self._device_events())),
+            events=tuple(
+                sorted(self._course.events + self._device_events(), key=lambda e: (e.t_s, e.what))
+            ),
         )
 
-    def _device_events(self) -> list[tuple[float, str]]:
-        return [(t_us * 1e-6, what) for t_us, what in self._device.sop.events]
+    def _device_events(self) -> list[Happening]:
+        return [Happening(t_s=t * 1e-6, what=what) for t, what in self._device.sop.events]
 
     def _prepare(self) -> None:
         head = self._station.read(Table.INPUT, 1000, 28)
@@ -161,7 +171,7 @@ class Run:
     # ----------------------------------------------------------------- actions
 
     def _note(self, what: str) -> None:
-        self._course.events.append((self._t_us * 1e-6, what))
+        self._course.events.append(Happening(t_s=self._t_us * 1e-6, what=what))
 
     def _act(self, action: Action) -> None:
         match action.kind:
@@ -202,7 +212,7 @@ class Run:
         master = int(self._station.read(Table.INPUT, 1012, 1)[0]) - 1
         staged = []
         for index in range(len(self.scenario.spec.terminals)):
-            wanted = action.powers.get(index)
+            wanted = action.power_by_index.get(index)
             p_w = 0.0 if wanted is None else wanted.p_w
             if wanted is not None and wanted.drawn:
                 p_w = self._draw.uniform(-abs(p_w), abs(p_w))
@@ -211,7 +221,7 @@ class Run:
                 Staged(
                     p_w=round(p_w),
                     q_var=round(action.reactive_var.get(index, 0.0)),
-                    mode_code=action.modes.get(index, int(usual)),
+                    mode_code=action.mode_by_index.get(index, int(usual)),
                     ramp_permille_per_s=action.ramp_permille_per_s,
                     vdc_permille=0,
                     fallback_w=0,
@@ -265,8 +275,8 @@ class Run:
             sample = sample_truth(device.sop, device.firmware, t_s)
         sample.words["ack"] = self._ack
         if self._dynamics is not None:
-            sample.values["dc.v_min"] = self._dynamics.v_min_v
-            sample.values["dc.v_max"] = self._dynamics.v_max_v
+            sample.point_level["dc.v_min"] = self._dynamics.v_min_v
+            sample.point_level["dc.v_max"] = self._dynamics.v_max_v
         if self._grid is not None:
             self._grid.tell(sample)
         self._course.samples.append(sample)
@@ -308,8 +318,8 @@ class _Feeders:
         load, sun = self._profile.at(self._day_start_s + t_s)
         n = len(self._grid.network.terminals)
         self._flow = self._grid.solve(
-            [sample.values[f"T{k + 1}.p"] for k in range(n)],
-            [sample.values[f"T{k + 1}.q"] for k in range(n)],
+            [sample.point_level[f"T{k + 1}.p"] for k in range(n)],
+            [sample.point_level[f"T{k + 1}.q"] for k in range(n)],
             load_ratio=load,
             sun_ratio=sun,
         )
@@ -318,8 +328,8 @@ class _Feeders:
         """Add what the network shows."""
         flow = self._flow if self._coupling is None else self._coupling.flow
         if flow is not None:
-            sample.values["grid.loss"] = flow.loss_w
-            sample.values["grid.v_min"] = flow.lowest[1]
+            sample.point_level["grid.loss"] = flow.loss_w
+            sample.point_level["grid.v_min"] = flow.lowest[1]
 
 
 def judge(expectation: Expectation, samples: tuple[Sample, ...]) -> Check:
@@ -339,7 +349,7 @@ def judge(expectation: Expectation, samples: tuple[Sample, ...]) -> Check:
                     detail=f"{value} at {sample.t_s:g} s",
                 )  # fmt: skip
             continue
-        number = sample.values.get(expectation.point)
+        number = sample.point_level.get(expectation.point)
         low, high = expectation.lowest_level, expectation.highest_level
         if (
             number is None
@@ -356,7 +366,7 @@ def judge(expectation: Expectation, samples: tuple[Sample, ...]) -> Check:
 def _seen(expectation: Expectation, samples: list[Sample]) -> str:
     if expectation.word is not None:
         return expectation.word
-    values = [s.values[expectation.point] for s in samples]
+    values = [s.point_level[expectation.point] for s in samples]
     low, high = min(values), max(values)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
@@ -365,13 +375,13 @@ def trace_rows(samples: tuple[Sample, ...]) -> str:
     """All samples as CSV; the same seed gives the same bytes."""
     if not samples:
         return "t_s\n"
-    numbers, words = sorted(samples[-1].values), sorted(samples[-1].words)
+    numbers, words = sorted(samples[-1].point_level), sorted(samples[-1].words)
     rows = [",".join(("t_s", *numbers, *words))]
     rows += [
         ",".join(
             (
                 f"{s.t_s:.3f}",
-                *(f"{s.values.get(name, float('nan')):.3f}" for name in numbers),
+                *(f"{s.point_level.get(name, float('nan')):.3f}" for name in numbers),
                 *(s.words.get(name, "") for name in words),
             )
         )

@@ -135,7 +135,7 @@ def sample_registers(station: Station, n: int, t_s: float) -> Sample:
             f"{name}.state": OpState(block[0]).name,
             f"{name}.mode": Mode(block[33]).name,
         }
-    return Sample(t_s=t_s, values=values, words=words)
+    return Sample(t_s=t_s, point_level=values, words=words)
 
 
 def sample_truth(sop: Sop, firmware: Firmware, t_s: float) -> Sample:
@@ -157,4 +157,4 @@ def sample_truth(sop: Sop, firmware: Firmware, t_s: float) -> Sample:
         }  # fmt: skip
         words |= {f"{name}.state": c.state.name, f"{name}.mode": c.mode.name}
     values["balance"] = net + sop.loss_wh
-    return Sample(t_s=t_s, values=values, words=words)
+    return Sample(t_s=t_s, point_level=values, words=words)

@@ -31,9 +31,9 @@ def test_an_hour_of_the_day_scenario():
     (path,) = (p for p in SHIPPED if p.name == "day-ieee33.yaml")
     scenario = dataclasses.replace(read_scenario(path), duration_s=3600.0)
     outcome = Run(scenario).run()
-    assert abs(outcome.samples[-1].values["balance"]) < 1e-3
-    assert sum("EXECUTED" in what for _, what in outcome.events) == 4
-    assert 0.88 < outcome.samples[-1].values["grid.v_min"] < 1
+    assert abs(outcome.samples[-1].point_level["balance"]) < 1e-3
+    assert sum("EXECUTED" in what for what in (e.what for e in outcome.events)) == 4
+    assert 0.88 < outcome.samples[-1].point_level["grid.v_min"] < 1
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -117,7 +117,8 @@ def test_exit_codes_and_results_on_disk(tmp_path):
 
 def test_judging():
     samples = tuple(
-        Sample(t_s=float(t), values={"T1.p": 10.0 * t}, words={"state": "RUN"}) for t in range(5)
+        Sample(t_s=float(t), point_level={"T1.p": 10.0 * t}, words={"state": "RUN"})
+        for t in range(5)
     )
 
     def expect(**kw):
@@ -164,7 +165,7 @@ def test_a_real_address_takes_the_place_of_the_simulated_station(start, tmp_path
 
     outcome = Run(read_scenario(path), pace=pace).run()
     assert [(c.expectation.title, c.detail) for c in outcome.checks if not c.passed] == []
-    assert any("the station is real" in what for _, what in outcome.events)
+    assert any("the station is real" in what for what in (e.what for e in outcome.events))
     assert device.truth()["operates"] == 1
     assert junit([outcome]).count("<testcase") == 4
     assert "passed" in page([outcome])
