@@ -41,3 +41,25 @@ async def test_trades_in_and_answers_out():
         await broker.stop()
     with pytest.raises(OSError, match=r".*"):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_stored_trade_is_marked_as_such_when_the_gateway_comes():
+    broker = EmbeddedBroker()
+    port = await broker.start()
+    async with aiomqtt.Client("127.0.0.1", port) as market:
+        await market.publish("p2p/v1/bench4/SOP-1/trades", b"stored", qos=1, retain=True)
+    link = MarketLink(
+        broker=Broker(host="127.0.0.1", port=port),
+        identifier="sopgw-bench4-SOP-1",
+        subscriptions=["p2p/v1/bench4/SOP-1/trades"],
+        availability="sopgw/v1/bench4/SOP-1/availability",
+    )
+    async with asyncio.timeout(20):
+        task = asyncio.create_task(link.run())
+        inbound = await link.inbox.get()
+        assert (inbound.payload, inbound.retain) == (b"stored", True)
+        await link.acknowledge(inbound)  # of QoS 0 as this broker sends it: nothing to say
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await broker.stop()

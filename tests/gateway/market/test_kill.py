@@ -11,8 +11,8 @@ import aiomqtt
 
 HERE = Path(__file__).parent
 TOPIC = "p2p/v1/bench4/SOP-1/trades"
-MESSAGES = 600
-KILLS = 5
+MESSAGES = 360
+KILLS = 3  # a campaign: tests/bench/bench_market_kill.py
 
 
 async def test_no_message_is_lost_at_kill_9_of_the_consumer(mosquitto, tmp_path):
