@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import click
 
-from ledger.cli.arguments import KEY_FILE, directory_argument, first_header
-from ledger.cli.output import Answer, ExampleGroup, command
+from ledger.cli.arguments import (
+    KEY_FILE,
+    directory_argument,
+    first_header,
+    open_signer,
+    passphrase_option,
+    private_key_option,
+    read_passphrase,
+)
+from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, command
+from ledger.cli.write import write
+from ledger.log import canonical, segment
+from ledger.log.keys import KeyFileError, create_key
 
 
 @click.group(cls=ExampleGroup)
@@ -40,4 +53,44 @@ def show(directory: Path) -> Answer:
     )
 
 
+@command(
+    "rotate",
+    "sopledger key rotate ledger",
+    "sopledger key rotate ledger --passphrase-file old --new-passphrase-file new",
+)
+@directory_argument
+@private_key_option
+@passphrase_option
+@click.option("--new-passphrase-file", type=click.Path(path_type=Path), metavar="FILE",
+              help="File whose first line protects the new key.")  # fmt: skip
+def rotate(
+    directory: Path,
+    key_file: Path | None,
+    passphrase_file: Path | None,
+    new_passphrase_file: Path | None,
+) -> Answer:
+    """Change the log key: an entry under the old key names the new one.
+
+    The old file is kept as FILE.old; give verifiers the new key, printed alone on the last line.
+    """
+    path = key_file or directory / KEY_FILE
+    old = open_signer(directory, path, passphrase_file)
+    fresh, kept = path.with_suffix(".next"), path.with_suffix(path.suffix + ".old")
+    if kept.exists():
+        raise Failure(ExitCode.REFUSED, "key-file", f"{kept} exists; move it away first")
+    try:
+        new = create_key(fresh, old.name, read_passphrase(new_passphrase_file))
+    except KeyFileError as error:
+        raise Failure(ExitCode.REFUSED, "key-file", str(error)) from None
+    now_us = time.time_ns() // 1000
+    entry = {"kind": "key", "not_before_us": now_us, "utc_us": now_us, "vkey": new.vkey}
+    index, size = asyncio.run(write(directory, old, [canonical.encode(entry)], also=(new,)))
+    path.rename(kept)
+    fresh.rename(path)
+    segment.sync_directory(path.parent)
+    data = {"index": index, "size": size, "vkey": new.vkey, "old_vkey": old.vkey}
+    return Answer(data=data, lines=(f"entry {index} names the new key", new.vkey))
+
+
 key.add_command(show)
+key.add_command(rotate)

@@ -125,10 +125,12 @@ def read_leaves(lines: Iterable[bytes] | IO[bytes], name: str) -> list[bytes]:
     return leaves
 
 
-async def write(directory: Path, signer: Signer, leaves: Sequence[bytes]) -> tuple[int, int]:
+async def write(
+    directory: Path, signer: Signer, leaves: Sequence[bytes], also: Sequence[Signer] = ()
+) -> tuple[int, int]:
     """Append leaves and close; returns the first index and the size."""
     try:
-        writer = LedgerWriter.open(directory, signer=signer, origin=signer.name)
+        writer = LedgerWriter.open(directory, signer=signer, origin=signer.name, also=also)
     except LedgerBusy as error:
         raise Failure(ExitCode.BUSY, "busy", str(error)) from None
     except LedgerCorrupt as error:

@@ -88,6 +88,7 @@ class Counts:
     unsigned_count: int = 0
     removed_count: int = 0
     new_vkeys: list[str] = field(default_factory=list)
+    adopted_vkeys: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,7 @@ def check_bytes(name: str, start: int, data: bytes, vkeys: Sequence[str]) -> Seg
         good_size=counts.good_size, newest=counts.newest, newest_signed=counts.newest_signed,
         checkpoint_count=counts.checkpoint_count, unsigned_count=counts.unsigned_count,
         removed_count=counts.removed_count, byte_count=len(data), ending=ending,
-        new_vkeys=tuple(counts.new_vkeys), fault=fault,
+        new_vkeys=tuple(counts.adopted_vkeys), fault=fault,
     )  # fmt: skip
 
 
@@ -213,8 +214,12 @@ def walk_batch(
         return offset
     if not hashes:
         raise Damage(offset, "a checkpoint without new entries")
+    introduced, counts.new_vkeys = counts.new_vkeys, []
     check_batch(item.payload, header.origin, tree, keys, counts, offset, first)
-    keys.extend(note.parse_vkey(v) for v in counts.new_vkeys if v not in {k.vkey for k in keys})
+    if counts.newest_signed:  # only a trusted key can vouch for the next one
+        known = {key.vkey for key in keys}
+        keys.extend(note.parse_vkey(v) for v in introduced if v not in known)
+        counts.adopted_vkeys.extend(introduced)
     return item.end_offset
 
 

@@ -34,9 +34,9 @@ def stranger(directory: Path, vkey: str) -> int:
     name, _, blob = vkey.split("+", 2)
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(blob)[1:])
     tree: list[tuple[int, bytes]] = []  # perfect subtrees: size, root
-    note, number = "", 0
+    note = ""
     paths = sorted((directory / "segments").glob("*.seg"))
-    for path in paths:
+    for number, path in enumerate(paths):
         data = path.read_bytes()
         place, index, start, kind = 0, int(path.stem), int(path.stem), 0
         while any(data[place : place + 17]):
@@ -70,7 +70,6 @@ def stranger(directory: Path, vkey: str) -> int:
         assert not any(data[place:])
         assert start == index
         assert (kind == 4) is (path != paths[-1])
-        number += 1
     return sum(n for n, _ in tree)
 
 
