@@ -96,7 +96,7 @@ def device(**options: Any) -> None:
     factor = simulated.clock.base.factor
     if factor > 1.0:
         click.echo(
-            f"sopsim: at {factor:g}x watchdog and selection are widened to at least 0.5 s "
+            f"sopsim: at {factor:g}x watchdog and selection are widened to at least 1 s "
             f"of real time ({0.5 * factor:g} s simulated)",
             err=True,
         )

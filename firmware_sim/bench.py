@@ -27,7 +27,7 @@ from firmware_sim.trace import Trace
 
 STATION_UNIT: Final = 100
 # A stall of the host must never look like a fault of the link.
-REAL_LIMIT_MIN_US: Final = 500_000
+REAL_LIMIT_MIN_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
