@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from gateway.runtime.clock import BenchClock
 
-REAL_START_S = 4  # real time the processes get before simulated time begins to matter
+REAL_START_S = 5  # real time in which the processes usually are up and the trades are in
+GATE_MS = 210_000  # trades are sent at least this long before the first interval
 SETTLED_MS = 90_000  # after the last interval: its delivery report is out by then
 
 
@@ -84,15 +85,14 @@ async def play(folder: Path, out: Path, *, seed: int, speed: int, bar: bool) -> 
     from gateway.runtime.clock import BenchClock, SystemClock
 
     quarter_us = story.QUARTER_MS * 1000
-    now_us = SystemClock().utc_us()
-    first_ms = (now_us // quarter_us + 2) * story.QUARTER_MS
-    lead_us = max(story.LEAD_MS * 1000, REAL_START_S * 1_000_000 * speed)
-    clock = BenchClock.start(utc_epoch_us=first_ms * 1000 - lead_us, factor=speed)
+    soon_us = (SystemClock().utc_us() // quarter_us + 2) * quarter_us
+    begin_us = soon_us - GATE_MS * 1000 - REAL_START_S * 1_000_000 * speed
+    clock = BenchClock.start(utc_epoch_us=begin_us, factor=speed)
     clock.save(folder / "timebase.json")
     key = Ed25519PrivateKey.generate()
     async with contextlib.AsyncExitStack() as machines:
         broker_port, broker_name = await machines.enter_async_context(bench.broker(folder))
-        await publish_retained(broker_port, key, first_ms, clock)
+        await publish_retained(broker_port, key, soon_us // 1000, clock)
         station, meters = await machines.enter_async_context(
             bench.simulated_devices(folder, seed=seed)
         )
@@ -104,6 +104,9 @@ async def play(folder: Path, out: Path, *, seed: int, speed: int, bar: bool) -> 
             f"Started   SOP-1 (Modbus TCP :{station})   meters :{meters[0]}–{meters[-1]}   "
             f"{broker_name} :{broker_port}"
         )
+        # A slow start moves the story to the next quarter of an hour.
+        ready_us = clock.utc_us() + GATE_MS * 1000
+        first_ms = -(-ready_us // quarter_us) * story.QUARTER_MS
         await tell_story(clock, folder, out, broker_port, key, first_ms, bar=bar)
     return report_of(folder, out, clock, seed=seed)
 

@@ -9,7 +9,6 @@ from gateway.model.interval import Interval
 from gateway.model.trade import Position, Trade
 
 QUARTER_MS = 900_000
-LEAD_MS = 420_000  # from the start of simulated time to the first interval: start-up and gate
 LINK_LOST_AFTER_MS = 180_000  # into the fourth interval
 LINK_LOST_S = 300
 ARM_AFTER_MS = 400_000  # when the operator comes

@@ -45,7 +45,7 @@ class Image:
     station_age_us: int
     link_up: bool  # the last poll was answered
     configured: bool
-    lead_us: int  # what a dispatch took lately, from decision to OPERATE
+    lead_us: int  # what a dispatch may take, from decision to OPERATE
     stale_after_us: int = interlock.STALE_US
 
     @property
@@ -125,7 +125,7 @@ class Dispatch:
     authority: str
     plan_index: int
     ttl_s: int
-    lead_us: int
+    act_ms: int = 0  # UTC instant at which OPERATE shall act; 0: at once
 
 
 Action = (
@@ -315,7 +315,7 @@ def _move(
     if reasons:
         refusing = codes & _REACHABLE_BUT_REFUSING
         if state.held and any(state.held.values()) and not refusing and rested:
-            return [_to_zero(state, image)], 0
+            return [_to_zero(state)], 0
         return [], 0
     wanted = setpoints.wanted(
         state,
@@ -339,16 +339,15 @@ def _move(
         authority=wanted.authority,
         plan_index=wanted.plan_index,
         ttl_s=wanted.ttl_s,
-        lead_us=image.lead_us,
+        act_ms=wanted.act_ms,
     )
     return [dispatch], wanted.wake_ms
 
 
-def _to_zero(state: State, image: Image) -> Dispatch:
+def _to_zero(state: State) -> Dispatch:
     return Dispatch(
         setpoints={t.id: 0 for t in state.site.sop.terminals},
         authority="failsafe",
         plan_index=-1,
         ttl_s=setpoints.TTL_MARGIN_S,
-        lead_us=image.lead_us,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.core import tracking
 from gateway.core.energy import since
@@ -23,6 +23,7 @@ class Wanted:
     plan_index: int
     ttl_s: int
     wake_ms: int  # next instant that must not be missed; 0 when the next scan will do
+    act_ms: int = 0  # when OPERATE shall act; 0: at once
 
 
 IDLE = Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=0)
@@ -69,68 +70,65 @@ def _follow(
 ) -> Wanted:
     sop = state.site.sop
     at_ms = utc_ms + lead_ms
-    after = current_plan(state, record.interval.end_ms)
-    ends = {t.id: _boundary_w(t.id, record, after) for t in sop.slaves}
-    closing, wake_ms = _closing(state, record, held, ends, at_ms)
-    frozen = record.interval.end_ms - at_ms <= tracking.FREEZE_MS
+    end_ms = record.interval.end_ms
+    course = _course(state, record, held)
+    close_ms = end_ms - max(course.ramp_ms.values())
+    closing = at_ms >= close_ms
+    frozen = end_ms - at_ms <= tracking.FREEZE_MS
     target = dict(held)
-    changed = False
     for terminal in sop.slaves:
-        if closing[terminal.id]:
-            target[terminal.id] = ends[terminal.id]
-            changed |= held[terminal.id] != ends[terminal.id]
+        if closing:
+            target[terminal.id] = course.end_w[terminal.id]
         elif not frozen and (not opened or _step_due(state, utc_ms)):
-            power_w = _tracked_w(
-                state, terminal, record, held[terminal.id], ends[terminal.id], at_ms, available_va
-            )
+            power_w = _tracked_w(state, terminal, record, held, course, at_ms, available_va)
             if not opened or tracking.worth_writing(
                 wanted_w=power_w, held_w=held[terminal.id], s_va=terminal.s_va
             ):
                 target[terminal.id] = power_w
-                changed |= power_w != held[terminal.id]
     target[sop.master] = 0
-    wake_ms = (wake_ms or record.interval.end_ms) - lead_ms
-    if not changed and opened:
-        return Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=wake_ms)
-    if not changed and not any(record.target_wh[t.id] for t in sop.slaves):
-        return Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=wake_ms)
-    authority = "plan" if not opened else "close" if any(closing.values()) else "tracking"
-    write = _write(target, authority, record.index, record.interval.end_ms, utc_ms)
-    return Wanted(
-        setpoints=write.setpoints,
-        authority=write.authority,
-        plan_index=write.plan_index,
-        ttl_s=write.ttl_s,
-        wake_ms=wake_ms,
-    )
+    wake_ms = (end_ms if closing else close_ms) - lead_ms
+    idle = not opened and not any(record.target_wh[t.id] for t in sop.slaves)
+    if target == held and (opened or idle):
+        return replace(IDLE, wake_ms=wake_ms)
+    authority = "plan" if not opened else "close" if closing else "tracking"
+    write = _write(target, authority, record.index, end_ms, utc_ms)
+    act_ms = record.interval.start_ms if not opened else close_ms if closing else 0
+    return replace(write, wake_ms=wake_ms, act_ms=act_ms if act_ms > utc_ms else 0)
 
 
-def _closing(
-    state: State, record: PlanRecord, held: Mapping[str, int], ends: Mapping[str, int], at_ms: int
-) -> tuple[dict[str, bool], int]:
-    """Tell which terminals must now ramp to their boundary power, and when the next one must."""
-    closing, wake_ms = {}, 0
-    for terminal in state.site.sop.slaves:
-        ramp_ms = tracking.ramp_ms(
-            from_w=held[terminal.id], to_w=ends[terminal.id], ramp_w_per_s=terminal.ramp_w_per_s
-        )
-        close_ms = record.interval.end_ms - ramp_ms
-        closing[terminal.id] = at_ms >= close_ms
-        if at_ms < close_ms and held[terminal.id] != ends[terminal.id]:
-            wake_ms = min(wake_ms, close_ms) if wake_ms else close_ms
-    return closing, wake_ms
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Course:
+    """How each slave ends the interval: its boundary power, and the ramp it takes to get there."""
+
+    end_w: Mapping[str, int]
+    ramp_ms: Mapping[str, int]
+
+    def early_ms(self, terminal: str) -> int:
+        """All ramps begin at one instant, so that one write closes all: shorter ones end early."""
+        return max(self.ramp_ms.values()) - self.ramp_ms[terminal]
+
+
+def _course(state: State, record: PlanRecord, held: Mapping[str, int]) -> _Course:
+    after = current_plan(state, record.interval.end_ms)
+    end_w = {t.id: _boundary_w(t.id, record, after) for t in state.site.sop.slaves}
+    ramp_ms = {
+        t.id: tracking.ramp_ms(from_w=held[t.id], to_w=end_w[t.id], ramp_w_per_s=t.ramp_w_per_s)
+        for t in state.site.sop.slaves
+    }
+    return _Course(end_w=end_w, ramp_ms=ramp_ms)
 
 
 def _tracked_w(
     state: State,
     terminal: Terminal,
     record: PlanRecord,
-    held_w: int,
-    end_w: int,
+    held: Mapping[str, int],
+    course: _Course,
     at_ms: int,
     available_va: Mapping[str, int],
 ) -> int:
     interval = record.interval
+    held_w, end_w = held[terminal.id], course.end_w[terminal.id]
     schedule_w = tracking.mean_w(record.target_wh[terminal.id], interval.duration_ms)
     readings = state.readings.get(terminal.id, [])
     done_mwh = since(readings, interval.start_ms, at_ms * 1000)
@@ -138,15 +136,16 @@ def _tracked_w(
         if at_ms - interval.start_ms > tracking.FREEZE_MS and held_w:
             return held_w  # no meter: open loop to the end of the interval
         done_mwh = 0
+    early_ms = course.early_ms(terminal.id)
     power_w = tracking.solve_w(
-        remaining_mwh=1000 * record.target_wh[terminal.id] - done_mwh,
-        left_ms=interval.end_ms - max(at_ms, interval.start_ms),
+        remaining_mwh=1000 * record.target_wh[terminal.id] - done_mwh - end_w * early_ms // 3600,
+        left_ms=interval.end_ms - max(at_ms, interval.start_ms) - early_ms,
         now_w=held_w,
         end_w=end_w,
         ramp_w_per_s=terminal.ramp_w_per_s,
     )
-    held = [(at_us, setpoints[terminal.id]) for at_us, setpoints in state.held_since_open]
-    gain_ppm = tracking.gain_ppm(held, readings, at_ms * 1000)
+    pairs = [(at_us, setpoints[terminal.id]) for at_us, setpoints in state.held_since_open]
+    gain_ppm = tracking.gain_ppm(pairs, readings, at_ms * 1000)
     return tracking.bounded_w(
         power_w * tracking.GAIN_ONE // gain_ppm,
         schedule_w=schedule_w,
@@ -171,7 +170,7 @@ def _step_due(state: State, utc_ms: int) -> bool:
 def _until_next(state: State, at_ms: int, lead_ms: int) -> Wanted:
     starts = [p.interval.start_ms for p in state.plans.values() if p.interval.start_ms > at_ms]
     wake_ms = min(starts) - lead_ms if starts else 0
-    return Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=wake_ms)
+    return replace(IDLE, wake_ms=wake_ms)
 
 
 def _write(

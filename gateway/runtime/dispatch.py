@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.core import readback
@@ -27,8 +28,8 @@ from gateway.ports import Clock, Station
 from gateway.runtime.recorder import Recorder
 
 EXPIRES_US = 2_000_000  # from decision to wire (reliability.md §1.2)
-LEAD_PARTS = 4  # weight of the past in the running mean of what a dispatch takes
-LEAD_US_MAX = 2_000_000
+TIMES_KEPT = 8  # dispatches remembered: the slowest of them says how early to begin
+LEAD_US_MAX = 5_000_000  # half of what a SELECT lives
 
 
 def instruction_id(fields: Mapping[str, Any]) -> int:
@@ -41,7 +42,9 @@ class Dispatcher:
     """Carries decisions to one station, one at a time."""
 
     def __init__(self, *, station: Station, recorder: Recorder, site: Site, clock: Clock) -> None:
-        self.lead_us = 0
+        self.permitted: Callable[[], bool] = lambda: True
+        self._prepare_us: deque[int] = deque(maxlen=TIMES_KEPT)
+        self._operate_us: deque[int] = deque(maxlen=TIMES_KEPT)
         self._station = station
         self._recorder = recorder
         self._site = site
@@ -54,12 +57,15 @@ class Dispatcher:
         try:
             if not await self._prepare(instruction, intent_index):
                 return
-            if self._clock.mono_us() - began_us > EXPIRES_US + self._clock.at_least(500_000):
-                await self._outcome(intent_index, instruction, "expired", {}, ReasonCode.EXPIRED)
+            self._prepare_us.append(self._clock.mono_us() - began_us)
+            await self._until(decision.act_ms)
+            if refusal := self._refusal(decision, began_us):
+                await self._record("abort", intent_index, instruction, reasons=[refusal.fields()])
                 return
+            operating_us = self._clock.mono_us()
             await self._record("commit", intent_index, instruction, reasons=[])
             ack = await self._station.operate(instruction)
-            self._learn(self._clock.mono_us() - began_us)
+            self._operate_us.append(self._clock.mono_us() - operating_us)
             await self._conclude(instruction, intent_index, ack)
         except DeviceNotSent as error:
             await self._outcome(
@@ -122,12 +128,37 @@ class Dispatcher:
             "outcome", **common, outcome=settle.outcome, active=dict(settle.active), reasons=reasons
         )
 
-    def _learn(self, took_us: int) -> None:
-        if self.lead_us == 0:
-            self.lead_us = min(took_us, LEAD_US_MAX)
-        else:
-            mean_us = (self.lead_us * (LEAD_PARTS - 1) + took_us) // LEAD_PARTS
-            self.lead_us = min(mean_us, LEAD_US_MAX)
+    @property
+    def lead_us(self) -> int:
+        """How early a timed dispatch begins: the slowest of the last ones, within limits."""
+        if not self._prepare_us or not self._operate_us:
+            return 0
+        return min(max(self._prepare_us) + self._operating_us(), LEAD_US_MAX)
+
+    def _operating_us(self) -> int:
+        """What OPERATE takes: the middle of the last ones, for it decides when power moves."""
+        ordered = sorted(self._operate_us)
+        return ordered[len(ordered) // 2] if ordered else 0
+
+    async def _until(self, act_ms: int) -> None:
+        """Wait, selected, until OPERATE is due."""
+        ahead_us = act_ms * 1000 - self._clock.utc_us() - self._operating_us()
+        if act_ms and 0 < ahead_us <= LEAD_US_MAX:
+            await self._clock.sleep_until(self._clock.mono_us() + ahead_us)
+
+    def _refusal(self, decision: Dispatch, began_us: int) -> Reason | None:
+        """The last look before the wire: still fresh, still permitted."""
+        allowed_us = (
+            EXPIRES_US + self._clock.at_least(500_000) + LEAD_US_MAX * bool(decision.act_ms)
+        )
+        took_us = self._clock.mono_us() - began_us
+        if took_us > allowed_us:
+            return Reason(
+                code=ReasonCode.EXPIRED, detail=f"{took_us // 1000} ms after its decision"
+            )
+        if decision.authority != "failsafe" and not self.permitted():
+            return Reason(code=ReasonCode.STATE, detail="no longer permitted")
+        return None
 
     async def _intend(
         self, decision: Dispatch, image: Mapping[str, Any], now_us: int
@@ -151,6 +182,7 @@ class Dispatcher:
             ],
             "ramp_permille_per_s": self._site.ramp_permille_per_s,
             "ttl_s": decision.ttl_s,
+            "act_ms": decision.act_ms,
             "expires_mono_us": now_us + EXPIRES_US,
             "image": dict(image),
         }

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 STEP_US = 500_000  # UTC against the monotonic clock: more than this between two scans is a step
 STEADY_US = 60_000_000  # after a step nothing is begun until UTC held for this long
 LAG_US_MAX = 2_000_000  # a scan older than this stops the heartbeat
-STALE_REAL_US = 500_000  # never call telemetry stale before this much real time
+STALE_REAL_US = 1_000_000  # never call telemetry stale before this much real time
 RAMP_ZERO = 1  # FAILSAFE register: 0 hold, 1 ramp to zero, 2 fallback, 3 block
 ROUNDS_MAX = 16  # decisions in one scan: each round must have written something down
 
@@ -63,6 +63,7 @@ class Scan:
         self._stepped_mono_us = -STEADY_US
         self._last_mono_us = clock.mono_us()
         self._woken = asyncio.Event()
+        dispatcher.permitted = self._permitted
 
     @property
     def state(self) -> State:
@@ -125,6 +126,11 @@ class Scan:
             await asyncio.gather(waiting, sleeping, return_exceptions=True)
         self._woken.clear()
 
+    def _permitted(self) -> bool:
+        """Tell whether power may still be commanded; the open instruction itself is no obstacle."""
+        reasons = decide.blocking(self.state, self._image())
+        return all(r.code is ReasonCode.DEVICE_UNKNOWN for r in reasons)
+
     def _image(self) -> decide.Image:
         return decide.Image(
             utc_us=self._clock.utc_us(),
@@ -146,7 +152,9 @@ class Scan:
 
     async def _watch_time(self) -> None:
         offset_us = self._clock.utc_us() - self._clock.mono_us()
-        if self._offset_us is not None and abs(offset_us - self._offset_us) > STEP_US:
+        # The two clocks are read one after the other: a stall between them is no step.
+        step_us_min = max(STEP_US, self._clock.at_least(STEP_US))
+        if self._offset_us is not None and abs(offset_us - self._offset_us) > step_us_min:
             await self._recorder.record("time_step", step_us=offset_us - self._offset_us)
             self._stepped_mono_us = self._clock.mono_us()
         self._offset_us = offset_us
@@ -239,7 +247,7 @@ class Scan:
             if held and reason.code is not ReasonCode.LEDGER:
                 zero = dict.fromkeys((t.id for t in self.state.site.sop.terminals), 0)
                 dispatch = decide.Dispatch(
-                    setpoints=zero, authority="failsafe", plan_index=-1, ttl_s=5, lead_us=0
+                    setpoints=zero, authority="failsafe", plan_index=-1, ttl_s=5
                 )
                 await self._dispatcher.dispatch(dispatch, {"cause": reason.code.value})
             elif held:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.core.state import State
@@ -15,6 +15,7 @@ class Recorder:
 
     def __init__(self, journal: Journal, state: State) -> None:
         self.state = state
+        self.listeners: list[Callable[[int, Mapping[str, Any]], None]] = []
         self._journal = journal
         self._early: dict[int, Mapping[str, Any]] = {}
         self._folded = asyncio.Condition()
@@ -26,7 +27,10 @@ class Recorder:
             self._early[index] = entry
             while self.state.size in self._early:
                 size = self.state.size
-                self.state.fold(size, self._early.pop(size))
+                folded = self._early.pop(size)
+                self.state.fold(size, folded)
+                for listener in self.listeners:
+                    listener(size, folded)
             self._folded.notify_all()
             await self._folded.wait_for(lambda: self.state.size > index)
         return index

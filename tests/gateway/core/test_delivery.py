@@ -26,7 +26,9 @@ def metered(**net_wh):
     return {
         t: [
             Counters(utc_us=ENDS[0], import_wh=1000, export_wh=5000, p_w=0),
-            Counters(utc_us=ENDS[1], import_wh=1000 - min(0, wh), export_wh=5000 + max(0, wh), p_w=0),
+            Counters(
+                utc_us=ENDS[1], import_wh=1000 - min(0, wh), export_wh=5000 + max(0, wh), p_w=0
+            ),
         ]
         for t, wh in net_wh.items()
     }
@@ -54,7 +56,9 @@ def test_a_curtailed_trade_is_partial_even_when_its_plan_was_met():
 
 
 def test_nothing_delivered_is_failed_and_a_cancelled_trade_is_neither():
-    found = settle([planned("a", "T2", "T4", 10_000), planned("b", "T2", "T3", 0)], T1=0, T2=0, T3=0, T4=0)
+    found = settle(
+        [planned("a", "T2", "T4", 10_000), planned("b", "T2", "T3", 0)], T1=0, T2=0, T3=0, T4=0
+    )
     assert [t.status for t in found.trades] == [Status.FAILED, Status.CANCELLED]
 
 

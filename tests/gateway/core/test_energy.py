@@ -55,7 +55,9 @@ def test_energies_of_adjoining_intervals_add_up_to_the_whole(steps, data):
     low, high = readings[0].utc_us // 1000, readings[-1].utc_us // 1000
     start, middle, end = sorted(data.draw(st.integers(low, high)) for _ in range(3))
     a, b, c = (at_boundary(readings, ms) for ms in (start, middle, end))
-    assert a and b and c
+    assert a is not None
+    assert b is not None
+    assert c is not None
     assert (b.net_mwh - a.net_mwh) + (c.net_mwh - b.net_mwh) == c.net_mwh - a.net_mwh
     assert a.export_mwh <= b.export_mwh <= c.export_mwh
 

@@ -103,7 +103,12 @@ def test_the_gain_follows_the_setpoints_that_were_held():
     readings = readings_of(100_000, 120)
     last = readings[-1]
     readings += [
-        Counters(utc_us=last.utc_us + s * 1_000_000, import_wh=0, export_wh=last.export_wh + 50 * s, p_w=0)
+        Counters(
+            utc_us=last.utc_us + s * 1_000_000,
+            import_wh=0,
+            export_wh=last.export_wh + 50 * s,
+            p_w=0,
+        )
         for s in (10, 100)
     ]
     held = [(0, 100_000), (120_000_000, 180_000)]

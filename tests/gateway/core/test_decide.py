@@ -1,0 +1,205 @@
+"""One scan: the right action for what was seen, and nothing is changed by deciding."""
+
+import copy
+
+import pytest
+from fakes.core import OWNER, QUARTER, RUNNING, Book, make_image, make_station
+
+from gateway.core import decide, interlock
+from gateway.core.decide import (
+    ChangeState,
+    Configure,
+    Deliver,
+    Dispatch,
+    MakePlan,
+    ReadBack,
+    SetAlarm,
+    Settle,
+    StationCommand,
+)  # fmt: skip
+from gateway.model.reason import ReasonCode
+from gateway.model.telemetry import State as StationState
+
+HELD = {"T2": -100_000, "T3": 100_000}
+
+
+def actions(book, **image):
+    return decide.scan(book.state, make_image(**image)).actions
+
+
+def of(kind, found):
+    return [a for a in found if isinstance(a, kind)]
+
+
+def executing(instr_id=99):
+    book = Book().adopted()
+    plan = book.plan({"T2": -25_000, "T3": 25_000})
+    book.execute(HELD, plan_index=plan, instr_id=instr_id)
+    return book
+
+
+def holding(**changes):
+    return make_station(HELD, mono_us=2_000_000, **({"instruction_id": 99} | changes))
+
+
+def test_deciding_changes_nothing():
+    book = Book()
+    book.accept("a", "T2", "T3", 100_000)
+    before = copy.deepcopy(book.state.__reduce_ex__(2)[2])
+    decide.scan(book.state, make_image())
+    assert book.state.__reduce_ex__(2)[2] == before
+
+
+def test_the_same_state_and_image_give_the_same_decision():
+    book = executing()
+    image = make_image(station=holding())
+    assert decide.scan(book.state, image) == decide.scan(book.state, image)
+
+
+def test_a_station_that_is_not_configured_is_configured_before_anything_moves():
+    found = actions(Book().adopted(), configured=False)
+    assert of(Configure, found)
+    assert not of(Dispatch, found)
+
+
+def test_nobody_writes_into_a_link_that_is_down():
+    assert not of(Configure, actions(Book().adopted(), configured=False, link_up=False))
+
+
+def test_a_due_interval_is_planned_and_moved_only_after_its_plan_is_written():
+    book = Book().adopted()
+    book.accept("a", "T2", "T3", 100_000)
+    found = actions(book)
+    assert of(MakePlan, found)
+    assert not of(Dispatch, found)
+    book.add("plan", **of(MakePlan, found)[0].plan.fields)
+    assert of(Dispatch, actions(book))[0].authority == "plan"
+
+
+@pytest.mark.parametrize("changes", [{"mode": "blocked"}, {"mode": "off"}])
+def test_in_a_blocked_mode_nothing_is_written(changes):
+    book = Book(**changes).adopted()
+    book.plan({"T2": -25_000, "T3": 25_000})
+    assert not of(Dispatch, actions(book))
+
+
+def test_power_goes_to_zero_when_the_mode_is_blocked():
+    book = executing()
+    book.add("mode", mode="blocked", state="EXECUTING", reasons=[])
+    found = of(Dispatch, actions(book, station=holding(), mono_us=5_000_000))
+    assert found[0].authority == "failsafe"
+    assert not any(found[0].setpoints.values())
+
+
+def test_a_stale_station_gets_no_write_and_an_alarm():
+    found = actions(executing(), station=holding(), station_age_us=4_000_000)
+    assert not of(Dispatch, found)
+    assert [(a.code, a.active) for a in of(SetAlarm, found)] == [("link_lost", True)]
+    assert of(ChangeState, found)[0].state == "FAILSAFE"
+
+
+def test_a_converter_that_went_to_zero_by_itself_is_noticed():
+    station = make_station(instruction_id=0, status_bits=RUNNING | interlock.STATUS_FAILSAFE,
+                           mono_us=2_000_000)  # fmt: skip
+    assert of(ReadBack, actions(executing(), station=station))[0].cause == "failsafe"
+
+
+def test_after_a_fail_safe_nothing_moves_until_armed():
+    book = executing()
+    book.adopted("failsafe")
+    assert not of(Dispatch, actions(book, mono_us=9_000_000))
+    book.add("operator", user="uid:0", verb="arm", arguments={}, reason="")
+    assert of(Dispatch, actions(book, mono_us=9_000_000))
+
+
+def test_a_latched_fail_safe_is_ended_by_a_select_not_by_a_command():
+    book = Book().adopted()
+    book.plan({"T2": -25_000, "T3": 25_000})
+    standby = {"state": StationState.STANDBY, "mono_us": 9_000_000}
+    latched = make_station(status_bits=RUNNING | interlock.STATUS_FAILSAFE, **standby)
+    assert of(Dispatch, actions(book, station=latched, mono_us=9_000_000))
+    assert of(StationCommand, actions(book, station=make_station(**standby), mono_us=9_000_000))
+
+
+def test_setpoints_of_a_stranger_are_not_fought():
+    station = make_station({"T2": -5000, "T3": 5000}, instruction_id=12345, mono_us=2_000_000)
+    book = Book().adopted()
+    read = of(ReadBack, actions(book, station=station))[0]
+    assert read.cause == "foreign"
+    book.adopted("foreign")
+    book.plan({"T2": -25_000, "T3": 25_000})
+    found = actions(book, station=station)
+    assert not of(Dispatch, found)
+    assert ReasonCode.FOREIGN_WRITE.value in {a.code for a in of(SetAlarm, found)}
+
+
+def restarted(phase="commit", outcome=None):
+    book = executing(instr_id=50)
+    intent = book.add(
+        "intent", sop="SOP-1", authority="tracking", plan_index=-1, instr_id=99,
+        setpoints=[{"terminal": t, "mode": "P_Q", "p_w": p, "q_var": 0} for t, p in HELD.items()],
+        ramp_permille_per_s=200, ttl_s=10, staged="", expires_mono_us=0,
+    )  # fmt: skip
+    for kind in ("prepared", "commit"):
+        if phase in ("prepared", "commit") and not (phase == "prepared" and kind == "commit"):
+            book.add(kind, intent_index=intent, instr_id=99, reasons=[])
+    book.boot_number = 2
+    book.add("boot", version="0", site="b", sop="SOP-1", previous_boot_index=0, clean=False)
+    return book
+
+
+def test_an_instruction_never_committed_is_aborted_not_operated_after_a_restart():
+    for phase in ("intent", "prepared"):
+        settle = of(Settle, actions(restarted(phase), station=holding(instruction_id=50)))
+        assert settle[0].outcome == "abort"
+
+
+@pytest.mark.parametrize(("instr_id", "outcome"), [(99, "executed"), (50, "failed")])
+def test_a_committed_instruction_is_judged_by_reading_the_device(instr_id, outcome):
+    settle = of(Settle, actions(restarted(), station=holding(instruction_id=instr_id)))
+    assert settle[0].outcome == outcome
+
+
+def test_nothing_is_dispatched_while_an_outcome_is_unknown():
+    book = executing()
+    book.execute({"T2": -1, "T3": 1}, instr_id=77, outcome="unknown")
+    older = make_station(HELD, instruction_id=99, mono_us=1)
+    assert not of(Dispatch, actions(book, station=older, station_age_us=1))
+
+
+def test_after_a_restart_the_device_is_adopted_before_anything_is_written():
+    book = executing()
+    book.boot_number = 2
+    book.add("boot", version="0", site="b", sop="SOP-1", previous_boot_index=0, clean=False)
+    found = actions(book, station=holding())
+    assert [type(a) for a in found] == [ReadBack]
+    assert found[0].cause == "adopt"
+
+
+def test_an_interval_is_reported_while_the_link_is_down():
+    book = executing()
+    for at_ms in (QUARTER.start_ms, QUARTER.end_ms):
+        book.read(at_ms * 1000, T1=0, T2=0, T3=0, T4=0)
+    found = actions(book, at_ms=QUARTER.end_ms, station=holding(), station_age_us=10**9)
+    assert of(Deliver, found)
+
+
+def test_the_lease_of_another_keeps_our_hands_off():
+    book = Book().adopted()
+    book.plan({"T2": -25_000, "T3": 25_000})
+    station = make_station(lease_owner=OWNER + 1, mono_us=2_000_000)
+    assert not of(Dispatch, actions(book, station=station))
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({"status_bits": RUNNING | interlock.STATUS_ESTOP}, "ESTOP"),
+        ({"status_bits": RUNNING | interlock.STATUS_LOCAL}, "LOCAL"),
+        ({"state": StationState.LOCKOUT}, "LOCKOUT"),
+        ({}, "READY"),
+    ],
+)
+def test_the_state_says_what_dominates(changes, state):
+    found = actions(Book().adopted(), station=make_station(mono_us=2_000_000, **changes))
+    assert of(ChangeState, found)[0].state == state

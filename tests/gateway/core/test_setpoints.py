@@ -1,0 +1,123 @@
+"""What is written when: opened at the start, followed by meter, closed by one write in time."""
+
+from fakes.core import FIRST_MS, QUARTER, Book
+
+from gateway.core.setpoints import TTL_MARGIN_S, wanted
+from gateway.model.interval import Interval
+
+FULL = {f"T{k}": 250_000 for k in range(1, 5)}
+NEXT = Interval(QUARTER.end_ms, QUARTER.end_ms + 900_000)
+
+
+def ask(book, at_ms, lead_ms=0):
+    return wanted(book.state, utc_ms=at_ms, lead_ms=lead_ms, available_va=FULL)
+
+
+def planned(interval=QUARTER, **targets_wh):
+    book = Book().adopted()
+    book.plan(targets_wh or {"T2": -45_000, "T3": 45_000}, interval=interval)
+    return book
+
+
+def executing(held=None, at_ms=FIRST_MS, **targets_wh):
+    book = planned(**targets_wh)
+    book.utc_us = at_ms * 1000
+    index = book.state.plans[FIRST_MS].index
+    book.execute(held or {"T2": -180_000, "T3": 180_000}, plan_index=index)
+    return book
+
+
+def test_nothing_is_written_before_the_interval_but_the_start_is_watched():
+    found = ask(planned(), FIRST_MS - 10_000, lead_ms=300)
+    assert found.setpoints is None
+    assert found.wake_ms == FIRST_MS - 300
+
+
+def test_the_interval_is_opened_at_its_start_with_its_ramps_in_the_power():
+    found = ask(planned(), FIRST_MS - 200, lead_ms=300)
+    assert found.authority == "plan"
+    assert found.act_ms == FIRST_MS
+    assert 180_000 < found.setpoints["T3"] < 181_500
+    assert found.setpoints["T1"] == 0
+    assert found.ttl_s == 901 + TTL_MARGIN_S
+
+
+def test_within_five_seconds_the_setpoint_stays():
+    book = executing()
+    assert ask(book, FIRST_MS + 4_999).setpoints is None
+
+
+def test_a_shortfall_by_meter_raises_the_setpoint_of_that_terminal_alone():
+    book = executing()
+    book.read(FIRST_MS * 1000, T2=0, T3=0)
+    at_ms = FIRST_MS + 300_000
+    book.read(at_ms * 1000, T2=-15_000, T3=14_500)
+    found = ask(book, at_ms)
+    assert found.authority == "tracking"
+    assert found.setpoints["T3"] > 182_000
+    assert abs(found.setpoints["T2"] + 180_000) < 1000
+
+
+def test_without_a_meter_the_terminal_runs_open_loop():
+    book = executing()
+    assert ask(book, FIRST_MS + 400_000).setpoints is None
+
+
+def test_a_meter_gone_silent_is_not_extrapolated_for_ever():
+    book = executing()
+    book.read(FIRST_MS * 1000, T2=0, T3=0)
+    book.read(FIRST_MS * 1000 + 5_000_000, T2=-250, T3=250)
+    assert ask(book, FIRST_MS + 60_000).setpoints is None
+
+
+def test_in_the_last_quarter_minute_nothing_is_corrected():
+    book = executing()
+    book.read(FIRST_MS * 1000, T2=0, T3=0)
+    book.read((QUARTER.end_ms - 14_000) * 1000, T2=-40_000, T3=40_000)
+    assert ask(book, QUARTER.end_ms - 14_000).setpoints is None
+
+
+def test_all_terminals_close_by_one_write_so_that_the_longest_ramp_ends_in_time():
+    book = executing({"T2": -200_000, "T3": 150_000, "T4": 50_000})
+    found = ask(book, QUARTER.end_ms - 4_300, lead_ms=500)
+    assert found.authority == "close"
+    assert found.setpoints == {"T1": 0, "T2": 0, "T3": 0, "T4": 0}
+    assert found.act_ms == QUARTER.end_ms - 4_000
+
+
+def test_the_closing_instant_is_announced_so_that_it_is_not_slept_through():
+    book = executing({"T2": -200_000, "T3": 200_000})
+    assert ask(book, QUARTER.end_ms - 10_000, lead_ms=500).wake_ms == QUARTER.end_ms - 4_500
+
+
+def test_between_intervals_of_one_direction_power_does_not_dip():
+    book = executing()
+    book.plan({"T2": -40_000, "T3": 40_000}, interval=NEXT)
+    found = ask(book, QUARTER.end_ms - 300)
+    assert found.setpoints["T3"] == 160_000
+    assert found.setpoints["T2"] == -160_000
+
+
+def test_power_that_no_plan_stands_for_goes_to_zero():
+    book = Book().adopted()
+    book.execute({"T2": -1000, "T3": 1000})
+    found = ask(book, FIRST_MS)
+    assert found.authority == "close"
+    assert not any(found.setpoints.values())
+
+
+def test_a_quarter_minute_before_the_end_is_too_late_to_open():
+    assert ask(planned(), QUARTER.end_ms - 15_000).setpoints is None
+
+
+def test_what_was_adopted_is_written_unchanged_first():
+    book = executing()
+    book.add("boot", version="0", site="b", sop="SOP-1", previous_boot_index=0, clean=False)
+    held = book.state.held
+    book.add("readback", sop="SOP-1", instr_id=99, active=held, state="RUN", cause="adopt")
+    found = ask(book, FIRST_MS + 60_000)
+    assert (found.authority, dict(found.setpoints)) == ("adopt", held)
+
+
+def test_an_interval_without_power_of_the_slaves_is_not_written():
+    assert ask(planned(T1=0), FIRST_MS).setpoints is None

@@ -1,0 +1,122 @@
+"""The state is the fold of the entries: the same for a running and a restarted gateway."""
+
+import pytest
+from fakes.core import FIRST_MS, QUARTER, Book, make_site
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.state import READINGS_MAX, State
+from gateway.model.reason import ReasonCode
+
+
+def refold(book):
+    state = State(make_site())
+    for index, entry in enumerate(book.entries):
+        state.fold(index, entry)
+    return state
+
+
+def full_book():
+    book = Book().adopted()
+    book.accept("a", "T2", "T3", 100_000)
+    plan = book.plan({"T2": -25_000, "T3": 25_000})
+    book.execute({"T2": -100_000, "T3": 100_000}, plan_index=plan)
+    book.read(FIRST_MS * 1000, T2=0, T3=0)
+    return book
+
+
+def test_a_restart_folds_to_the_same_state():
+    book = full_book()
+    assert refold(book).__reduce_ex__(2)[2] == book.state.__reduce_ex__(2)[2]
+
+
+def test_entries_are_folded_without_a_gap():
+    with pytest.raises(AssertionError, match="entry 5 folded after 2"):
+        Book().state.fold(5, {"kind": "alarm"})
+
+
+def test_a_message_is_open_until_its_last_trade_is_decided():
+    book = Book()
+    index = book.add("trade.received", topic="t", retain=False, size=1, sha256="x", payload="YQ==")
+    for trade_id, last in (("a", False), ("b", True)):
+        assert index in book.state.received
+        book.add("trade.refused", received_index=index, sha256="x", trade_id=trade_id, revision=1,
+                 reasons=[], last=last)  # fmt: skip
+    assert book.state.received == {}
+
+
+def test_a_revision_moves_the_trade_and_leaves_nothing_behind():
+    book = Book()
+    book.accept("a", "T2", "T3", 100_000)
+    book.accept("a", "T2", "T3", 40_000, revision=2)
+    assert [leg.energy_wh for leg in book.state.schedule[QUARTER].values()] == [10_000]
+    assert book.state.known["a"].revision_number == 2
+
+
+def test_an_executed_instruction_is_what_the_station_holds():
+    book = full_book()
+    assert book.state.held == {"T1": 0, "T2": -100_000, "T3": 100_000, "T4": 0}
+    assert book.state.open_intents == []
+
+
+def test_an_unknown_outcome_stays_open_and_changes_nothing_held():
+    book = full_book()
+    book.execute({"T2": -50_000, "T3": 50_000}, instr_id=100, outcome="unknown")
+    assert book.state.held["T3"] == 100_000
+    assert [i.instr_id for i in book.state.open_intents] == [100]
+
+
+def test_a_fail_safe_disarms_a_manual_site_and_not_an_automatic_one():
+    for rearm, armed in (("manual", False), ("auto", True)):
+        book = Book(rearm=rearm)
+        book.adopted("failsafe")
+        assert book.state.armed is armed
+        assert book.state.active is None
+
+
+def test_arming_is_an_operators_word():
+    book = Book()
+    book.adopted("failsafe")
+    book.add("operator", user="uid:0", verb="arm", arguments={}, reason="")
+    assert book.state.armed
+
+
+def test_a_boot_forgets_what_was_seen_of_the_device_and_keeps_what_was_written():
+    book = full_book()
+    book.add("boot", version="0", site="bench", sop="SOP-1", previous_boot_index=0, clean=False)
+    assert not book.state.adopted
+    assert book.state.held["T3"] == 100_000
+
+
+def test_readings_that_do_not_follow_in_time_or_are_not_good_are_left_out():
+    book = Book()
+    book.read(1_000_000, T2=5)
+    book.read(1_000_000, T2=6)
+    book.add(
+        "reading", meters=[{"meter": "m2", "terminal": "T2", "utc_us": 2_000_000, "quality": "bad"}]
+    )
+    assert len(book.state.readings["T2"]) == 1
+
+
+@given(st.integers(1, 3))
+def test_memory_of_readings_is_bounded(times):
+    book = Book()
+    for k in range(READINGS_MAX * times + 5):
+        book.state.fold(
+            book.state.size,
+            {"kind": "reading", "meters": [{"terminal": "T2", "utc_us": k, "quality": "good",
+             "import_wh": 0, "export_wh": k, "p_w": 0}]},
+        )  # fmt: skip
+    assert READINGS_MAX // 2 <= len(book.state.readings["T2"]) <= READINGS_MAX
+
+
+def test_the_causes_of_an_interval_are_the_reasons_that_held_during_it():
+    book = Book()
+    moments = [(-100, []), (100, ["link_lost"]), (300, ["not_armed"]), (500, []), (2000, ["estop"])]
+    for second, codes in moments:
+        book.utc_us = FIRST_MS * 1000 + second * 1_000_000
+        book.add("mode", mode="on", state="X", reasons=[{"code": c, "detail": ""} for c in codes])
+    assert [r.code for r in book.state.reasons_during(QUARTER)] == [
+        ReasonCode.LINK_LOST,
+        ReasonCode.NOT_ARMED,
+    ]
