@@ -7,7 +7,36 @@ from gateway.model.reason import Reason, ReasonCode
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "reasons.md"
 # IEC 61850-7-2 AddCause, by number
-ADD_CAUSES = ["unknown", "not-supported", "blocked-by-switching-hierarchy", "select-failed", "invalid-position", "position-reached", "parameter-change-in-execution", "step-limit", "blocked-by-mode", "blocked-by-process", "blocked-by-interlocking", "blocked-by-synchrocheck", "command-already-in-execution", "blocked-by-health", "1-of-n-control", "abortion-by-cancel", "time-limit-over", "abortion-by-trip", "object-not-selected", "object-already-selected", "no-access-authority", "ended-with-overshoot", "abortion-due-to-deviation", "abortion-by-communication-loss", "blocked-by-command", "none", "inconsistent-parameters", "locked-by-other-client"]
+ADD_CAUSES = [
+    "unknown",
+    "not-supported",
+    "blocked-by-switching-hierarchy",
+    "select-failed",
+    "invalid-position",
+    "position-reached",
+    "parameter-change-in-execution",
+    "step-limit",
+    "blocked-by-mode",
+    "blocked-by-process",
+    "blocked-by-interlocking",
+    "blocked-by-synchrocheck",
+    "command-already-in-execution",
+    "blocked-by-health",
+    "1-of-n-control",
+    "abortion-by-cancel",
+    "time-limit-over",
+    "abortion-by-trip",
+    "object-not-selected",
+    "object-already-selected",
+    "no-access-authority",
+    "ended-with-overshoot",
+    "abortion-due-to-deviation",
+    "abortion-by-communication-loss",
+    "blocked-by-command",
+    "none",
+    "inconsistent-parameters",
+    "locked-by-other-client",
+]
 
 
 def rows():
