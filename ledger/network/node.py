@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.log.canonical import decode, encode
 from ledger.network import record
 from ledger.network.block import Block, block_hash, fill
-from ledger.network.message import read_message
+from ledger.network.message import MessageRefused, read_message
 from ledger.network.ordering import OrderingUnavailable
 
 if TYPE_CHECKING:
@@ -117,6 +117,9 @@ class Node:
         known = self._waiters.answers.get(message.id)
         if known is not None:
             return known
+        if self.replica.market.registry.key_of(message.party) != message.key:
+            # Strangers are stopped here, so that nobody floods the ordering service for nothing.
+            raise MessageRefused(f"not signed with the key of {message.party!r}")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiters.futures.setdefault(message.id, []).append(future)
         try:

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from ledger.contracts.document import DocumentRefused
+from ledger.network.config import config_from, load
+
+ROUNDS = Path(__file__).resolve().parents[3] / "configs/rounds"
+GOOD = {
+    "market": "m",
+    "node": "n1",
+    "key": "n1.key",
+    "ledger": {"dir": "ledger", "origin": "o", "key": "l.key"},
+    "operator": {"id": "op", "key": "ab" * 32},
+    "nodes": {"n1": "cd" * 32},
+}
+
+
+def test_the_shipped_files_are_read():
+    lone = load(ROUNDS / "node.yaml")
+    assert (lone.etcd, lone.listen_port, lone.faulty_count_max) == (None, 8470, 0)
+    assert lone.delivery.domains["T4"] == "region-d"
+    four = load(ROUNDS / "node-of-four.yaml")
+    assert len(four.node_keys) == 4
+    assert four.faulty_count_max == 1
+    assert four.etcd.endpoints[0] == "https://10.0.0.1:2379"
+    assert four.key_file == ROUNDS / "n1.key"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"node": "n2"}, "$.node"),
+        ({"nodes": {"n1": "cd"}}, "$.nodes.n1"),
+        ({"nodes": {"n1": "cd" * 32, "n2": "ef" * 32}}, "$.ordering"),
+        ({"ordering": {"etcd": ["http://x"], "ca": "a", "cert": "b", "key": "c"}}, "$.ordering.etcd[0]"),
+        ({"ordering": {"etcd": []}}, "$.ordering"),
+        ({"listen": "8470"}, "$.listen"),
+        ({"listen": "host:99999"}, "$.listen"),
+        ({"faulty": 1}, "$.faulty"),
+        ({"operator": {"id": "op"}}, "$.operator"),
+        ({"delivery": {"site": "s"}}, "$.delivery"),
+        ({"ledger": 7}, "$.ledger"),
+        ({"market": "two words"}, "$.market"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_path(change, where):
+    with pytest.raises(DocumentRefused) as refused:
+        config_from({**GOOD, **change}, Path())
+    assert where in [mistake.path for mistake in refused.value.mistakes]
+
+
+@pytest.mark.parametrize("value", [None, [], "text"])
+def test_anything_but_a_mapping_is_refused(value):
+    with pytest.raises(DocumentRefused):
+        config_from(value, Path())
+
+
+def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path):
+    with pytest.raises(DocumentRefused):
+        load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\x00: [")
+    with pytest.raises(DocumentRefused):
+        load(tmp_path / "bad.yaml")

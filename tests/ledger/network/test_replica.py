@@ -1,0 +1,102 @@
+import pytest
+
+from ledger.network.block import Block, genesis_hash
+from ledger.network.message import sign_vote
+from ledger.network.record import ReplayDiffers, finished, replay, voted
+from ledger.network.replica import Committee, Replica
+
+
+def a_block(replica, utc_ms=1_000):
+    return Block(height=replica.height + 1, utc_ms=utc_ms, prev=replica.head, messages=()).encode()
+
+
+@pytest.fixture
+def replica(net):
+    return Replica(net.committee(), net.genesis(), node="n0")
+
+
+@pytest.mark.parametrize(
+    ("n", "f", "quorum"), [(1, 0, 1), (2, 0, 2), (3, 0, 2), (3, 1, 3), (4, 1, 3), (7, 2, 5)]
+)
+def test_two_quorums_always_share_an_honest_node(n, f, quorum):
+    committee = Committee(market="m", keys={f"n{i}": "" for i in range(n)}, faulty_count_max=f)
+    assert committee.quorum == quorum
+    assert 2 * quorum - n > f
+
+
+def test_a_node_votes_once_a_height(net, replica):
+    replica.examine(a_block(replica), net.key_of("n0"))
+    with pytest.raises(AssertionError, match="votes once"):
+        replica.examine(a_block(replica, 2_000), net.key_of("n0"))
+
+
+def test_a_double_vote_is_evidence_that_proves_itself(net, replica):
+    replica.examine(a_block(replica), net.key_of("n0"))
+    subject = replica.my_vote.subject
+    one = sign_vote("m", "n1", 1, subject, net.key_of("n1"))
+    two = sign_vote("m", "n1", 1, (subject[0], subject[1], "ff" * 32), net.key_of("n1"))
+    assert replica.count(one.encode()) is None
+    evidence = replica.count(two.encode())
+    assert evidence.what == "double vote"
+    assert evidence.details["votes"] == [one.document(), two.document()]
+    assert replica.count(two.encode()) is None  # said once
+    assert replica.votes["n1"] == one  # the first one counts
+
+
+def test_votes_of_other_heights_and_strangers_count_for_nothing(net, replica):
+    replica.examine(a_block(replica), net.key_of("n0"))
+    subject = replica.my_vote.subject
+    for vote in (
+        sign_vote("m", "n1", 2, subject, net.key_of("n1")),
+        sign_vote("m", "n9", 1, subject, net.key_of("n9")),
+        sign_vote("m", "n1", 1, subject, net.key_of("n2")),
+    ):
+        assert replica.count(vote.encode()) is None
+    assert set(replica.votes) == {"n0"}
+
+
+def test_hopeless_means_that_no_vote_still_to_come_can_help(net, replica):
+    replica.examine(a_block(replica), net.key_of("n0"))
+    subject = replica.my_vote.subject
+    other = (subject[0], subject[1], "ff" * 32)
+    replica.count(sign_vote("m", "n1", 1, other, net.key_of("n1")).encode())
+    assert not replica.hopeless()
+    replica.count(sign_vote("m", "n2", 1, other, net.key_of("n2")).encode())
+    assert not replica.hopeless()  # n3 may still join n1 and n2
+    replica.count(sign_vote("m", "n3", 1, subject, net.key_of("n3")).encode())
+    assert replica.hopeless()
+    assert replica.certified() is None
+
+
+def certified(net, replica, raw):
+    for i in range(4):
+        if i:
+            vote = sign_vote("m", f"n{i}", 1, replica.my_vote.subject, net.key_of(f"n{i}"))
+            replica.count(vote.encode())
+        else:
+            replica.examine(raw, net.key_of("n0"))
+    subject = replica.certified()
+    leaves = voted(raw, replica.my_vote)
+    return leaves + finished(1, None, replica.certificate(subject), {"accepted": [], "refused": []})
+
+
+def test_a_ledger_leads_back_to_its_state_and_a_forged_one_does_not(net, replica):
+    raw = a_block(replica)
+    leaves = certified(net, replica, raw)
+    fresh = Replica(net.committee(), net.genesis(), node="n0")
+    replay(fresh, leaves, net.key_of("n0"))
+    assert fresh.height == 1
+    assert fresh.market.now_ms == 1_000
+    for damaged in (
+        leaves[1:],  # final without its block
+        [leaves[0].replace(b'"utc_ms":1000', b'"utc_ms":1001'), *leaves[1:]],
+        [leaves[0], leaves[1], leaves[2].replace(b'"n1"', b'"n4"').replace(b'"n2"', b'"n5"')],
+        [*leaves, *leaves],
+    ):
+        again = Replica(net.committee(), net.genesis(), node="n0")
+        with pytest.raises(ReplayDiffers):
+            replay(again, damaged, net.key_of("n0"))
+
+
+def test_genesis_differs_by_market():
+    assert genesis_hash("a") != genesis_hash("b")
