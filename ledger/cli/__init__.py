@@ -20,6 +20,8 @@ COMMANDS = {
     "verify": ("ledger.cli.verify:verify", "Verify every byte of a ledger."),
     "audit": ("ledger.cli.audit:audit", "Prove the gateway's rules from the ledger alone."),
     "export": ("ledger.cli.export:export", "Write a plain tlog-tiles tree, or a bundle."),
+    "bundle": ("ledger.cli.export:bundle_group", "Check a bundle of entries."),
+    "prune": ("ledger.cli.export:prune", "Remove old bodies after export."),
     "rebuild": ("ledger.cli.export:rebuild", "Build tiles, checkpoint file and index again."),
     "receipt": ("ledger.cli.receipt:receipt", "Check the receipt of a trade."),
     "key": ("ledger.cli.key:key", "Show and change keys."),

@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     INPUT = 3
     UNREACHABLE = 4
     REFUSED = 5
+    PLANNED = 6
     VERIFICATION = 8
     UNDECIDED = 9
     BUSY = 10

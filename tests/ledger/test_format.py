@@ -99,3 +99,28 @@ def test_a_stranger_verifies_many_segments_and_sees_changes(
             (AssertionError, InvalidSignature, ValueError, struct.error, IndexError)
         ):
             stranger(directory, signer.vkey)
+
+
+def test_a_ledger_of_this_format_opens_verifies_and_grows(tmp_path: Path, signer: Signer) -> None:
+    """The page's bytes are the oldest ledger there is: they must open with every later version."""
+    import asyncio
+
+    from ledger.log import reader
+    from ledger.log.verify import verify
+    from ledger.log.writer import LedgerWriter
+
+    directory = tmp_path / "old"
+    (directory / "segments").mkdir(parents=True)
+    (directory / "segments" / f"{0:020d}.seg").write_bytes(example())
+    assert verify(directory, [signer.vkey]).ok
+    assert [leaf for _, leaf in reader.entries(directory)] == [b"alpha", b"beta", b"gamma"]
+
+    async def grow() -> None:
+        writer = LedgerWriter.open(directory, signer=signer, origin=signer.name)
+        assert await writer.append(b"delta") == 3
+        await writer.close()
+
+    asyncio.run(grow())
+    report = verify(directory, [signer.vkey])
+    assert (report.ok, report.size) == (True, 4)
+    assert stranger(directory, signer.vkey) == 4

@@ -270,3 +270,19 @@ def test_a_witness_served_and_asked(sh: Shell, made: Path, tmp_path: Path) -> No
         assert server.wait() == 0
     assert sh.json("witness", "submit", made, "--policy", policy)["exit_code"] == 9
     assert sh.json("witness", "submit", made)["exit_code"] == 2
+
+
+def test_bundles_and_pruning(sh: Shell, made: Path, tmp_path: Path) -> None:
+    vkey, tar, out = tmp_path / "ledger.vkey", tmp_path / "b.tar", tmp_path / "out"
+    assert sh("export", made) == 2
+    assert sh("export", made, "--bundle", tar, "--from", 5, "--to", 9) == 0
+    assert sh.json("bundle", "verify", tar, "--key", vkey)["data"]["to"] == 9
+    tar.write_bytes(tar.read_bytes().replace(b'"n":7', b'"n":8'))
+    assert sh.json("bundle", "verify", tar, "--key", vkey)["exit_code"] == 8
+    assert sh("export", made, "--bundle", tar, "--to", 99) == 3
+    assert sh.json("export", made, "--tiles", out)["data"]["size"] == 40
+    prune = ["prune", made, "--export", out, "--kind", "reading", "--before", 20]
+    assert sh.json(*prune)["exit_code"] == 6
+    assert sh.json(*prune, "--yes")["data"]["removed"] == 0, "the last segment stays whole"
+    assert sh("verify", made, "--key", vkey) == 0
+    assert sh("rebuild", made) == 0

@@ -1,0 +1,87 @@
+"""Removing bodies: only what was exported goes, everything still verifies and proves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ledger.log import derived, merkle, reader, retention, tiles
+from ledger.log.checkpoint import parse
+from ledger.log.keys import Signer
+from ledger.log.retention import NotExported
+from ledger.log.treeview import TreeView
+from ledger.log.verify import verify
+
+LEAVES = [b'{"kind":"%s","n":%d}' % ((b"reading", b"plan")[n % 3 == 0], n) for n in range(600)]
+
+
+@pytest.fixture
+def ledger(make: Callable[..., Path]) -> Path:
+    return make(*[LEAVES[n : n + 10] for n in range(0, 600, 10)], segment_bytes=6_000)
+
+
+def old_readings(index: int, body: bytes) -> bool:
+    return index < 500 and b"reading" in body
+
+
+def test_bodies_go_and_proofs_stay(ledger: Path, tmp_path: Path, signer: Signer) -> None:
+    derived.rebuild(ledger)
+    tiles.materialise(ledger, tmp_path / "export")
+    before = TreeView.open(ledger)
+    done = retention.prune(ledger, tmp_path / "export", old_readings)
+    assert done.removed_count > 200
+    left = dict(reader.entries(ledger))
+    assert all(left[n] == LEAVES[n] for n in left)
+    assert all(n in left for n in range(600) if n % 3 == 0 or n >= 500)
+    report = verify(ledger, [signer.vkey])
+    assert report.ok
+    assert (report.size, report.removed_count) == (600, done.removed_count)
+    after = TreeView.open(ledger)
+    assert (after.levels, after.checkpoint) == (before.levels, before.checkpoint)
+    gone = next(n for n in range(600) if n not in left)
+    merkle.verify_inclusion(
+        index=gone, size=600, leaf=merkle.leaf_hash(LEAVES[gone]),
+        proof=after.inclusion(gone, 600), root=parse(after.checkpoint).checkpoint.root,
+    )  # fmt: skip
+    derived.index.build(ledger)
+    assert not (ledger / "tile/entries/000").exists()
+    whole = b"".join(
+        p.read_bytes() for p in ledger.rglob("*") if p.is_file() and "index" not in p.name
+    )
+    assert LEAVES[gone] not in whole
+
+
+def test_it_goes_on_growing(ledger: Path, tmp_path: Path, signer: Signer) -> None:
+    import asyncio
+
+    from ledger.log.writer import LedgerWriter
+
+    tiles.materialise(ledger, tmp_path / "export")
+    retention.prune(ledger, tmp_path / "export", old_readings)
+
+    async def grow() -> None:
+        writer = LedgerWriter.open(ledger, signer=signer, origin=signer.name, segment_bytes=6_000)
+        assert await writer.append(b"more") == 600
+        await writer.close()
+
+    asyncio.run(grow())
+    assert verify(ledger, [signer.vkey]).ok
+
+
+def test_nothing_goes_that_was_not_exported(ledger: Path, tmp_path: Path) -> None:
+    files = {p: p.read_bytes() for p in (ledger / "segments").iterdir()}
+    with pytest.raises(NotExported, match="entry 1 "):
+        retention.prune(ledger, tmp_path / "nothing", old_readings)
+    tiles.materialise(ledger, tmp_path / "export")
+    bundle = tmp_path / "export/tile/entries/001"
+    bundle.write_bytes(bundle.read_bytes().replace(b'"n":300', b'"n":301'))
+    with pytest.raises(NotExported):
+        retention.prune(ledger, tmp_path / "export", lambda n, _b: n == 300)
+    assert {p: p.read_bytes() for p in (ledger / "segments").iterdir()} == files
+
+
+def test_bundles_cut_short_are_read_as_far_as_they_go() -> None:
+    assert retention.split_bundle(b"\x00\x01a\x00\x02bc\x00\x09x") == [b"a", b"bc"]
+    assert retention.split_bundle(b"") == []
