@@ -109,3 +109,36 @@ def test_schema_of_answers(sopgw):
     found = sopgw("config", "schema", "output", "--json").json["data"]["schema"]
     assert "envelope" in found
     assert "config.check" in found
+
+
+@pytest.fixture
+def site_with_a_broken_profile(tmp_path):
+    """Its own mistakes and those of a profile beside it."""
+    (tmp_path / "meter.yaml").write_text(
+        "profile: meter\nversion: 1\nkind: meter\nprotocol: modbus\nsign: {p: import_positive}\n"
+        "points:\n  p: {reg: input/0, type: int32, unit: kw}\n"
+        "  q: {reg: input/1, type: int32, unit: var}\n"
+    )
+    text = BENCH.read_text().replace("m2: {profile: schneider-iem3255", "m2: {profile: meter.yaml")
+    path = tmp_path / "site.yaml"
+    path.write_text(text.replace("master: T1", "master: T9"))
+    return path
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("config", "show", "-c"), ("run", "-c")])
+def test_mistakes_of_site_and_profile_come_at_once(sopgw, site_with_a_broken_profile, command):
+    answer = sopgw(*command, site_with_a_broken_profile)
+    assert answer.exit_code == 3
+    said = answer.out + answer.err
+    folder = site_with_a_broken_profile.parent
+    for line in (
+        "error[P012]: unknown unit “kw” for point “p”",
+        f"--> {folder}/meter.yaml:7:40",
+        "error[P021]: register input/1 is already used by “p” (line 7)",
+        f"--> {folder}/meter.yaml:8:12",
+        "error[C020]: the master “T9” is no terminal of SOP-1",
+        f"--> {folder}/site.yaml:18:13",
+        "= help: write `unit: kW` (units are case-sensitive: kW, not kw)",
+    ):
+        assert line in said
+    assert said.rstrip().endswith("3 errors. Nothing was loaded.")
