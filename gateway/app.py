@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -318,8 +319,17 @@ def status_fields(
     }
 
 
-async def run(site: SiteFile, *, sop_id: str | None, clock: Clock, mode: str | None) -> None:
+async def run(
+    site: SiteFile,
+    *,
+    sop_id: str | None,
+    clock: Clock,
+    mode: str | None,
+    beside: Callable[[Parts], AbstractAsyncContextManager[None]] | None = None,
+) -> None:
     """Run one SOP's gateway until it is asked to stop or something fatal happens.
+
+    ``beside`` is open while the gateway runs; it looks on and takes no part.
 
     Raises:
         ConfigError: the site has several SOPs and none was named.
@@ -339,7 +349,8 @@ async def run(site: SiteFile, *, sop_id: str | None, clock: Clock, mode: str | N
                 "config": config_fields(site, parts.recorder.state.site, parts.office.public_key),
             },
         )
-        await _run_parts(parts)
+        async with beside(parts) if beside else nullcontext():
+            await _run_parts(parts)
     except JournalError:
         why = Reason(code=ReasonCode.LEDGER, detail="the ledger failed")
         raise

@@ -74,11 +74,13 @@ def _terminal(terminal: TerminalView, words: Words, *, y: float, left: bool) -> 
         text(box + 54, y + 23, "DC" if left else "AC", "label", "end"),
         text(at(32), y - 40, f"{terminal.id} · {terminal.domain}{role}", "label", anchor),
         text(at(32), y - 10, figures.value(terminal.p_w, "kW"), "live", anchor),
-        text(at(140), y - 10, f"◇ {figures.value(terminal.set_p_w, 'kW')}", "setpoint", anchor),
         text(at(32), y + 22, figures.value(terminal.q_var, "kvar"), "live", anchor),
         text(at(140), y + 22, figures.value(terminal.v_dv, "V"), "live", anchor),
         text(box + 30, y + 46, terminal.state, "label", "middle"),
     ]
+    if not terminal.master:  # its power is the others' residual, nobody sets it
+        told = f"◇ {figures.value(terminal.set_p_w, 'kW')}"
+        out.append(text(at(140), y - 10, told, "setpoint", anchor))
     out += _arrow(terminal, y=y, left=left)
     if terminal.faults:
         told = ", ".join(f.replace("_", " ") for f in terminal.faults)

@@ -255,7 +255,7 @@ def _polls(view: SiteView) -> Family:
     """Return the histogram of poll durations, by device."""
     name = "sopgw_poll_duration_seconds"
     samples: list[Sample] = []
-    for device in view.devices:
+    for device in (d for d in view.devices if any(d.poll_counts)):
         labels = {"device": device.name}
         total = list(accumulate(device.poll_counts))
         bounds = [*(_number(b / 1000) for b in POLL_BOUNDS_MS), "+Inf"]

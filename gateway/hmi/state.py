@@ -243,7 +243,7 @@ def terminal_views(
                 s_va=terminal.s_va,
                 p_w_min=terminal.p_w_min,
                 p_w_max=terminal.p_w_max,
-                set_p_w=now.p_w_set_active if now else None,
+                set_p_w=now.p_w_set_active if now and terminal.id != sop.master else None,
                 p_w=now.p_w if now else None,
                 q_var=now.q_var if now else None,
                 meter_p_w=reading["p_w"] if reading else None,

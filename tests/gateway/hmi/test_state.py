@@ -89,6 +89,7 @@ def test_terminals_from_telemetry_and_meters(sop):
     )  # fmt: skip
     reading = {"meter": "m1", "import_wh": 7, "export_wh": 9, "p_w": 39_900}
     first, second = terminal_views(sop, station, {"T2": reading}, {"T2": ((1, 2),)})
+    assert (first.set_p_w, second.set_p_w) == (None, 40_000)  # nobody sets the master's power
     assert (first.p_w, first.meter_p_w, first.limits) == (-40_000, None, ("current",))
     assert (second.meter_p_w, second.meter_export_wh, second.faults) == (
         39_900,
