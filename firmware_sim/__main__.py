@@ -97,7 +97,7 @@ def device(**options: Any) -> None:
     if factor > 1.0:
         click.echo(
             f"sopsim: at {factor:g}x watchdog and selection are widened to at least 1 s "
-            f"of real time ({0.5 * factor:g} s simulated)",
+            f"of real time ({factor:g} s simulated)",
             err=True,
         )
     if options["tls"] is not None and options["certs"] is None:
