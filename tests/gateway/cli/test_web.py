@@ -1,0 +1,91 @@
+"""The page beside a real gateway on a simulated site: what it shows is what the devices say."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.cli import demo_bench
+from gateway.cli.demo_bench import Ports
+from gateway.runtime.clock import BenchClock
+
+PORT = re.compile(r"page on http://127\.0\.0\.1:(\d+)")
+
+
+async def page_port(log):
+    async with asyncio.timeout(60):
+        while not (found := PORT.search(log.read_text() if log.exists() else "")):
+            await asyncio.sleep(0.05)
+    return int(found[1])
+
+
+@pytest.mark.slow
+async def test_page_shows_what_the_simulated_devices_say(tmp_path):
+    clock = BenchClock.start(utc_epoch_us=1_767_319_000_000_000, factor=1)
+    clock.save(tmp_path / "timebase.json")
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    async with (
+        demo_bench.simulated_devices(tmp_path, seed=1) as (station, meters),
+        demo_bench.broker(tmp_path) as (broker, _),
+    ):
+        ports = Ports(station_port=station, meter_ports=meters, broker_port=broker)
+        site = tmp_path / "site.yaml"
+        site.write_text(demo_bench.site_text(ports, signer))
+        log = tmp_path / "gateway.log"
+        arguments = (
+            sys.executable, "-m", "gateway", "run", "-v", "-c", str(site), "--web-port", "0",
+            "--timebase", str(tmp_path / "timebase.json"),
+        )  # fmt: skip
+        async with demo_bench.process(*arguments, log=log):
+            root = f"http://127.0.0.1:{await page_port(log)}"
+            async with aiohttp.ClientSession(root) as session:
+                async with asyncio.timeout(60):
+                    while True:
+                        async with session.get("/state.json") as response:
+                            told = await response.json()
+                        known = [t["meter_p_w"] is not None for t in told["terminals"]]
+                        if told["v_dc_dv"] and all(known) and not told["alarms"]:
+                            break
+                        await asyncio.sleep(0.1)
+                assert [t["id"] for t in told["terminals"]] == ["T1", "T2", "T3", "T4"]
+                assert 7_800 <= told["v_dc_dv"] <= 8_200
+                assert told["simulated"]
+                assert {d["name"] for d in told["devices"] if d["connected"]} == {"station", "m1", "m2", "m3", "m4"}  # fmt: skip
+                assert told["ledger"]["size"] > 3
+                async with session.get("/en/ledger") as response:
+                    assert "boot" in await response.text()
+                async with session.get("/metrics") as response:
+                    assert 'sopgw_device_up{device="station"} 1' in await response.text()
+            assert Path(site.parent / "ledger").is_dir()
+    assert "Traceback" not in log.read_text()
+
+
+async def test_a_port_in_use_costs_the_page_and_not_the_gateway(tmp_path, caplog):
+    from gateway.cli.web import page_beside
+    from gateway.config.site_file import load_site
+
+    blocker = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    taken = blocker.sockets[0].getsockname()[1]
+    site_path = tmp_path / "site.yaml"
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
+    site_path.write_text(demo_bench.site_text(ports, signer))
+    site = load_site(site_path)
+
+    from gateway import app
+    from gateway.runtime.clock import SystemClock
+
+    parts = app.assemble(site, site.sops[0], SystemClock())
+    beside = page_beside(site, site.sops[0], host="127.0.0.1", port=taken, simulated=True)
+    entered = False
+    async with beside(parts):
+        entered = True
+    assert entered
+    assert "no page" in caplog.text
+    await parts.journal.close()
+    blocker.close()
+    await blocker.wait_closed()
