@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from gateway.devices.profile import Point, Profile
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+def profile_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a profile; a path is completed by the shell's own means."""
+    from gateway.config.profile_folders import profile_paths
+
+    return [path.stem for path in profile_paths() if path.stem.startswith(incomplete)]
+
+
+NAME = click.argument("name", shell_complete=profile_names)
 FOLDERS = click.option(
     "--profiles",
     "folders",
@@ -85,7 +95,7 @@ def ls(word: str, folders: tuple[Path, ...]) -> None:
         ("sopgw profile show my.yaml", "any file"),
     ),
 )
-@click.argument("name")
+@NAME
 @FOLDERS
 def show(name: str, folders: tuple[Path, ...]) -> None:
     """Show the points of a profile as the driver sees them."""
@@ -372,7 +382,7 @@ def new(name: str, source: Path, kind: str, output: Path | None) -> None:
         ("sopgw profile doc my.yaml > my.md", "into a file"),
     ),
 )
-@click.argument("name")
+@NAME
 @FOLDERS
 def doc(name: str, folders: tuple[Path, ...]) -> None:
     """Write the page of a profile."""

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config import profile_build, profile_checks, shape
 from gateway.config.problem import errors_in
+from gateway.config.profile_folders import find_profile, profile_paths
 from gateway.config.profile_merge import merged
 from gateway.config.profile_shape import ProfileShape
 from gateway.config.profile_vectors import check_vectors_decode
 from gateway.config.yaml_reader import Document, nearest, read_file, read_text
 from gateway.devices.profile import Profile
 
+__all__ = [
+    "build_profile",
+    "check_profile",
+    "find_profile",
+    "load_profile",
+    "nearest_profile",
+    "profile_from_text",
+    "profile_paths",
+]
 PREFIX = "P"
-
-
-def shipped_folders() -> tuple[Path, ...]:
-    """Folders with the profiles that come with the program, the source tree first."""
-    tree = Path(__file__).resolve().parents[2] / "configs" / "profiles"
-    installed = Path(sys.prefix) / "share" / "sopgw" / "profiles"
-    return tuple(folder for folder in (tree, installed) if folder.is_dir())
-
-
-def profile_paths(search: Sequence[Path] = ()) -> Iterator[Path]:
-    """Yield every profile file in the given folders, then in the shipped ones."""
-    seen = set()
-    for folder in (*search, *shipped_folders()):
-        for path in sorted(folder.glob("*.yaml")):
-            if path.stem not in seen:
-                seen.add(path.stem)
-                yield path
-
-
-def find_profile(name_or_path: str, search: Sequence[Path] = ()) -> Path | None:
-    """Return the file of a profile given by name or by path; None when there is none."""
-    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        given = Path(name_or_path)
-        for base in (Path(), *search):
-            try:
-                found = (base / given).is_file()
-            except OSError:  # a name too long, or a folder that must not be searched
-                found = False
-            if found:
-                return base / given
-        return None
-    return next((p for p in profile_paths(search) if p.stem == name_or_path), None)
 
 
 def nearest_profile(name: str, search: Sequence[Path] = ()) -> str | None:

@@ -1,5 +1,6 @@
 """Rules every command keeps, whichever there are: help, examples, JSON, exit codes."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -129,17 +130,24 @@ def test_help_of_the_program_imports_no_heavy_part():
     assert "Usage: sopgw" in run.stdout
 
 
-def test_completion_knows_commands_and_imports_no_reader():
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("sopgw prof", "plain,profile"), ("sopgw profile show schneider-", "plain,schneider-iem3255")],
+)
+def test_completion_knows_commands_and_imports_no_reader(words, completed):
     code = (
         "import os, sys, atexit\n"
-        "os.environ |= {'_SOPGW_COMPLETE': 'bash_complete', 'COMP_WORDS': 'sopgw prof', 'COMP_CWORD': '1'}\n"
+        "os.environ |= {'_SOPGW_COMPLETE': 'bash_complete'}\n"
         "atexit.register(lambda: print('\\n'.join(sys.modules), file=sys.stderr))\n"
         "from gateway.__main__ import main\n"
         "main([])"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert run.stdout.split() == ["plain,profile"]
-    assert "pydantic" not in run.stderr
+    shell = {**os.environ, "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=shell
+    )
+    assert run.stdout.split() == [completed]
+    assert {"pydantic", "ruamel"} & {name.split(".")[0] for name in run.stderr.split()} == set()
 
 
 def test_assertions_cannot_be_switched_off():
