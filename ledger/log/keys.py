@@ -132,3 +132,17 @@ def read_private(path: Path, passphrase: bytes | None) -> tuple[object, bool]:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise KeyFileError(f"{path}: not a PEM key, or the passphrase is wrong") from None
     return private, encrypted
+
+
+def load_credential(credential: str, name: str) -> Signer:
+    """Read a key that systemd decrypted for this service (``LoadCredentialEncrypted=``).
+
+    The file lies in memory, readable by this service alone, so it counts as protected.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise KeyFileError("this process was given no systemd credentials")
+    if "/" in credential or credential in ("", ".", ".."):
+        raise KeyFileError(f"{credential!r} is not the name of a credential")
+    signer = load_key(Path(folder) / credential, name)
+    return Signer(key=signer.key, private=signer.private)

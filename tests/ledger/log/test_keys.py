@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ledger.log.keys import KeyFileError, create_key, load_key
+from ledger.log.keys import KeyFileError, create_key, load_credential, load_key
 from ledger.log.note import NoteError
 
 
@@ -57,3 +57,16 @@ def test_a_bad_name_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(NoteError):
         create_key(tmp_path / "key", "two words")
     assert not (tmp_path / "key").exists()
+
+
+def test_a_systemd_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = create_key(tmp_path / "ledger_key", "a.example/log")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(KeyFileError, match="no systemd credentials"):
+        load_credential("ledger_key", "a.example/log")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    loaded = load_credential("ledger_key", "a.example/log")
+    assert (loaded.vkey, loaded.protected) == (made.vkey, True)
+    for bad in ("../ledger_key", "", "..", "missing"):
+        with pytest.raises(KeyFileError):
+            load_credential(bad, "a.example/log")
