@@ -82,6 +82,7 @@ def device(**options: Any) -> None:
       sopsim device lv4x250 --port 0 --seed 7
       sopsim device sdm630 --port 5030 --load 4kW --pv 6kW --speed 60x
     """  # noqa: D301 (click wants the control character)
+    from firmware_sim.bench import REAL_LIMIT_MIN_S
     from firmware_sim.faces.extra import ExtraFaces
     from firmware_sim.serve import Service, serve
     from firmware_sim.yamlfile import FileMistakesError
@@ -96,8 +97,8 @@ def device(**options: Any) -> None:
     factor = simulated.clock.base.factor
     if factor > 1.0:
         click.echo(
-            f"sopsim: at {factor:g}x watchdog and selection are widened to at least 1 s "
-            f"of real time ({factor:g} s simulated)",
+            f"sopsim: at {factor:g}x watchdog and selection are widened to at least "
+            f"{REAL_LIMIT_MIN_S:g} s of real time ({REAL_LIMIT_MIN_S * factor:g} s simulated)",
             err=True,
         )
     if options["tls"] is not None and options["certs"] is None:

@@ -27,7 +27,7 @@ from firmware_sim.trace import Trace
 
 STATION_UNIT: Final = 100
 # A stall of the host must never look like a fault of the link.
-REAL_LIMIT_MIN_US: Final = 1_000_000
+REAL_LIMIT_MIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class SopDevice(SimulatedDevice):
             master_index=options.master_index,
         )
         factor = clock.base.factor
-        self._floor_us = int(REAL_LIMIT_MIN_US * factor) if factor > 1.0 else 0
+        self._floor_us = int(REAL_LIMIT_MIN_S * 1e6 * factor) if factor > 1.0 else 0
         self.firmware = Firmware(self.sop, limit_floor_us=self._floor_us)
         draw = random.Random(options.seed ^ 0x5EED)  # noqa: S311 (a simulation)
         self.meters = [

@@ -78,6 +78,8 @@ class SunSpecMap:
         }  # fmt: skip
         self._reverts_us: dict[str, int] = {}
         self.write_count = 0
+        self._image_key: tuple[int, ...] = ()
+        self._words: list[int] = []
         self.identity = ("sop-gateway bench", sop.spec.kind, "1.3")
         self._exponent = 1 if sop.converters[index].s_va <= SMALL_VA_MAX else 3
 
@@ -87,7 +89,13 @@ class SunSpecMap:
         """Holding registers from 40000 to the end model; reads may start anywhere."""
         if table is not Table.HOLDING or address < BASE or address + count > END + 2:
             raise ModbusRefusalError(ILLEGAL_ADDRESS)
-        image = self._image()
+        # Within one physics step nothing moves unless somebody gives an order.
+        sop, firmware = self._sop, self._firmware()
+        orders = firmware.counters.operate_count + firmware.counters.direct_count
+        key = (sop.t_us, self.write_count, orders, len(sop.events), firmware.local)
+        if key != self._image_key:
+            self._image_key, self._words = key, self._image()
+        image = self._words
         return image[address - BASE : address - BASE + count]
 
     def discrete(self, _address: int, _count: int) -> Sequence[bool]:

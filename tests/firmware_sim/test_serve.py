@@ -1,8 +1,12 @@
 """The device as a process: announcement, SELECT and OPERATE on the wire, meters, clean end."""
 
+import itertools
 import signal
 import struct
 import time
+
+import psutil
+import pytest
 
 OWNER = 7
 
@@ -125,3 +129,70 @@ def test_time_base_file_is_followed(start, tmp_path):
     words = device.wire().read(4, 1024, 4)
     on_wire = int.from_bytes(struct.pack(">4H", *words), "big")
     assert utc_us <= on_wire < utc_us + 60e6 * 30
+
+
+def test_every_socket_stays_on_loopback(start, tmp_path):
+    device = start("--rtu-tcp", "0", "--rtu", str(tmp_path / "tty"))
+    sockets = psutil.Process(device.process.pid).net_connections(kind="inet")
+    listening = [s.laddr for s in sockets if s.status == psutil.CONN_LISTEN]
+    assert len(listening) == 6
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_the_trace_follows_simulated_time(start, tmp_path):
+    trace = tmp_path / "true.csv"
+    device = start("--speed", "60", "--trace", str(trace))
+    until(lambda: device.truth()["t_us"] > 12e6)
+    device.process.terminate()
+    assert device.process.wait(5) == 0
+    rows = [line.split(",") for line in trace.read_text().splitlines()]
+    assert rows[0][:5] == ["t_s", "state", "master", "v_dc_v", "loss_w"]
+    times = [float(row[0]) for row in rows[1:]]
+    assert len(times) >= 12
+    assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx(
+        [1.0] * (len(times) - 1), abs=0.11
+    )
+
+
+def test_the_control_socket_refuses_nonsense(start):
+    device = start()
+    assert not device.ask({"inject": "lightning"})["ok"]
+    assert not device.ask({"query": "weather"})["ok"]
+    assert not device.ask({"inject": "trip"})["ok"]  # no terminal named
+    assert not device.ask([1])["ok"]
+    assert device.ask({"inject": "trip", "terminal": 3})["ok"]
+    assert device.truth()["terminals"][2]["state"] == "FAULT"
+    assert device.ask({"quit": True})["ok"]
+    assert device.process.wait(5) == 0
+
+
+def test_faults_inside_the_device(start):
+    device = start("--speed", "20", "--bias", "0%")
+    wire = device.wire()
+    assert select_and_operate(wire, [0, 50_000, 0, 0]) == 2
+    until(lambda: device.truth()["terminals"][1]["p_w"] > 45_000)
+    assert device.ask({"inject": "stuck", "terminal": 2})["ok"]
+    assert select_and_operate(wire, [0, 10_000, 0, 0], seq=3, heartbeat=2) == 2
+    began = device.truth()["t_us"]
+    until(lambda: device.truth()["t_us"] > began + 5e6)
+    assert device.truth()["terminals"][1]["p_w"] > 45_000
+    assert device.ask({"inject": "reboot"})["ok"]
+    truth = device.truth()
+    assert truth["state"] in ("INIT", "STOPPED")
+    assert truth["lease_owner"] == 0
+    fresh = device.wire()
+    until(lambda: fresh.read(4, 1000, 1) == [2])
+    assert fresh.read(3, 20, 12) == [0] * 12  # nothing of the old setpoint is left
+    assert device.ask({"inject": "meter_exchange", "target": "m2", "serial": 99})["ok"]
+    meter = device.wire(device.listening["meters"][1], unit=1)
+    assert meter.read(3, 0x0081, 2) == [0, 99]
+    assert device.ask({"inject": "freeze", "target": "station"})["ok"]
+    first = fresh.read(4, 1000, 28)
+    later = device.truth()["t_us"] + 3e6
+    until(lambda: device.truth()["t_us"] > later)
+    assert fresh.read(4, 1000, 28) == first
+    assert device.ask({"inject": "exception", "code": 6})["ok"]
+    assert fresh.read(4, 1000, 28) == 6
+    assert device.ask({"inject": "clear"})["ok"]
+    assert fresh.read(4, 1000, 28) != first
+    assert device.ask({"inject": "master_trip"})["ok"]
