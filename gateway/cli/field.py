@@ -98,6 +98,11 @@ def state_folder(site: Site) -> Path:
     return site.ledger.dir.parent
 
 
+def sat_folder(site: Site) -> Path:
+    """Return the folder of all acceptance runs of a site."""
+    return state_folder(site) / "sat"
+
+
 def user() -> str:
     """Return who types."""
     with contextlib.suppress(OSError, KeyError):

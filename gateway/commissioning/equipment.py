@@ -13,7 +13,7 @@ from gateway.devices.codec import codecs_of
 from gateway.devices.connect import Endpoints, open_station
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
-from gateway.devices.planner import plan
+from gateway.devices.planner import Block, PlanError, plan
 from gateway.devices.profile import Point, PointType, Profile, Sign, Table
 from gateway.devices.station import ModbusStation
 from gateway.model.errors import DeviceError, DeviceRefused
@@ -98,15 +98,19 @@ class PointReader:
         self._unit_id = spec.unit
         self._clock = clock
         self._codecs = codecs_of(spec.profile)
+        self._planned: dict[tuple[str, ...], tuple[Block, ...]] = {}
 
     def has(self, *names: str) -> bool:
         """Tell whether the profile has these points."""
         return all(name in self._codecs for name in names)
 
     async def read(self, names: Iterable[str]) -> Poll:
-        """Read the points in as few requests as the map allows; all of them or nothing."""
-        codecs = [self._codecs[name] for name in names]
-        blocks = plan(codecs, self.profile.modbus, unit=self._unit_id)
+        """Read the points in as few requests as the map allows; all of them or nothing.
+
+        What flows is read in one request where that is possible: an identity between values of
+        two instants fails for no fault of the meter.
+        """
+        blocks = self._blocks(tuple(names))
         start_us = self._clock.mono_us()
         points: dict[str, float] = {}
         words: dict[int, int] = {}
@@ -128,6 +132,17 @@ class PointReader:
             registers=words,
             missing=tuple(missing),
         )
+
+    def _blocks(self, names: tuple[str, ...]) -> tuple[Block, ...]:
+        if names not in self._planned:
+            codecs = [self._codecs[name] for name in names]
+            flowing = [n for n in names if self._codecs[n].point.role != "counter"]
+            try:
+                found = plan(codecs, self.profile.modbus, unit=self._unit_id, together=[flowing])
+            except PlanError:
+                found = plan(codecs, self.profile.modbus, unit=self._unit_id)
+            self._planned[names] = found
+        return self._planned[names]
 
     async def registers(self, table: Table, address: int, count: int) -> dict[int, int]:
         """Read raw registers; those the device refuses are left out, one by one."""

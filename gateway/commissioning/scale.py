@@ -105,11 +105,14 @@ def _unsaid(id_: str, where: str, value: float, reference: float) -> Line:
     )
 
 
-def identities(device: str, points: Mapping[str, float], *, v_nominal_v: float) -> list[Line]:
+def identities(
+    device: str, points: Mapping[str, float], *, v_nominal_v: float, floor_w: float = NOTHING_W
+) -> list[Line]:
     """Check what needs no reference; points are in W, var, VA, V, A, Hz.
 
     Names: ``p1 p2 p3 p q1 q2 q3 q s v1 v2 v3 i1 i2 i3 pf f``; a check whose points are missing is
-    left out. ``v_nominal_v`` is the phase voltage the meter should see.
+    left out. ``v_nominal_v`` is the phase voltage the meter should see; powers below ``floor_w``
+    say nothing, and that much may differ between values of two instants.
     """
     lines: list[Line] = []
     for letter in ("p", "q"):
@@ -120,7 +123,7 @@ def identities(device: str, points: Mapping[str, float], *, v_nominal_v: float) 
         summed = math.fsum(x for x in parts if x is not None)
         size = max(abs(total), abs(summed))
         id_ = f"sum-{letter}"
-        if size < NOTHING_W:
+        if size < floor_w:
             lines.append(_unsaid(id_, device, total, summed))
             continue
         lines.append(
@@ -134,8 +137,8 @@ def identities(device: str, points: Mapping[str, float], *, v_nominal_v: float) 
                 mend="check type, word order and scale of the total and of the phases",
             )
         )
-    lines += _apparent(device, points)
-    lines += _phases(device, points, v_nominal_v=v_nominal_v)
+    lines += _apparent(device, points, floor_w=floor_w)
+    lines += _phases(device, points, v_nominal_v=v_nominal_v, floor_w=floor_w)
     if "f" in points:
         inside = F_HZ_MIN <= points["f"] <= F_HZ_MAX
         lines.append(
@@ -161,11 +164,11 @@ def identities(device: str, points: Mapping[str, float], *, v_nominal_v: float) 
     return lines
 
 
-def _apparent(device: str, points: Mapping[str, float]) -> list[Line]:
+def _apparent(device: str, points: Mapping[str, float], *, floor_w: float) -> list[Line]:
     if not {"p", "q", "s"} <= points.keys():
         return []
     computed = math.hypot(points["p"], points["q"])
-    if max(computed, abs(points["s"])) < NOTHING_W:
+    if max(computed, abs(points["s"])) < floor_w:
         return [_unsaid("s2", device, points["s"], computed)]
     return [
         compare(
@@ -180,7 +183,9 @@ def _apparent(device: str, points: Mapping[str, float]) -> list[Line]:
     ]
 
 
-def _phases(device: str, points: Mapping[str, float], *, v_nominal_v: float) -> list[Line]:
+def _phases(
+    device: str, points: Mapping[str, float], *, v_nominal_v: float, floor_w: float
+) -> list[Line]:
     lines: list[Line] = []
     for n in (1, 2, 3):
         v = points.get(f"v{n}")
@@ -207,7 +212,7 @@ def _phases(device: str, points: Mapping[str, float], *, v_nominal_v: float) -> 
             computed = abs(p / points["pf"])
         else:
             computed = apparent if abs(p) <= apparent * (1 + S_TOLERANCE_RATIO) else abs(p)
-        if max(apparent, computed) < NOTHING_W:
+        if max(apparent, computed) < floor_w / 3:
             lines.append(_unsaid(f"pvi-{n}", f"{device} L{n}", computed, apparent))
             continue
         lines.append(
@@ -216,7 +221,7 @@ def _phases(device: str, points: Mapping[str, float], *, v_nominal_v: float) -> 
                 f"{device} L{n}",
                 computed,
                 apparent,
-                tolerance=S_TOLERANCE_RATIO * max(apparent, computed) + 20,
+                tolerance=S_TOLERANCE_RATIO * max(apparent, computed) + floor_w / 6,
                 what=f"power of L{n} is not V · I",
                 mend="check units and scales of voltage, current and power of this phase",
             )

@@ -318,7 +318,7 @@ async def serve(arguments):
     over = asyncio.Event()
 
     async def answer(reader, writer):
-        while line := await reader.readline():
+        if line := await reader.readline():
             order = json.loads(line)
             match order["do"]:
                 case "panel":

@@ -25,6 +25,7 @@ from gateway.devices.profile import Order, Point, Profile
 from gateway.model.errors import DeviceError
 
 NETWORK_POLLS_COUNT = 10
+FLOOR_RATIO = 0.01  # of the rating: less power than this says nothing about a scale
 LATENCY_MS_MAX = 250.0  # half of the fastest usual poll period
 SETTLEMENT = ("e.import", "e.export")
 ELECTRIC = (
@@ -128,10 +129,13 @@ def judge_scales(
 ) -> CheckOutcome:
     """Judge one poll; when everything is off at once, try the words the other way round."""
     phase_v = equipment.v_nominal_v / math.sqrt(3)
-    lines = scale.identities(name, poll.points, v_nominal_v=phase_v)
+    floor_w = FLOOR_RATIO * equipment.terminal_of(name).s_va
+    lines = scale.identities(name, poll.points, v_nominal_v=phase_v, floor_w=floor_w)
     lines += scale.references(name, poll.points, references)
     faults = [line for line in lines if line.finding is not None]
-    swapped = bool(faults or poll.missing) and _swapped_fits(profile, name, poll, phase_v)
+    swapped = bool(faults or poll.missing) and _swapped_fits(
+        profile, name, poll, phase_v=phase_v, floor_w=floor_w
+    )
     if swapped:
         findings: tuple[Finding, ...] = (
             Finding(
@@ -184,7 +188,9 @@ def _other(profile: Profile) -> str:
     return "little" if profile.modbus.word_order is Order.BIG else "big"
 
 
-def _swapped_fits(profile: Profile, name: str, poll: Poll, phase_v: float) -> bool:
+def _swapped_fits(
+    profile: Profile, name: str, poll: Poll, *, phase_v: float, floor_w: float
+) -> bool:
     """Tell whether every identity holds once the words of each value are swapped."""
     points: dict[str, float] = {}
     for point_name, codec in codecs_of(profile).items():
@@ -198,7 +204,7 @@ def _swapped_fits(profile: Profile, name: str, poll: Poll, phase_v: float) -> bo
         value, _quality = codec.decode([w for w in reversed(words) if w is not None])
         if isinstance(value, int | float):
             points[point_name] = float(value)
-    lines = scale.identities(name, points, v_nominal_v=phase_v)
+    lines = scale.identities(name, points, v_nominal_v=phase_v, floor_w=floor_w)
     said = [line for line in lines if line.verdict is not Verdict.UNDECIDED]
     return len(said) >= 3 and all(line.verdict is Verdict.OK for line in said)
 

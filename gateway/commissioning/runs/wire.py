@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import statistics
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ ALSO = ("v1", "v2", "v3", "i1", "i2", "i3", "p", "q", "s", "pf", "f", *SETTLEMEN
 FIRST_LOOK_COUNT = 4  # halves before the first verdict
 COUNTER_WH_MIN = 5  # growth of a counter below this says nothing
 POLL_S = 0.5
+ABSURD_RATIO = 50.0  # of the terminal's rating, on one phase: no reading, whatever the feeder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class WiringRun:
     polls: list[Poll] = field(default_factory=list)
     halves: list[Half] = field(default_factory=list)
     load_step_w: float = 0.0
+    plausible: bool = True
     result: WiringResult | None = None
     decided_after_s: float = 0.0
 
@@ -82,6 +85,14 @@ async def run_wiring(
         before.append(_sample(poll))
         await rack.pause(POLL_S)
     run.load_step_w = wiring.largest_load_step_w(before)
+    s_va = rack.equipment.terminal_of(order.meter).s_va
+    run.plausible = all(
+        math.isfinite(v) and abs(v) <= ABSURD_RATIO * s_va
+        for s in before
+        for v in (*s.p_w, *s.q_var)
+    )
+    if not run.plausible:
+        return run
     if order.p_w < wiring.injection_needed_w(run.load_step_w):
         return run
     async with (
@@ -171,6 +182,11 @@ def outcome(rack: Rack, run: WiringRun) -> CheckOutcome:
         return CheckOutcome(
             verdict=Verdict.UNDECIDED,
             note=f"the profile of {meter} has no {', '.join(missing)}: phases cannot be told apart",
+        )
+    if not run.plausible:
+        return CheckOutcome(
+            verdict=Verdict.UNDECIDED,
+            note=f"{meter} reads more than a feeder can carry: mend its scale or word order first",
         )
     if run.result is None:
         need_kw = wiring.injection_needed_w(run.load_step_w) / 1000

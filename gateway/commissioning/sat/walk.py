@@ -35,11 +35,14 @@ def next_check(state: RunState, *, after: frozenset[str]) -> Check | None:
 def resume_text(record: RunRecord) -> str:
     """Say where an earlier walk is taken up again; empty for a new run."""
     state = record.state()
-    settled = [c for c in state.plan.checks() if state.checks[c.id].settled]
     waiting = next_check(state, after=frozenset())
-    if not settled or waiting is None:
+    if waiting is None:
         return ""
-    last = state.checks[settled[-1].id]
+    ids = [c.id for c in state.plan.checks()]
+    before = [state.checks[i] for i in ids[: ids.index(waiting.id)] if state.checks[i].settled]
+    if not before:
+        return ""
+    last = before[-1]
     return (
         f"Resuming run {record.id} at check {waiting.id} ({last.id} {last.status}, not repeated). "
         f"Use --from {last.id} to repeat."

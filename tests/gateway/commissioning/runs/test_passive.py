@@ -42,7 +42,7 @@ async def test_swapped_words_are_named_as_one_fault(bench):
 
 
 async def test_under_load_identities_speak_too(bench):
-    async with bench("loads:8000") as b:
+    async with bench("loads:30000") as b:
         outcome = await passive.scales(b.rack, "m2")
     assert (outcome.verdict, outcome.note) == (Verdict.OK, "")
 

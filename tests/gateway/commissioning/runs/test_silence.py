@@ -6,7 +6,7 @@ from gateway.commissioning.runs.silence import WatchdogOrder
 from gateway.commissioning.watchdog import How
 
 
-async def check(bench, how, *plants, factor=6):
+async def check(bench, how, *plants, factor=5):
     async with bench(*plants, factor=factor) as b:
         expectation = silence.default_expectation(b.rack, "T2", 10_000)
         order = WatchdogOrder(how=how, terminal="T2", p_w=10_000, expectation=expectation)

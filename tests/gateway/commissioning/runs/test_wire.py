@@ -63,3 +63,14 @@ async def test_loads_too_large_for_the_injection_end_it_before_anything_moves(be
         assert opened.site.write_count == writes
     assert outcome.verdict is Verdict.UNDECIDED
     assert "inject at least" in outcome.note
+
+
+async def test_readings_that_cannot_be_end_it_before_anything_moves(bench):
+    async with bench("words:m3", factor=20) as opened:
+        writes = opened.site.write_count
+        order = WiringOrder(meter="m3", via="T3", p_w=10_000, before_s=5)
+        run = await wire.run_wiring(opened.rack, order, random.Random(1).random)
+        outcome = wire.outcome(opened.rack, run)
+        assert opened.site.write_count == writes
+    assert outcome.verdict is Verdict.UNDECIDED
+    assert "scale or word order first" in outcome.note
