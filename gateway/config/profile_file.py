@@ -76,6 +76,10 @@ def build_profile(document: Document, *, vectors: bool = True) -> Profile | None
     root = document.root
     if root is None or root.kind != "map":
         return None
+    if root.key("site") and not root.key("profile"):
+        message = "this is a site file, not a device profile"
+        document.add(17, message, root.key("site"), help=f"sopgw config check {document.file}")
+        return None
     whole = merged(document, root)
     found = shape.held_against(document, ProfileShape, whole)
     profile_checks.check(document, whole)

@@ -158,6 +158,11 @@ def site_from_text(text: str, *, path: Path) -> tuple[Document, Site | None]:
 def _build(document: Document, path: Path) -> tuple[Document, Site | None]:
     if document.root is None or document.root.kind != "map":
         return document, None
+    if document.root.key("profile") and not document.root.key("site"):
+        message = "this is a device profile, not a site file"
+        help_text = f"sopgw profile check {document.file}"
+        document.add(17, message, document.root.key("profile"), help=help_text)
+        return document, None
     found = shape.held_against(document, site_shape.SiteShape)
     profiles = _profiles(document, path.parent)
     kinds = {name: str(p[0].kind) for name, p in profiles.items() if p is not None}

@@ -38,6 +38,7 @@ DEPTH_MAX = 24  # a site file is 6 deep
 NUMBER_LENGTH_MAX = 30  # longer digits are text: no quantity of ours is that long
 
 _READING = ("002", "003", "004")  # codes of the reader itself
+_MANY = ("011",)  # several keys may be missing at one place
 _INT = re.compile(r"[-+]?[0-9]+$|0x[0-9a-fA-F]+$|0o[0-7]+$")
 # An exponent needs its sign: `8E1` is a line format before it is eighty.
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+][0-9]{1,2})?$")
@@ -135,8 +136,10 @@ class Document:
                 for p in self.problems
             ]
         code = f"{self.prefix}{number:03d}"
-        known = [p.code for p in self.problems if line and (p.line, p.column) == (line, column)]
-        if code in known or any(k.endswith(_READING) for k in known):
+        here = [p for p in self.problems if line and (p.line, p.column) == (line, column)]
+        if any(p.code.endswith(_READING) for p in here):
+            return
+        if any(p.code == code and (p.message == message or not code.endswith(_MANY)) for p in here):
             return
         quotable = 0 < line <= len(self.lines) and line not in self.secret_lines
         source = self.lines[line - 1] if quotable else ""
