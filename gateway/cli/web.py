@@ -21,6 +21,8 @@ from ledger.audit.receipt import ReceiptError
 
 log = logging.getLogger(__name__)
 
+STALE_REAL_US = 1_000_000
+
 
 def page_beside(
     site: Site, config: SopConfig, *, host: str, port: int, simulated: bool
@@ -93,6 +95,7 @@ def devices(
             connected=poller.link_up,
             age_ms=poller.age_us() // 1000 if poller.last else None,
             error_count=poller.errors_count,
+            stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
         )
     ]
     for terminal in config.sop.terminals:
@@ -104,9 +107,15 @@ def devices(
                 address=where.url,
                 connected=row is not None and terminal.id not in parts.meter_poller.failed,
                 age_ms=max(now_us - row["utc_us"], 0) // 1000 if row else None,
+                stale_after_ms=_stale_ms(site.runtime.meter_poll_ms, parts),
             )
         )
     return told
+
+
+def _stale_ms(period_ms: int, parts: Parts) -> int:
+    """Return four missed polls, but never less than a second of real time on a fast bench."""
+    return max(4 * period_ms, parts.clock.at_least(STALE_REAL_US) // 1000)
 
 
 def points(

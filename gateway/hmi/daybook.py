@@ -62,6 +62,10 @@ class DayBook:
                 self._deliver(entry)
             case "alarm":
                 self._alarm(entry)
+            case "operator" if entry["verb"] == "ack":
+                code = entry["arguments"].get("code")
+                if code in self._alarms:
+                    self._alarms[code] = replace(self._alarms[code], acknowledged=True)
             case _:
                 pass
 

@@ -73,7 +73,8 @@ def gantt(trades: Sequence[TradeView], utc_us: int, words: Words) -> str:
     instants, pattern = time_ticks(start, end)
     for instant in instants:
         out.append(line(x(instant), top, x(instant), bottom, "grid"))
-        out.append(text(x(instant), top - 6, utc_text(instant, pattern), "tick", "middle"))
+        if x(instant) < WIDTH - 36:  # a label at the very edge would be cut
+            out.append(text(x(instant), top - 6, utc_text(instant, pattern), "tick", "middle"))
     for number, trade in enumerate(rows):
         out += _row(
             trade, utc_us, words, x=(x(trade.start_us), x(trade.end_us)), y=top + PITCH * number

@@ -162,7 +162,7 @@ def _alarm(alarm: AlarmView, words: Words) -> list[Cell]:
     detail = f" ({alarm.detail})" if alarm.detail else ""
     standing = "acknowledged" if alarm.acknowledged else "unacknowledged"
     state = words("alarm.cleared") if not alarm.active else words(f"alarm.{standing}")
-    fresh = "" if alarm.acknowledged or not alarm.active else " fresh"
+    fresh = " gone" if not alarm.active else "" if alarm.acknowledged else " fresh"
     said = escape(words(f"level.{level}"))
     return [
         Html(

@@ -92,6 +92,7 @@ class DeviceView:
     request_count: int = 0
     error_count: int = 0
     last_error: str = ""
+    stale_after_ms: int = 5_000  # several of its own poll periods
     poll_counts: Counts = (0,) * (len(POLL_BOUNDS_MS) + 1)
     poll_sum_ms: int = 0
 
@@ -173,7 +174,6 @@ class SiteView:
     version: str = ""
     config_sha256: str = ""
     started_us: int | None = None
-    stale_age_ms: int = 5_000  # a device older than this is stale
 
     @property
     def stale(self) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class SiteView:
         return tuple(
             d.name
             for d in self.devices
-            if not d.connected or d.age_ms is None or d.age_ms > self.stale_age_ms
+            if not d.connected or d.age_ms is None or d.age_ms > d.stale_after_ms
         )
 
 

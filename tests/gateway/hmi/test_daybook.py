@@ -150,7 +150,10 @@ def test_alarms_come_go_and_come_again():
         (alarm,) = book.alarms()
         assert alarm.active is active
     assert (alarm.priority_level, alarm.since_us, alarm.detail) == (2, 7, "d")
-    book.take(3, {"kind": "alarm", "code": "never", "active": False, "detail": "", "utc_us": 1})
+    book.take(3, {"kind": "operator", "verb": "ack", "arguments": {"code": "link_lost"}})
+    assert book.alarms()[0].acknowledged
+    book.take(4, {"kind": "operator", "verb": "ack", "arguments": {"code": "never"}})
+    book.take(5, {"kind": "alarm", "code": "never", "active": False, "detail": "", "utc_us": 1})
     assert len(book.alarms()) == 1
 
 
