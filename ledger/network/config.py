@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ledger.contracts.document import DocumentRefused, Mistake, Node
+from ledger.network.mutual import Mutual, mutual_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 FILE_BYTES_MAX = 1 << 20
 KEY_LENGTH = 64
 REQUIRED = {"market", "node", "key", "ledger", "operator", "nodes"}
-OPTIONAL = {"faulty", "ordering", "listen", "delivery"}
+OPTIONAL = {"faulty", "ordering", "listen", "delivery", "witness"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class NodeConfig:
     host: str
     listen_port: int
     delivery: DeliverySite | None
+    mutual: Mutual | None
+    """Whom this node witnesses and by whom it is witnessed."""
 
 
 def load(path: Path) -> NodeConfig:
@@ -112,6 +115,7 @@ def config_from(value: Any, base: Path) -> NodeConfig:
         host=host,
         listen_port=port,
         delivery=_delivery(top.at("delivery")) if top.has("delivery") else None,
+        mutual=mutual_from(top.at("witness"), base) if top.has("witness") else None,
     )
     if mistakes:
         raise DocumentRefused(mistakes)

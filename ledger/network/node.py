@@ -274,6 +274,10 @@ class Node:
         await self._ordering.propose(height, block.encode(), taken)
         return True
 
+    def stop(self, what: str) -> None:
+        """Stop settling for a reason from outside the chain; people decide."""
+        self._halt(what)
+
     def _raise(self, what: str) -> None:
         if self.alarm != what:
             log.warning("alarm what=%s", what)

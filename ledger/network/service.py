@@ -14,6 +14,7 @@ from ledger.log import reader
 from ledger.log.keys import load_key
 from ledger.log.writer import LedgerWriter
 from ledger.network.etcd import EtcdOrdering
+from ledger.network.mutual import PATH, be_witnessed, known_elsewhere, witness_of
 from ledger.network.node import Node
 from ledger.network.ordering import EmbeddedOrdering
 from ledger.network.record import replay
@@ -62,9 +63,15 @@ async def serve(config: NodeConfig, *, utc_ms: Callable[[], int], ready: Ready) 
     )
     genesis = Market.genesis(config.market, config.operator, config.operator_key)
     replica = Replica(committee, genesis, node=config.node)
+    mutual = config.mutual
+    known = await known_elsewhere(mutual, config.ledger_origin) if mutual is not None else []
     async with AsyncExitStack() as stack:
         writer = await asyncio.to_thread(
-            LedgerWriter.open, config.ledger_directory, signer=log_key, origin=config.ledger_origin
+            LedgerWriter.open,
+            config.ledger_directory,
+            signer=log_key,
+            origin=config.ledger_origin,
+            known=known,
         )
         stack.push_async_callback(writer.close)
         leaves = [leaf for _, leaf in reader.entries(config.ledger_directory)]
@@ -76,14 +83,20 @@ async def serve(config: NodeConfig, *, utc_ms: Callable[[], int], ready: Ready) 
         node = Node(replica, ordering, writer, signer, utc_ms=utc_ms)
         node.remember(leaves)
         del leaves
-        door = Door(node, key=signer, public=public, delivery=config.delivery)
-        runner = web.AppRunner(door.application())
+        app = Door(node, key=signer, public=public, delivery=config.delivery).application()
+        if mutual is not None:
+            witness = witness_of(mutual, config.ledger_directory, utc_ms)
+            app.add_subapp(PATH, witness.application())
+        runner = web.AppRunner(app)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, config.host, config.listen_port)
         await site.start()
         ready(runner.addresses[0][1], node)
-        await node.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(node.run())
+            if mutual is not None:
+                group.create_task(be_witnessed(mutual, config.ledger_directory, node))
         # Halted: the door stays open, so that people can read why and take the evidence.
         await asyncio.Event().wait()
     return replica.halted

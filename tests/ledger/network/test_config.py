@@ -25,6 +25,7 @@ def test_the_shipped_files_are_read():
     assert four.faulty_count_max == 1
     assert four.etcd.endpoints[0] == "https://10.0.0.1:2379"
     assert four.key_file == ROUNDS / "n1.key"
+    assert four.mutual.peers["n3"].log_key.name == "n3.example/market"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""Nodes witness each other: every ledger's checkpoints are cosigned by the other nodes.
+
+A lone machine can not notice that it was rolled back; the others can. Cosigned checkpoints are
+kept beside the ledger, and at the next start nothing older than them is accepted as the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from ledger.log import anchor, note
+from ledger.log.cosign import load_cosigner
+from ledger.log.note import Key, NoteError
+from ledger.log.treeview import NothingSigned, TreeView
+from ledger.network.witness import RolledBack, Witness, WitnessRefused, collect, last_seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from ledger.contracts.document import Node as Place
+    from ledger.network.node import Node
+
+log = logging.getLogger(__name__)
+
+FOLDER = "witness"
+"""Beside the ledger: what this node last saw of the others'."""
+PATH = "/witness"
+"""Where the witness is under a node's door."""
+EVERY_S_DEFAULT = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another node: its witness, and the ledger this node witnesses for it."""
+
+    url: str
+    log_key: Key
+    witness_key: Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutual:
+    """How this node witnesses and is witnessed."""
+
+    key_file: Path
+    name: str
+    every_s: int
+    peers: Mapping[str, Peer]
+
+
+def mutual_from(place: Place, base: Path) -> Mutual:
+    """Read the ``witness`` block of a node file."""
+    place.fields(required={"key", "name", "peers"}, optional={"every"})
+    peers = {}
+    for name, peer in place.at("peers").members():
+        peer.fields(required={"url", "log", "witness"})
+        keys = [_vkey(peer.at("log")), _vkey(peer.at("witness"))]
+        url = peer.at("url").text(size_max=255)
+        if keys[0] is not None and keys[1] is not None:
+            peers[name] = Peer(url=url, log_key=keys[0], witness_key=keys[1])
+    return Mutual(
+        key_file=base / place.at("key").text(size_max=4096),
+        name=place.at("name").text(size_max=255),
+        every_s=place.at("every").integer(low=1, high=86_400)
+        if place.has("every")
+        else EVERY_S_DEFAULT,
+        peers=peers,
+    )
+
+
+def _vkey(place: Place) -> Key | None:
+    try:
+        return note.parse_vkey(place.text(size_max=4096))
+    except NoteError as error:
+        place.wrong(f"is no verifier key: {error}")
+        return None
+
+
+def witness_of(mutual: Mutual, directory: Path, utc_ms: Callable[[], int]) -> Witness:
+    """This node as the witness of the others' ledgers."""
+    return Witness(
+        directory / FOLDER,
+        cosigners=[load_cosigner(mutual.key_file, mutual.name)],
+        logs=[peer.log_key for peer in mutual.peers.values()],
+        unix_s=lambda: utc_ms() // 1000,
+    )
+
+
+async def known_elsewhere(mutual: Mutual, origin: str) -> list[bytes]:
+    """What the other nodes last cosigned of this ledger; those that are away say nothing."""
+    found = []
+    async with aiohttp.ClientSession() as session:
+        for peer in mutual.peers.values():
+            with suppress(WitnessRefused):
+                seen = await last_seen(session, peer.url, origin)
+                if seen:
+                    found.append(seen)
+    return found
+
+
+async def be_witnessed(mutual: Mutual, directory: Path, node: Node) -> None:
+    """Have every growth of the ledger cosigned, until cancelled."""
+    witnesses = {name: (peer.witness_key, peer.url) for name, peer in mutual.peers.items()}
+    height = 0
+    async with aiohttp.ClientSession() as session:
+        while True:
+            await node.at_height(height + 1)
+            height = node.replica.height
+            with suppress(NothingSigned):
+                tree = await asyncio.to_thread(TreeView.open, directory)
+                collected = await collect(session, tree, witnesses)
+                if len(collected.refused) < len(witnesses):
+                    await asyncio.to_thread(anchor.keep, directory, collected.cosigned)
+                for refused in collected.refused.values():
+                    log.warning("witness what=%s", refused)
+                    if isinstance(refused, RolledBack):
+                        node.stop(f"another node has seen another tree of this ledger: {refused}")
+            await rest(mutual.every_s)
+
+
+async def rest(seconds: float) -> None:
+    """Let real time pass: how often others are asked is courtesy, not part of the market."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()

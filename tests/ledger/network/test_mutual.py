@@ -1,0 +1,108 @@
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from ledger.contracts.document import DocumentRefused, Node
+from ledger.log import anchor
+from ledger.log.cosign import create_cosigner
+from ledger.log.keys import create_key
+from ledger.log.segment import LedgerCorrupt
+from ledger.log.writer import LedgerWriter
+from ledger.network.mutual import (
+    PATH,
+    Mutual,
+    Peer,
+    be_witnessed,
+    known_elsewhere,
+    mutual_from,
+    witness_of,
+)
+from ledger.network.ordering import EmbeddedOrdering, SharedOrder
+
+
+@contextlib.asynccontextmanager
+async def served(witness):
+    app = web.Application()
+    app.add_subapp(PATH, witness.application())
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_two_nodes_witness_each_other_and_a_rolled_back_one_is_refused(tmp_path, net):
+    names = ("n0", "n1")
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    committee = net.committee(2, 0)
+    logs = {n: create_key(tmp_path / f"{n}.log.key", f"{n}.example") for n in names}
+    cosigners = {n: create_cosigner(tmp_path / f"{n}.w.key", f"{n}.example/w") for n in names}
+
+    def peer(other, url):
+        return Peer(url=url, log_key=logs[other].key, witness_key=cosigners[other].key)
+
+    def mutual(name, other, url):
+        return Mutual(key_file=tmp_path / f"{name}.w.key", name=f"{name}.example/w", every_s=1, peers={other: peer(other, url)})  # fmt: skip
+
+    async with contextlib.AsyncExitStack() as stack:
+        urls = {}
+        for name, other in (names, names[::-1]):
+            witness = witness_of(mutual(name, other, ""), tmp_path / name, clock)
+            urls[name] = await stack.enter_async_context(served(witness))
+        about = {name: mutual(name, other, urls[other]) for name, other in (names, names[::-1])}
+        nodes, writers = [], []
+        for name in names:
+            writer = LedgerWriter.open(tmp_path / name, signer=logs[name], origin=f"{name}.example")
+            writers.append(writer)
+            nodes.append(net.make_node(name, EmbeddedOrdering(shared), clock, committee_=committee)[0])  # fmt: skip
+            nodes[-1]._ledger = writer
+        tasks = [asyncio.create_task(be_witnessed(about[n], tmp_path / n, node)) for n, node in zip(names, nodes, strict=True)]  # fmt: skip
+        async with net.running(*nodes):
+            for message in send.joins():
+                assert (await nodes[0].submit(message)).accepted
+            async with asyncio.timeout(15):
+                while not all(
+                    anchor.anchored(tmp_path / n, keys=[cosigners[o].key])
+                    for n, o in (names, names[::-1])
+                ):
+                    await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            await writer.close()
+        seen = await known_elsewhere(about["n0"], "n0.example")
+        assert len(seen) == 1
+        # A box set back to an empty disk does not start: another node knows better.
+        (tmp_path / "fresh").mkdir()
+        with pytest.raises(LedgerCorrupt):
+            LedgerWriter.open(
+                tmp_path / "fresh", signer=logs["n0"], origin="n0.example", known=seen
+            )
+
+
+async def test_a_witness_that_is_away_says_nothing(tmp_path):
+    key = create_key(tmp_path / "l.key", "l.example").key
+    peer = Peer(url="http://127.0.0.1:9/witness", log_key=key, witness_key=key)
+    mutual = Mutual(key_file=tmp_path, name="w", every_s=1, peers={"n1": peer})
+    assert await known_elsewhere(mutual, "l.example") == []
+
+
+def test_the_block_of_a_node_file(tmp_path):
+    log_key = create_key(tmp_path / "l.key", "n2.example").vkey
+    cosigner = create_cosigner(tmp_path / "w.key", "n2.example/w").key.vkey
+    good = {"url": "http://x/witness", "log": log_key, "witness": cosigner}
+    mistakes = []
+    found = mutual_from(Node({"key": "w.key", "name": "w", "peers": {"n2": good}}, mistakes), tmp_path)  # fmt: skip
+    assert mistakes == []
+    assert found.every_s == 60
+    assert found.peers["n2"].log_key.name == "n2.example"
+    bad = {"key": "w.key", "name": "w", "peers": {"n2": {**good, "log": "nonsense"}}, "every": 0}
+    mutual_from(Node(bad, mistakes), Path())
+    assert [m.path for m in mistakes] == ["$.peers.n2.log", "$.every"]
+    assert DocumentRefused(mistakes).mistakes[0].path == "$.peers.n2.log"
