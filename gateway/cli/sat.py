@@ -13,6 +13,7 @@ from gateway.cli.sat_papers import compare, report, sign, verify
 
 if TYPE_CHECKING:
     from gateway.commissioning.sat.record import RunRecord
+    from gateway.commissioning.sat.walk import Stopped
 
 SIGNS = {"ok": "✓", "fault": "!", "undecided": "?", "running": "▶", "skipped": "–", "open": "·"}
 
@@ -245,7 +246,7 @@ def _walk(
     from gateway.cli import field as fields
     from gateway.cli import sat_store as store
     from gateway.commissioning.sat.record import RecordError
-    from gateway.commissioning.sat.walk import Stopped, resume_text, walk
+    from gateway.commissioning.sat.walk import resume_text, walk
 
     async def go() -> tuple[RunRecord, Stopped]:
         async with fields.opened(config_path, sop_id) as field:
@@ -281,6 +282,11 @@ def _walk(
             say(f"    {outcome.note}")
 
     record, stopped = asyncio.run(go())
+    _stopped(record, stopped)
+
+
+def _stopped(record: RunRecord, stopped: Stopped) -> None:
+    """Answer with where a walk stopped and why."""
     state = record.state()
     punch = [p.data() for p in state.open_punch()]
     codes = {
