@@ -21,12 +21,14 @@ from ledger.log.segment import LedgerCorrupt
 class Batch:
     """Entries that were made durable together; a removed entry's body is its hash.
 
-    ``bodies`` holds pairs of data and whether that data is only the leaf hash of a removed body.
+    ``bodies`` holds pairs of data and whether that data is only the leaf hash of a removed body;
+    ``end_offset`` is where the batch ends in its segment.
     """
 
     first_index: int
     bodies: tuple[tuple[bytes, bool], ...]
     checkpoint: bytes
+    end_offset: int = 0
 
     @property
     def size(self) -> int:
@@ -83,7 +85,12 @@ def parse_batches(data: bytes, index: int, start: int) -> Iterator[Batch]:
             return
         offset = item.end_offset
         if index > start:
-            yield Batch(first_index=first, bodies=tuple(bodies), checkpoint=item.payload)
+            yield Batch(
+                first_index=first,
+                bodies=tuple(bodies),
+                checkpoint=item.payload,
+                end_offset=offset,
+            )
 
 
 def settle(path: Path) -> None:

@@ -7,7 +7,7 @@ written to the wrong place does not pass.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from zlib import crc32
@@ -61,6 +61,17 @@ def encode(kind: Kind, index: int, payload: bytes) -> bytes:
     """The bytes of one record."""
     body = BODY.pack(len(payload), index, kind)
     return crc32(payload, crc32(body)).to_bytes(4, "big") + body + payload
+
+
+def encode_leaves(first_index: int, leaves: Iterable[bytes]) -> list[bytes]:
+    """The bytes of leaf records one after another, in pieces to be joined."""
+    pieces: list[bytes] = []
+    pack, kind, index = BODY.pack, int(Kind.LEAF), first_index
+    for leaf in leaves:
+        body = pack(len(leaf), index, kind)
+        pieces += (crc32(leaf, crc32(body)).to_bytes(4, "big"), body, leaf)
+        index += 1
+    return pieces
 
 
 def read(

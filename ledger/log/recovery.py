@@ -13,6 +13,7 @@ from pathlib import Path
 from ledger.log import checkpoint, note, record, segment
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.log.note import Key
+from ledger.log.reader import parse_batches
 from ledger.log.record import Damage, Kind
 from ledger.log.segment import Header, LedgerCorrupt
 
@@ -71,22 +72,22 @@ def read_tail(directory: Path, *, keys: tuple[Key, ...], origin: str) -> Tail | 
 
 
 def scan_tail(path: Path, view: bytes, header: Header, keys: tuple[Key, ...]) -> Tail:
-    """Walk the last segment and judge what follows its last intact record."""
-    tree = header.tree()
-    newest, signed = header.checkpoint, tree.copy()
-    first = record.read(view, 0, header.size)
-    end = first.end_offset if first else 0
+    """Walk the last segment and judge what follows its last intact record.
+
+    Whole batches are read in the reader's fast loop; what stands behind the last of them, record
+    by record.
+    """
+    tree, newest, end = whole_batches(view, header)
+    signed = tree.copy()
     sealed = closed = torn = False
     try:
-        for item in record.walk(view, end, header.size):
+        for item in record.walk(view, end, tree.size):
             if item.kind is Kind.LEAF:
                 tree.push(leaf_hash(item.payload))
             elif item.kind is Kind.REMOVED:
                 tree.push(item.payload)
-            elif item.kind is Kind.CHECKPOINT:
-                newest, signed = item.payload, tree.copy()
-            elif item.kind is Kind.HEADER:
-                raise LedgerCorrupt(f"{path.name} offset {item.offset}: a second header")
+            elif item.kind in (Kind.HEADER, Kind.CHECKPOINT):
+                raise LedgerCorrupt(f"{path.name} offset {item.offset}: a record out of place")
             else:
                 sealed, closed = item.kind is Kind.SEAL, item.kind is Kind.CLOSE
                 stray = record.all_zero(view, item.end_offset)
@@ -109,6 +110,20 @@ def scan_tail(path: Path, view: bytes, header: Header, keys: tuple[Key, ...]) ->
         path=path, header=header, tree=tree, checkpoint=newest, signed_size=signed.size,
         end_offset=end, torn=torn, sealed=sealed, closed=closed,
     )  # fmt: skip
+
+
+def whole_batches(view: bytes, header: Header) -> tuple[Frontier, bytes, int]:
+    """The tree after the last whole batch, its checkpoint, and where it ends."""
+    tree, newest = header.tree(), header.checkpoint
+    end = segment.parse_start(view, header.size)[1]
+    try:
+        for batch in parse_batches(view, header.size, header.size):
+            for body, removed in batch.bodies:
+                tree.push(body if removed else leaf_hash(body))
+            newest, end = batch.checkpoint, batch.end_offset
+    except Damage:  # judged where the tail is read record by record
+        pass
+    return tree, newest, end
 
 
 def refuse_old_damage(

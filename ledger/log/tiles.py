@@ -6,9 +6,9 @@ under a temporary name, synced and renamed, and ``checkpoint`` comes last.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -20,8 +20,11 @@ TILE_WIDTH = 256
 TILE_BYTES = TILE_WIDTH * HASH_BYTES
 FOLDER = "tile"
 CHECKPOINT = "checkpoint"
-SYNC_THREADS = 4
-"""Syncs of different files wait for the same disk journal; a few at once share its commits."""
+SINGLE_SYNCS_MAX = 32
+"""A live ledger publishes a few files at a time; more are synced by one call for the whole disk."""
+
+SETTLE_COUNT = 4_096
+"""So many unnamed files at most lie around while a large tree is published."""
 
 
 class TilesMissing(Exception):  # noqa: N818 - a state of derived files
@@ -76,14 +79,17 @@ class Builder:
 
     def feed(self, bodies: Iterable[tuple[bytes, bool]]) -> Iterator[Tile]:
         """Take entries (data, or the hash of a removed one); gives the tiles they fill."""
-        lowest, bundle = self.edges[0], self.bundle
-        for body, removed in bodies:
-            lowest.append(body if removed else sha256(b"\x00" + body).digest())
-            bundle.append(None if removed else body)
-            self.size += 1
-            if len(lowest) == TILE_WIDTH:
+        rest, place = list(bodies), 0
+        while place < len(rest):
+            part = rest[place : place + TILE_WIDTH - len(self.edges[0])]
+            place += len(part)
+            self.edges[0] += [
+                body if removed else sha256(b"\x00" + body).digest() for body, removed in part
+            ]
+            self.bundle += [None if removed else body for body, removed in part]
+            self.size += len(part)
+            if len(self.edges[0]) == TILE_WIDTH:
                 yield from self.fill()
-                lowest = self.edges[0]
 
     def fill(self) -> Iterator[Tile]:
         """Give the full bundle and the tiles that became full with it."""
@@ -120,39 +126,69 @@ def bundle_tiles(index: int, bundle: list[bytes | None]) -> Iterator[Tile]:
 class Publisher:
     """Writes files so that each appears whole and durable, or not at all."""
 
-    def __init__(self, root: Path, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.pool = pool
         self.folders: set[Path] = set()
-        self.written: list[Future[None]] = []
+        self.waiting: list[Path] = []
 
     def put(self, name: str, data: bytes) -> None:
-        """Write one file; it is in place after ``settle``."""
+        """Write one file under a temporary name; it is in place after ``settle``."""
         path = self.root / name
         if path.parent not in self.folders:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.folders.add(path.parent)
-        self.written.append(self.pool.submit(write_file, path, data))
+        with temporary_of(path).open("wb", buffering=0) as file:
+            file.write(data)
+        self.waiting.append(path)
+        if len(self.waiting) >= SETTLE_COUNT:
+            self.settle()
 
     def settle(self) -> None:
-        """Wait until everything so far is on disk, names included."""
-        for done in self.written:
-            done.result()
-        self.written.clear()
+        """Make what waits durable, then give it its names, then make those durable."""
+        if len(self.waiting) > SINGLE_SYNCS_MAX:
+            sync_filesystem(self.root)
+        else:
+            for path in self.waiting:
+                sync_file(temporary_of(path))
+        for path in self.waiting:
+            temporary_of(path).rename(path)
+        self.waiting.clear()
         for folder in sorted(self.folders):
             segment.sync_directory(folder)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, sync it, give it its name."""
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+def temporary_of(path: Path) -> Path:
+    """Where a file lies before it has its name."""
+    return path.with_name(path.name + ".tmp")
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's data durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(data)
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_filesystem(root: Path) -> None:
+    """Make everything on the file system of ``root`` durable with one call."""
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if library.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(root))
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, sync it, give it its name."""
+    temporary = temporary_of(path)
+    with temporary.open("wb", buffering=0) as file:
+        file.write(data)
+        os.fdatasync(file.fileno())
     temporary.rename(path)
 
 
@@ -216,20 +252,18 @@ def materialise(directory: Path, out: Path | None = None) -> int:
     start = builder.size - builder.size % TILE_WIDTH
     rewind(builder, start)
     newest = b""
-    with ThreadPoolExecutor(SYNC_THREADS) as pool:
-        publisher = Publisher(root, pool)
-        for batch in reader.batches(directory, start):
-            bodies = batch.bodies[max(0, start - batch.first_index) :]
-            for tile in builder.feed(bodies):
-                publisher.put(tile.path, tile.data)
-            newest = batch.checkpoint
-        if builder.size < published or not newest:
-            return builder.size
-        for tile in builder.partials():
+    publisher = Publisher(root)
+    for batch in reader.batches(directory, start):
+        for tile in builder.feed(batch.bodies[max(0, start - batch.first_index) :]):
             publisher.put(tile.path, tile.data)
-        publisher.settle()
-        publisher.put(CHECKPOINT, newest)
-        publisher.settle()
+        newest = batch.checkpoint
+    if builder.size < published or not newest:
+        return builder.size
+    for tile in builder.partials():
+        publisher.put(tile.path, tile.data)
+    publisher.settle()
+    publisher.put(CHECKPOINT, newest)
+    publisher.settle()
     drop_partials(root, published, builder.size)
     return builder.size
 

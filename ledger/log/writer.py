@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ledger.log import record, recovery, segment
 from ledger.log.anchor import kept, refuse_contradictions
@@ -57,9 +58,8 @@ class LedgerBusy(Exception):  # noqa: N818 - a state of the ledger, in its own w
     """Another process writes this ledger."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """Entries somebody waits for."""
+class Waiting(NamedTuple):
+    """Entries somebody waits for; a tuple, because one is made for every append."""
 
     leaves: Sequence[bytes]
     answer: asyncio.Future[int]
@@ -203,9 +203,7 @@ class LedgerWriter:
                 or self._waiting_bytes + held > PENDING_BYTES_MAX
             ):
                 raise LedgerFull("too many entries wait for the disk")
-            self._waiting.append(
-                Waiting(leaves=leaves, answer=answer, loop=loop, urgent=urgent, held_bytes=held)
-            )
+            self._waiting.append(Waiting(leaves, answer, loop, urgent, held))
             self._waiting_count += len(leaves)
             self._waiting_bytes += held
             if self._idle:
@@ -303,7 +301,7 @@ class LedgerWriter:
         point = self._sign(tree)
         data = b"".join(
             (
-                *(record.encode(Kind.LEAF, first + n, leaf) for n, leaf in enumerate(leaves)),
+                *record.encode_leaves(first, leaves),
                 record.encode(Kind.CHECKPOINT, first, point.checkpoint),
             )
         )
