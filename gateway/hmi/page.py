@@ -18,6 +18,8 @@ from hashlib import sha256
 from importlib.resources import files
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
+from typing_extensions import override
 
 from gateway.hmi import live_parts, metrics, record_parts, shell
 from gateway.hmi.language import LANGUAGES, Words
@@ -26,6 +28,7 @@ from gateway.hmi.state import Records, SiteView
 from gateway.hmi.trend import Trend
 
 log = logging.getLogger(__name__)
+http_log = logging.getLogger(f"{__name__}.http")
 
 READERS_MAX = 32  # open event streams: a control room and some phones
 WRITE_TIMEOUT_S = 10.0  # a reader that takes no bytes for so long is let go
@@ -52,6 +55,16 @@ HEADERS = {
 }
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 ID = r"[A-Za-z0-9._:@+\-]{1,64}"
+
+
+class BadRequestsUnsaid(logging.Filter):
+    """Keeps malformed requests out of the log: anybody at the door could fill it with them."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything else pass."""
+        return not (record.exc_info and isinstance(record.exc_info[1], BadHttpMessage))
+
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -98,7 +111,11 @@ class Page:
     async def start(self, host: str, port: int) -> int:
         """Open the page and return the port it listens on."""
         self._sampler = asyncio.create_task(self._sample())
-        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
+        if not http_log.filters:
+            http_log.addFilter(BadRequestsUnsaid())
+        self._runner = web.AppRunner(
+            self._app(), access_log=None, shutdown_timeout=1.0, logger=http_log
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=self._tls)
         await site.start()

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import random
 
 import aiohttp
 import pytest
@@ -199,16 +200,25 @@ async def test_stop_ends_open_streams_and_frees_the_port(site, entries):
             await session.get("/en/")
 
 
-async def test_random_bytes_at_the_door_do_no_harm(opened, site):
+async def test_bad_requests_get_an_answer_without_a_trace_and_leave_none_in_the_log(opened, caplog):
     port = opened._base_url.port
-    chance = __import__("random").Random(5)
+    chance = random.Random(5)
+    answered = 0
     for _ in range(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(chance.randbytes(chance.randint(1, 300)) + b"\r\n\r\n")
-        writer.write_eof()
-        answer = await reader.read()
+        junk = bytes(chance.choice(b"abz/.%<>\x00\xff'&?=") for _ in range(chance.randint(1, 60)))
+        line = chance.choice((b"GET /en/", b"POST /", b"TRACE *", b"\x00\x01", b"GET /receipts/"))
+        head = chance.choice(
+            (b"Host: evil", b"Content-Length: -1", b"A\x00B: c", b"X: " + b"y" * 9_000)
+        )
+        writer.write(line + junk + b" HTTP/1.1\r\n" + head + b"\r\n\r\n")
+        answer = await reader.read(4_000)
+        answered += answer.startswith(b"HTTP/1.")
         assert b"Traceback" not in answer
+        assert answer[9:10] != b"5"
         writer.close()
         await writer.wait_closed()
+    assert answered == 60
+    assert "Traceback" not in caplog.text
     async with opened.get("/en/") as response:
         assert response.status == 200
