@@ -66,6 +66,12 @@ def main() -> None:
 @click.option("--rtu-tcp", type=click.IntRange(0, 65535), help="RTU frames in TCP on this port.")
 @click.option("--tls", type=click.IntRange(0, 65535), help="Modbus over TLS on this port.")
 @click.option("--opcua", type=click.IntRange(0, 65535), help="OPC UA on this port.")
+@click.option(
+    "--opcua-security",
+    type=click.Choice(["encrypt", "sign", "none"]),
+    default="encrypt",
+    help="What the OPC UA face offers; sign and none are lies to be refused.",
+)
 @click.option("--certs", type=click.Path(path_type=Path), help="Directory of the certificates.")
 @click.option("--timebase", type=click.Path(exists=True, path_type=Path), help="Shared time base.")
 @click.option("--control", type=click.Path(path_type=Path), help="Unix socket for testers.")
@@ -116,6 +122,7 @@ def device(**options: Any) -> None:
         ),
         opcua_port=options["opcua"],
         opcua_directory=options["certs"],
+        opcua_security=options["opcua_security"],
     )
     try:
         asyncio.run(serve(simulated, service, wait=asyncio.sleep, announce=_say))
@@ -354,7 +361,7 @@ def _run_one(path: Path, seed: int | None) -> Outcome:
     from firmware_sim.scenario.run import Run
 
     scenario = read_scenario(path)
-    if scenario.station_address is None:
+    if not scenario.real:
         return Run(scenario, seed=seed).run()
     began = time.monotonic()
 

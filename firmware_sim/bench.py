@@ -96,6 +96,7 @@ class SopDevice(SimulatedDevice):
         ]
         self.trace: Trace | None = None
         self.bad_quality = False
+        self.bomb_size = 0
         # With the fast model each step is made of many small ones.
         self.dynamics: Dynamics | None = None
         # The feeders' power flow, told the second of the simulated day after each step.
@@ -189,6 +190,7 @@ class SopDevice(SimulatedDevice):
         self.firmware.watchdog_disabled = False
         self.release_estop()
         self.bad_quality = False
+        self.bomb_size = 0
         self.clock.step_utc(0)
         disturb_station(self, "derate", {"ratio": 1.0})
 

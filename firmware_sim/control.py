@@ -10,10 +10,10 @@ from typing import Any
 
 from firmware_sim.device import SimulatedDevice, Undo
 
-ON_WIRE = ("link_cut", "freeze", "delay", "exception")
+ON_WIRE = ("link_cut", "freeze", "delay", "exception", "rtu_noise", "rtu_echo")
 ON_STATION = (
     "local", "estop", "master_trip", "trip", "reboot", "watchdog_disabled", "door", "derate",
-    "stuck", "feeder", "clock_step", "bad_quality",
+    "stuck", "feeder", "clock_step", "bad_quality", "opcua_bomb",
 )  # fmt: skip
 ON_METER = ("meter_reset", "meter_exchange", "meter_counters", "wiring", "load")
 INJECTIONS = (*ON_WIRE, *ON_STATION, *ON_METER, "clear")
@@ -62,6 +62,10 @@ class Injector:
                     server.cut(silent=order.get("style", "reset") == "silent")
                 case "freeze":
                     server.responder.freeze()
+                case "rtu_noise":
+                    server.wire.bit_error_ratio = float(order.get("ratio", 1e-4))
+                case "rtu_echo":
+                    server.wire.echo = True
                 case "delay":
                     server.wire.delay_s = float(order.get("delay_s", 0.3))
                 case _:

@@ -24,6 +24,7 @@ class Station(Protocol):
     clock: SimClock
     meters: list[Meter]
     bad_quality: bool
+    bomb_size: int
 
     def estop(self) -> None:
         """The hard-wired emergency stop."""
@@ -70,6 +71,9 @@ def disturb_station(device: Station, fault: str, order: Mapping[str, Any]) -> Un
         case "bad_quality":
             device.bad_quality = True
             return lambda: setattr(device, "bad_quality", False)
+        case "opcua_bomb":
+            device.bomb_size = int(order.get("size", 1_000_000))
+            return lambda: setattr(device, "bomb_size", 0)
         case "clock_step":
             device.clock.step_utc(int(float(order.get("step_s", 2.0)) * 1e6))
             return lambda: device.clock.step_utc(0)

@@ -35,6 +35,7 @@ class Service:
     faces: ExtraFaces = field(default_factory=ExtraFaces)
     opcua_port: int | None = None
     opcua_directory: Path | None = None
+    opcua_security: str = "encrypt"
 
 
 async def _until_stdin_closes(quit_now: asyncio.Event) -> None:
@@ -64,7 +65,9 @@ async def _opcua(
     from firmware_sim.faces.opcua_server import open_face  # noqa: PLC0415
 
     directory = service.opcua_directory or Path("sopsim-opcua")
-    face, listening["opcua"] = await open_face(device, service.opcua_port, directory)
+    face, listening["opcua"] = await open_face(
+        device, service.opcua_port, directory, security=service.opcua_security
+    )
     return face
 
 

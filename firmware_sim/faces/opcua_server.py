@@ -49,6 +49,7 @@ class Station(Protocol):
     responder: Responder
     clock: SimClock
     bad_quality: bool
+    bomb_size: int
 
     def advance(self) -> None:
         """Bring the physics to now."""
@@ -94,14 +95,21 @@ class Roles:
         return action_type_id in self._allowed.get(user.role, set())
 
 
+# What a bench may offer instead, for clients that must refuse it.
+POLICIES: Final = {
+    "encrypt": ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
+    "sign": ua.SecurityPolicyType.Basic256Sha256_Sign,
+    "none": ua.SecurityPolicyType.NoSecurity,
+}
 USERS: Final = {"operator": ("operator-bench", True), "observer": ("observer-bench", False)}
 
 
 class OpcUaFace:
     """The OPC UA server of one station."""
 
-    def __init__(self, device: Station, directory: Path) -> None:
+    def __init__(self, device: Station, directory: Path, *, security: str = "encrypt") -> None:
         self._device = device
+        self._security = security
         self._directory = directory
         self._server = Server(user_manager=Passwords(USERS))
         self._watched: list[tuple[Node, ua.VariantType, Callable[[], Any]]] = []
@@ -136,9 +144,7 @@ class OpcUaFace:
         )  # fmt: skip
         await server.load_certificate(str(certificate))
         await server.load_private_key(str(key))
-        server.set_security_policy(
-            [ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt], permission_ruleset=Roles()
-        )
+        server.set_security_policy([POLICIES[self._security]], permission_ruleset=Roles())
         server.set_identity_tokens([ua.UserNameIdentityToken])
 
     async def close(self) -> None:
@@ -166,10 +172,13 @@ class OpcUaFace:
             ua.StatusCodes.BadSensorFailure if device.bad_quality else ua.StatusCodes.Good
         )
         for node, kind, value in self._watched:
+            content = value()
+            if device.bomb_size and kind is ua.VariantType.Double:
+                content = [0.0] * device.bomb_size
             await self._server.write_attribute_value(
                 node.nodeid,
                 ua.DataValue(
-                    ua.Variant(value(), kind),
+                    ua.Variant(content, kind),
                     StatusCode=status,
                     SourceTimestamp=stamp.replace(tzinfo=None),
                 ),
@@ -354,8 +363,10 @@ def _argument(
     )  # fmt: skip
 
 
-async def open_face(device: Station, port: int, directory: Path) -> tuple[OpcUaFace, str]:
+async def open_face(
+    device: Station, port: int, directory: Path, *, security: str = "encrypt"
+) -> tuple[OpcUaFace, str]:
     """Start the face, within a limit: its certificate takes a moment."""
-    face = OpcUaFace(device, directory)
+    face = OpcUaFace(device, directory, security=security)
     async with asyncio.timeout(30):
         return face, await face.start(port)

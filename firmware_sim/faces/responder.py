@@ -11,7 +11,15 @@ from firmware_sim.faces.registers import Unit
 class Wire:
     """How the server's link behaves at the moment; shared by its connections."""
 
-    __slots__ = ("cut", "delay_s", "exception_code", "frozen", "silent")
+    __slots__ = (
+        "bit_error_ratio",
+        "cut",
+        "delay_s",
+        "echo",
+        "exception_code",
+        "frozen",
+        "silent",
+    )
 
     def __init__(self) -> None:
         self.heal()
@@ -23,6 +31,9 @@ class Wire:
         self.delay_s = 0.0
         self.exception_code = 0
         self.frozen = False
+        # On serial lines only.
+        self.bit_error_ratio = 0.0
+        self.echo = False
 
 
 class Responder:

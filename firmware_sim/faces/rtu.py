@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random  # noqa: TID251 (type of the injected source only)
+import random  # noqa: TID251 (seeded instances only)
 import tty
 from pathlib import Path
 
@@ -40,19 +40,18 @@ def _wanted(buffer: bytes) -> int | None:
 class RtuFramer:
     """Cuts the byte stream into requests and answers them; noise flips bits on both ways."""
 
-    def __init__(self, responder: Responder) -> None:
+    def __init__(self, responder: Responder, *, seed: int = 1) -> None:
         self._responder = responder
         self._buffer = b""
-        self.bit_error_ratio = 0.0
-        self.echo = False
-        self.rng: random.Random | None = None
+        self._rng = random.Random(seed)  # noqa: S311 (a simulation)
         self.dropped_count = 0
 
     def feed(self, data: bytes) -> bytes:
         """Take received bytes and return what goes back."""
-        if self._responder.wire.cut:
+        wire = self._responder.wire
+        if wire.cut:
             return b""
-        out = data if self.echo else b""
+        out = data if wire.echo else b""
         self._buffer += self._noisy(data)
         while True:
             wanted = _wanted(self._buffer)
@@ -84,11 +83,12 @@ class RtuFramer:
         return self._noisy(seal(bytes((unit_id,)) + self._responder.respond(unit_id, pdu)))
 
     def _noisy(self, data: bytes) -> bytes:
-        if self.rng is None or self.bit_error_ratio <= 0.0:
+        ratio = self._responder.wire.bit_error_ratio
+        if ratio <= 0.0:
             return data
         flipped = bytearray(data)
         for bit in range(8 * len(data)):
-            if self.rng.random() < self.bit_error_ratio:
+            if self._rng.random() < ratio:
                 flipped[bit // 8] ^= 1 << bit % 8
         return bytes(flipped)
 
@@ -98,6 +98,7 @@ class PtyBus:
 
     def __init__(self, responder: Responder) -> None:
         self.framer = RtuFramer(responder)
+        self._responder = responder
         self._master_code = -1
         self._slave_code = -1
         self._link: Path | None = None
@@ -122,7 +123,12 @@ class PtyBus:
             return
         reply = self.framer.feed(data)
         if reply:
-            os.write(self._master_code, reply)
+            delay_s = self._responder.wire.delay_s
+            asyncio.get_running_loop().call_later(delay_s, self._write, reply)
+
+    def _write(self, data: bytes) -> None:
+        if self._master_code >= 0:
+            os.write(self._master_code, data)
 
     def close(self) -> None:
         """Take the line away."""

@@ -20,7 +20,7 @@ from firmware_sim.yamlfile import Reader
 ROOT_KEYS = (
     "version", "name", "device", "seed", "model", "step", "sample", "duration", "start", "master",
     "bias", "noise", "heartbeat", "watchdog", "failsafe", "grid", "grid_step", "profile",
-    "day_start", "timeline", "expect", "station",
+    "day_start", "timeline", "expect", "station", "meters",
 )  # fmt: skip
 ACTION_KEYS = (
     "at", "every", "until", "operate", "q", "modes", "ramp", "ttl", "command", "master", "inject",
@@ -31,6 +31,7 @@ GRIDS = ("ieee33-4t", "four-feeders", "cigre-lv")
 # Kind of quantity by point; a terminal's points follow its name.
 TERMINAL_POINTS = {
     "p": "power", "q": "reactive", "set": "power", "v": "voltage", "energy": "energy",
+    "metered": "energy",
     "state": "", "mode": "",
 }  # fmt: skip
 STATION_POINTS = {
@@ -53,7 +54,10 @@ def read_scenario(path: Path) -> Scenario:
     duration_s = reader.quantity(root, "duration", "time", low=0.001)
     actions = _actions(reader, root, names)
     expectations = _expectations(reader, root, names, duration_s)
-    station = _station(reader, root)
+    station = _address(reader, root, "station") if "station" in root else None
+    meters = reader.mapping(root, "meters", root.get("meters", CommentedMap()))
+    reader.known(meters, names)
+    addresses = {names.index(n): _address(reader, meters, n) for n in meters if n in names}
     dynamic = reader.word(root, "model", ("quasi-static", "dynamic"), "quasi-static") == "dynamic"
     default_step_s = 0.001 if dynamic else 0.1
     scenario = Scenario(
@@ -85,7 +89,7 @@ def read_scenario(path: Path) -> Scenario:
         profile=reader.text(root, "profile", "built-in"),
         day_start_s=reader.quantity(root, "day_start", "time", default=0.0, low=0.0),
         station_address=station,
-        station_unit_id=100,
+        meter_address={k: a for k, a in addresses.items() if a is not None},
     )
     reader.finish()
     return scenario
@@ -98,13 +102,11 @@ def _device(reader: Reader, root: CommentedMap) -> DeviceSpec:
     return SPECS[reader.word(root, "device", SPECS, "lv4x250")]
 
 
-def _station(reader: Reader, root: CommentedMap) -> tuple[str, int] | None:
-    if "station" not in root:
-        return None
-    address = reader.text(root, "station")
+def _address(reader: Reader, parent: CommentedMap, key: str) -> tuple[str, int] | None:
+    address = reader.text(parent, key)
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        reader.complain(root, "station", f"station: {address!r} is not HOST:PORT")
+        reader.complain(parent, key, f"{key}: {address!r} is not HOST:PORT")
         return None
     return host, int(port)
 

@@ -90,6 +90,12 @@ class Scenario:
     day_start_s: float = 0.0
     station_address: tuple[str, int] | None = None
     station_unit_id: int = 100
+    meter_address: dict[int, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def real(self) -> bool:
+        """Whether anything of it is a real device, so that time must be real too."""
+        return self.station_address is not None or bool(self.meter_address)
 
 
 @dataclass(slots=True, kw_only=True)

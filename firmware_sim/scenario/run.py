@@ -32,6 +32,7 @@ from firmware_sim.scenario.stations import (
     RealStation,
     SimulatedStation,
     Station,
+    metered_wh,
     sample_registers,
     sample_truth,
 )
@@ -84,6 +85,8 @@ class Run:
         self._device.dynamics = self._dynamics
         self._station: Station = SimulatedStation(self._device.sop, lambda: self._device.firmware)
         self._real = scenario.station_address is not None
+        self._meters: dict[int, RealStation] = {}
+        self._metered_start_wh: dict[int, float] = {}
         self._grid: _Feeders | None = None
         self._seq = self._beat = self._instruction = 0
         self._link = True
@@ -99,6 +102,8 @@ class Run:
         if scenario.station_address is not None:
             host, port = scenario.station_address
             self._station = RealStation(host, port, scenario.station_unit_id)
+        for index, (host, port) in scenario.meter_address.items():
+            self._meters[index] = RealStation(host, port, 1)
         if scenario.grid is not None:
             self._grid = _Feeders(scenario)
             if not self._real:
@@ -107,7 +112,8 @@ class Run:
             self._prepare()
             self._loop()
         finally:
-            self._station.close()
+            for remote in (self._station, *self._meters.values()):
+                remote.close()
         samples = tuple(self._course.samples)
         return Outcome(
             scenario=scenario,
@@ -274,12 +280,25 @@ class Run:
         else:
             sample = sample_truth(device.sop, device.firmware, t_s)
         sample.words["ack"] = self._ack
+        self._read_meters(sample)
         if self._dynamics is not None:
             sample.point_level["dc.v_min"] = self._dynamics.v_min_v
             sample.point_level["dc.v_max"] = self._dynamics.v_max_v
         if self._grid is not None:
             self._grid.tell(sample)
         self._course.samples.append(sample)
+
+    def _read_meters(self, sample: Sample) -> None:
+        """Net energy by the terminals' meters since the start, of real ones where named."""
+        for index, meter in enumerate(self._device.meters):
+            if index in self._meters:
+                net_wh = metered_wh(self._meters[index])
+            elif self._real:
+                continue  # a simulated meter cannot see a real terminal
+            else:
+                net_wh = meter.export_wh() - meter.import_wh()
+            start_wh = self._metered_start_wh.setdefault(index, net_wh)
+            sample.point_level[f"T{index + 1}.metered"] = net_wh - start_wh
 
 
 class _Feeders:

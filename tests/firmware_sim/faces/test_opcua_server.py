@@ -164,6 +164,32 @@ async def test_heartbeat_and_quality(served):
         await client.disconnect()
 
 
+async def test_a_value_that_is_suddenly_an_enormous_array(served):
+    device, _ = served
+    client = await connect(served)
+    try:
+        i, station = await station_of(client)
+        loss = await station.get_child(f"{i}:LossW")
+        assert device.ask({"inject": "opcua_bomb", "size": 5000})["ok"]
+        async with asyncio.timeout(5):
+            while not isinstance(await loss.read_value(), list):
+                await asyncio.sleep(0.05)
+        assert len(await loss.read_value()) == 5000
+        assert device.ask({"inject": "clear"})["ok"]
+        async with asyncio.timeout(5):
+            while isinstance(await loss.read_value(), list):
+                await asyncio.sleep(0.05)
+    finally:
+        await client.disconnect()
+
+
+async def test_an_endpoint_below_the_promised_security(start, tmp_path):
+    device = start("--opcua", "0", "--certs", str(tmp_path), "--opcua-security", "none")
+    client = Client(device.listening["opcua"], timeout=10)
+    found = await client.connect_and_get_server_endpoints()
+    assert [e.SecurityMode for e in found] == [ua.MessageSecurityMode.None_]
+
+
 async def test_nothing_without_security(served):
     client = Client(served[0].listening["opcua"], timeout=5)
     with pytest.raises((ua.UaError, ConnectionError, asyncio.TimeoutError)):

@@ -1,6 +1,5 @@
 """RTU on a pseudo-terminal and over TCP, driven by pymodbus; noise and foreign units."""
 
-import random
 import struct
 
 import pytest
@@ -79,7 +78,7 @@ def test_a_damaged_frame_is_dropped_and_the_next_one_heard(responder):
 
 def test_noise_never_turns_into_a_wrong_answer_with_a_right_checksum(responder):
     framer = RtuFramer(responder)
-    framer.rng, framer.bit_error_ratio = random.Random(3), 1e-3
+    responder.wire.bit_error_ratio = 1e-3
     good = silent = damaged = 0
     for _ in range(2000):
         framer.silence()
@@ -97,5 +96,5 @@ def test_noise_never_turns_into_a_wrong_answer_with_a_right_checksum(responder):
 
 def test_an_adapter_that_echoes(responder):
     framer = RtuFramer(responder)
-    framer.echo = True
+    responder.wire.echo = True
     assert framer.feed(READ) == READ + ANSWER

@@ -94,7 +94,7 @@ def test_exit_codes_and_results_on_disk(tmp_path):
     assert done.exit_code == 0, done.output
     suite = ElementTree.parse(out["junit"]).getroot()[0]
     assert suite.get("failures") == "0"
-    assert len(suite) == 5
+    assert len(suite) == 6
     assert "http" not in out["html"].read_text()
     assert "<svg" in out["html"].read_text()
     assert out["csv"].read_text().startswith("t_s,T1.energy,")
@@ -140,6 +140,7 @@ device: lv4x250
 grid: ieee33-4t
 profile: constant
 station: "127.0.0.1:{port}"
+meters: {{T2: "127.0.0.1:{meter}"}}
 step: 1 s
 duration: 15 s
 timeline:
@@ -150,13 +151,16 @@ expect:
   - {{at: 12 s, point: ack, equals: EXECUTED}}
   - {{at: 12 s, point: grid.loss, min: 100 kW, max: 220 kW}}
   - {{at: end, point: state, equals: RUN}}
+  - {{at: end, point: T2.metered, min: 200 Wh, max: 500 Wh}}
 """
 
 
 def test_a_real_address_takes_the_place_of_the_simulated_station(start, tmp_path):
     device = start("--speed", "30")
     path = tmp_path / "mixed.yaml"
-    path.write_text(MIXED.format(port=device.listening["station"]))
+    path.write_text(
+        MIXED.format(port=device.listening["station"], meter=device.listening["meters"][1])
+    )
     began_us = device.truth()["t_us"]
 
     def pace(t_s):
@@ -167,5 +171,5 @@ def test_a_real_address_takes_the_place_of_the_simulated_station(start, tmp_path
     assert [(c.expectation.title, c.detail) for c in outcome.checks if not c.passed] == []
     assert any("the station is real" in what for what in (e.what for e in outcome.events))
     assert device.truth()["operates"] == 1
-    assert junit([outcome]).count("<testcase") == 4
+    assert junit([outcome]).count("<testcase") == 5
     assert "passed" in page([outcome])
