@@ -1,0 +1,260 @@
+"""The child: ``python -m gateway.devices.opcua.child FD``; answers requests until its pipe closes.
+
+It may use so much memory and no more, opens no file but those named, and dies rather than grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import math
+import resource
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from asyncua import Client, ua
+from asyncua.common.utils import ServiceError
+from asyncua.crypto.security_policies import (
+    SecurityPolicyAes128Sha256RsaOaep,
+    SecurityPolicyAes256Sha256RsaPss,
+    SecurityPolicyBasic256Sha256,
+)
+
+from gateway.devices.opcua import pipe, trust
+
+MEMORY_BYTES_MAX = 512 << 20
+MESSAGE_BYTES_MAX = 16 << 20
+POLICIES = {
+    "Basic256Sha256": SecurityPolicyBasic256Sha256,
+    "Aes128_Sha256_RsaOaep": SecurityPolicyAes128Sha256RsaOaep,
+    "Aes256_Sha256_RsaPss": SecurityPolicyAes256Sha256RsaPss,
+}
+BAD_SECURITY = "security"
+
+
+class Refused(Exception):  # noqa: N818 - an answer
+    """The server or the trust files said no."""
+
+    def __init__(self, kind: str, what: str, code: int = 0) -> None:
+        super().__init__(what)
+        self.kind, self.code = kind, code
+
+
+class Session:
+    """One server."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._client: Any = None
+        self._nodes: dict[str, Any] = {}
+        self._types: dict[str, Any] = {}
+        self._subscription: Any = None
+        self._watched: list[str] = []
+
+    async def answer(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one order; an answer always comes back."""
+        try:
+            return {"id": order["id"], **await self._do(order)}
+        except Refused as error:
+            return _no(order, error.kind, str(error), error.code)
+        except trust.TrustError as error:
+            return _no(order, BAD_SECURITY, str(error))
+        except (ServiceError, ua.UaStatusCodeError) as error:
+            return _no(order, "refused", type(error).__name__, getattr(error, "code", 0))
+        except (ua.UaError, ValueError) as error:
+            # What asyncua raises for a key that is not the certificate's, or no such endpoint.
+            return _no(order, "refused", f"{type(error).__name__}: {error}")
+        except (ConnectionError, OSError) as error:
+            return _no(order, "not_sent" if self._client is None else "unknown", str(error))
+        except TimeoutError:
+            return _no(order, "unknown", "no answer in time")
+
+    async def _do(self, order: dict[str, Any]) -> dict[str, Any]:
+        match order["op"]:
+            case "connect":
+                return await self._connect(order)
+            case "read":
+                return {"values": await self._read(order["nodes"])}
+            case "write":
+                return await self._write(order["node"], order["value"])
+            case "call":
+                return await self._call(order)
+            case "subscribe":
+                return await self._subscribe(order["nodes"], order["publish_ms"])
+            case "ping":
+                return {}
+            case other:
+                raise Refused("bad", f"no such order {other!r}")
+
+    async def _connect(self, order: dict[str, Any]) -> dict[str, Any]:
+        await self.close()
+        pinned = trust.load_certificate(Path(order["pinned"]))
+        own = trust.load_certificate(Path(order["certificate"]))
+        validate = await trust.validator_of(pinned, Path(order["trusted"]))
+        await trust.prove_impostor_refused(validate, pinned)
+        client = Client(order["url"], timeout=order["timeout_s"])
+        client.application_uri = trust.application_uri(own)
+        client.certificate_validator = validate
+        if order.get("user"):
+            client.set_user(order["user"])
+            client.set_password(order["password"])
+        if order["policy"] not in POLICIES:
+            raise trust.TrustError(f"no such policy {order['policy']!r}")
+        await client.set_security(
+            POLICIES[order["policy"]],
+            order["certificate"],
+            order["key"],
+            server_certificate=order["pinned"],
+            mode=ua.MessageSecurityMode.SignAndEncrypt,
+        )
+        await client.connect()
+        # The server names its own limits in its answer; ours hold.
+        limits = client.uaclient.protocol._connection._limits  # noqa: SLF001
+        limits.max_message_size = MESSAGE_BYTES_MAX
+        limits.max_chunk_count = MESSAGE_BYTES_MAX // 8192
+        self._client = client
+        namespaces = await client.get_namespace_array()
+        self._namespaces = {uri: index for index, uri in enumerate(namespaces)}
+        return {"namespaces": namespaces}
+
+    async def _node(self, text: str) -> Any:
+        if self._client is None:
+            raise Refused("not_sent", "not connected")
+        found = self._nodes.get(text)
+        if found is None:
+            found = self._nodes[text] = await self._resolve(text)
+        return found
+
+    async def _resolve(self, text: str) -> Any:
+        """``nsu=URI;s=Name``, or a browse path ``Objects/URI:Name/…`` written with ``|``."""
+        if text.startswith("path="):
+            names = [self._qualified(part) for part in text[5:].split("|")]
+            return await self._client.nodes.root.get_child(names)
+        uri, _, rest = text.removeprefix("nsu=").partition(";")
+        if uri not in self._namespaces:
+            raise Refused("refused", f"the server has no namespace {uri}")
+        return self._client.get_node(f"ns={self._namespaces[uri]};{rest}")
+
+    def _qualified(self, part: str) -> str:
+        uri, _, name = part.rpartition(":")
+        if not uri:
+            return f"0:{name}"
+        if uri not in self._namespaces:
+            raise Refused("refused", f"the server has no namespace {uri}")
+        return f"{self._namespaces[uri]}:{name}"
+
+    async def _read(self, texts: list[str]) -> list[dict[str, Any]]:
+        nodes = [await self._node(text) for text in texts]
+        return [_value(v) for v in await self._client.read_attributes(nodes)]
+
+    async def _write(self, text: str, value: Any) -> dict[str, Any]:
+        node = await self._node(text)
+        kind = self._types.get(text)
+        if kind is None:
+            kind = self._types[text] = await node.read_data_type_as_variant_type()
+        # A data value as it stands: many controllers refuse one with a source timestamp.
+        await node.write_value(ua.DataValue(ua.Variant(value, kind)))
+        return {}
+
+    async def _call(self, order: dict[str, Any]) -> dict[str, Any]:
+        owner, method = await self._node(order["object"]), await self._node(order["method"])
+        arguments = [
+            ua.Variant(value, ua.VariantType[kind], is_array=isinstance(value, list))
+            for kind, value in order["arguments"]
+        ]
+        found = await owner.call_method(method, *arguments)
+        outputs = found if isinstance(found, list | tuple) else [] if found is None else [found]
+        return {"outputs": [_plain(v) for v in outputs]}
+
+    async def _subscribe(self, texts: list[str], publish_ms: int) -> dict[str, Any]:
+        nodes = [await self._node(text) for text in texts]
+        names = {str(node.nodeid): text for node, text in zip(nodes, texts, strict=True)}
+        writer = self._writer
+
+        class Handler:
+            """Passes every change on."""
+
+            def datachange_notification(self, node: Any, _new: Any, data: Any) -> None:
+                event = {"event": "data", "node": names[str(node.nodeid)]}
+                writer.write(pipe.pack(event | _value(data.monitored_item.Value)))
+
+        if self._subscription is not None:
+            await self._subscription.delete()
+        self._subscription = await self._client.create_subscription(publish_ms, Handler())
+        await self._subscription.subscribe_data_change(nodes)
+        return {}
+
+    async def close(self) -> None:
+        """Leave the server, if it can be done quickly."""
+        client, self._client = self._client, None
+        self._nodes, self._types, self._subscription = {}, {}, None
+        if client is not None:
+            try:
+                async with asyncio.timeout(1.0):
+                    await client.disconnect()
+            except (OSError, TimeoutError, ua.UaError, ConnectionError):
+                return
+
+
+def _no(order: dict[str, Any], kind: str, what: str, code: int = 0) -> dict[str, Any]:
+    return {"id": order.get("id", 0), "error": kind, "what": what, "code": code}
+
+
+def _value(data: Any) -> dict[str, Any]:
+    status = data.StatusCode if data.StatusCode is not None else ua.StatusCode()
+    stamp = data.SourceTimestamp
+    value = data.Value.Value if data.Value is not None else None
+    if isinstance(value, float) and not math.isfinite(value):
+        value = None
+    return {
+        "value": _plain(value),
+        "status": status.name,
+        "source_utc_us": _utc_us(stamp) if stamp is not None else None,
+    }
+
+
+def _utc_us(stamp: Any) -> int:
+    aware = stamp.replace(tzinfo=dt.UTC) if stamp.tzinfo is None else stamp
+    return int(aware.timestamp() * 1_000_000)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, ua.EUInformation):
+        return {"unit": value.DisplayName.Text, "unit_code": value.UnitId}
+    if isinstance(value, ua.Range):
+        return {"low": value.Low, "high": value.High}
+    return str(value)
+
+
+async def serve(fd: int) -> None:
+    """Answer until the pipe closes; orders are carried out one after the other."""
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd))
+    session = Session(writer)
+    try:
+        while True:
+            answer = await session.answer(await pipe.receive(reader))
+            writer.write(pipe.pack(answer))
+            await writer.drain()
+    except (pipe.PipeBroken, ConnectionError):
+        await session.close()
+
+
+def main() -> None:
+    """Take the limits, then serve."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.disable(logging.CRITICAL)
+    asyncio.run(serve(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The gateway's side of the OPC UA child: starts it, watches it, asks it, replaces it.
+
+An order that gets no answer in its time kills the child: what it was doing cannot be known, and a
+decoder gone wild cannot be asked to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.devices.modbus.client import BackOff
+from gateway.devices.opcua import pipe
+from gateway.model.errors import ConfigError, DeviceNotSent, DeviceRefused, OutcomeUnknown
+from gateway.model.telemetry import Quality
+
+START_TIMEOUT_S = 10.0
+GRACE_S = 0.5  # the child's own time-out comes first where it is alive
+STALE_US = 3_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Our certificate and key, the server's pinned certificate, and the trust folder."""
+
+    certificate: Path
+    key: Path
+    pinned: Path
+    trusted: Path
+    policy: str = "Basic256Sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One value with the server's quality and time; ``value`` is None unless it is usable."""
+
+    node: str
+    value: int | float | str | bool | None
+    quality: Quality
+    status: str
+    source_utc_us: int | None
+
+
+class OpcuaClient:
+    """One server, through one child."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        trust: Trust,
+        user: str = "",
+        password: str = "",
+        timeout_s: float = 1.0,
+        back_off: BackOff | None = None,
+    ) -> None:
+        self.name = name
+        self.counts: Counter[str] = Counter()
+        self.namespaces: tuple[str, ...] = ()
+        self.on_data: Callable[[str, Mapping[str, Any]], None] | None = None
+        self._order = {
+            "op": "connect",
+            "url": url,
+            "certificate": str(trust.certificate),
+            "key": str(trust.key),
+            "pinned": str(trust.pinned),
+            "trusted": str(trust.trusted),
+            "policy": trust.policy,
+            "user": user,
+            "password": password,
+            "timeout_s": timeout_s,
+        }
+        self._timeout_s = timeout_s
+        self._back_off = back_off or BackOff(pause_s_max=0.75)
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next_id = 0
+        self._connected = False
+        self._off = ""  # why, once the trust files or the server's certificate are wrong
+        self._failures_count = 0
+        self._not_before_s = 0.0
+        self._lock = asyncio.Lock()
+
+    async def read(self, nodes: Sequence[str], *, now_utc_us: int) -> list[Reading]:
+        """Read a batch in one request; a bad or stale value comes without a number."""
+        answer = await self._ask({"op": "read", "nodes": list(nodes)})
+        return [
+            reading_of(node, found, now_utc_us=now_utc_us)
+            for node, found in zip(nodes, answer["values"], strict=True)
+        ]
+
+    async def write(self, node: str, value: int | float | str) -> None:
+        """Write once, typed as the node is; OutcomeUnknown when no answer came."""
+        await self._ask({"op": "write", "node": node, "value": value})
+
+    async def call(
+        self, owner: str, method: str, arguments: Sequence[tuple[str, Any]] = ()
+    ) -> list[Any]:
+        """Call a method once with typed arguments and return its outputs."""
+        order = {"op": "call", "object": owner, "method": method, "arguments": list(arguments)}
+        outputs: list[Any] = (await self._ask(order))["outputs"]
+        return outputs
+
+    async def subscribe(self, nodes: Sequence[str], *, publish_ms: int) -> None:
+        """Have changes reported to ``on_data``; call it again after ``counts['connected']`` grew.
+
+        A subscription that is silent is stale, not constant: whoever listens keeps the time of
+        the last report and reads when it is too old.
+        """
+        await self._ask({"op": "subscribe", "nodes": list(nodes), "publish_ms": publish_ms})
+
+    async def close(self) -> None:
+        """End the child."""
+        await self._end()
+
+    # The child
+
+    async def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        async with self._lock:
+            if not self._connected:
+                await self._connect()
+            return await self._exchange(order, self._timeout_s + GRACE_S)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._off:
+            raise ConfigError(self._off)
+        if loop.time() < self._not_before_s:
+            raise DeviceNotSent(self.name, "waiting before the next try")
+        try:
+            await self._start()
+            answer = await self._exchange(self._order, START_TIMEOUT_S)
+        except (OutcomeUnknown, DeviceRefused) as error:
+            self._failed(loop.time())
+            raise DeviceNotSent(self.name, error.what) from None
+        except DeviceNotSent:
+            self._failed(loop.time())
+            raise
+        self.namespaces = tuple(answer["namespaces"])
+        self._connected = True
+        self._failures_count = 0
+        self.counts["connected"] += 1
+
+    def _failed(self, now_s: float) -> None:
+        self._failures_count += 1
+        self._not_before_s = now_s + self._back_off.pause_s(self._failures_count)
+
+    async def _start(self) -> None:
+        if self._hearing is not None and self._hearing.done():
+            await self._end()  # it died while nobody asked
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gateway.devices.opcua.child", str(theirs.fileno()),
+                pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._hearing = asyncio.get_running_loop().create_task(self._hear(reader))
+        self.counts["started"] += 1
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                message = await pipe.receive(reader)
+                if "event" in message:
+                    if self.on_data is not None:
+                        self.on_data(message["node"], message)
+                    continue
+                waiting = self._waiting.pop(message["id"], None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(message)
+        except pipe.PipeBroken as error:
+            self._connected = False
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(OutcomeUnknown(self.name, f"the child ended: {error}"))
+            self._waiting.clear()
+
+    async def _exchange(self, order: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        assert self._writer is not None
+        self._next_id += 1
+        number = self._next_id
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
+        try:
+            self._writer.write(pipe.pack(order | {"id": number}))
+            async with asyncio.timeout(timeout_s):
+                answer: dict[str, Any] = await waiting
+        except TimeoutError:
+            self.counts["killed"] += 1
+            await self._end()
+            raise OutcomeUnknown(self.name, "no answer in time; the child was replaced") from None
+        except OutcomeUnknown:
+            self.counts["died"] += 1
+            await self._end()
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        if "error" in answer:
+            self._raise(answer)
+        return answer
+
+    def _raise(self, answer: Mapping[str, Any]) -> None:
+        kind, what = answer["error"], str(answer["what"])
+        self.counts[f"error_{kind}"] += 1
+        if kind == "security":
+            self._off = f"{self.name}: {what}; OPC UA stays off"
+            raise ConfigError(self._off)
+        if kind == "refused":
+            raise DeviceRefused(self.name, what, int(answer["code"]))
+        self._connected = False
+        if kind == "not_sent":
+            raise DeviceNotSent(self.name, what)
+        raise OutcomeUnknown(self.name, what)
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        self._connected = False
+        if process is not None and process.returncode is None:
+            process.kill()
+        if process is not None:
+            await process.wait()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._hearing is not None:
+            await self._hearing
+            self._hearing = None
+
+
+def reading_of(node: str, found: Mapping[str, Any], *, now_utc_us: int) -> Reading:
+    """Give a value its quality: Good and fresh, or not a number at all."""
+    status, stamp = str(found["status"]), found["source_utc_us"]
+    quality = Quality.GOOD
+    if not status.startswith("Good") or found["value"] is None:
+        quality = Quality.UNCERTAIN if status.startswith("Uncertain") else Quality.BAD
+    elif stamp is not None and abs(now_utc_us - stamp) > STALE_US:
+        quality = Quality.UNCERTAIN
+    usable = quality is not Quality.BAD
+    return Reading(
+        node=node,
+        value=found["value"] if usable else None,
+        quality=quality,
+        status=status,
+        source_utc_us=stamp,
+    )

@@ -1,0 +1,260 @@
+"""The OPC UA client against the simulated station's server, and against servers that are not it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from gateway.devices.opcua import pipe
+from gateway.devices.opcua.client import OpcuaClient, Trust, reading_of
+from gateway.model.errors import ConfigError, DeviceNotSent, DeviceRefused, OutcomeUnknown
+from gateway.model.telemetry import Quality
+
+ROOT = Path(__file__).resolve().parents[4]
+NS = "urn:sop-gateway:bench:sop-station"
+STATION = f"path=Objects|{NS}:SOPStation"
+
+
+def at(*names):
+    return "|".join([STATION, *(f"{NS}:{n}" for n in names)])
+
+
+def now_us():
+    return time.time_ns() // 1000
+
+
+def start(folder):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0", "--opcua", "0", "--certs", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+    )  # fmt: skip
+    return process, json.loads(process.stdout.readline())["listening"]["opcua"]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """The station's server and an impostor's, each with a certificate of its own."""
+    folder = tmp_path_factory.mktemp("opcua")
+    found = [start(folder / name) for name in ("station", "impostor")]
+    own = folder / "own"
+    own.mkdir()
+    for stem in ("", "other-"):
+        asyncio.run(
+            setup_self_signed_certificate(
+                own / f"{stem}key.pem",
+                own / f"{stem}cert.der",
+                "urn:sop-gateway:client",
+                "localhost",
+                [ExtendedKeyUsageOID.CLIENT_AUTH],
+                {"commonName": "gateway"},
+            )
+        )
+    for name in ("station", "impostor"):
+        (folder / f"trust-{name}").mkdir()
+        shutil.copy(folder / name / "opcua-server.der", folder / f"trust-{name}" / "server.der")
+    (folder / "trust-nobody").mkdir()
+    yield {"folder": folder, "station": found[0][1], "impostor": found[1][1]}
+    for process, _ in found:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def trust_of(servers, *, pinned="station", trusted="station"):
+    folder = servers["folder"]
+    return Trust(
+        certificate=folder / "own" / "cert.der",
+        key=folder / "own" / "key.pem",
+        pinned=folder / pinned / "opcua-server.der",
+        trusted=folder / f"trust-{trusted}",
+    )
+
+
+@contextlib.asynccontextmanager
+async def client_to(servers, *, url=None, trust=None, **fields):
+    options = {"user": "operator", "password": "operator-bench", "timeout_s": 2.0} | fields
+    client = OpcuaClient(
+        name="ua", url=url or servers["station"], trust=trust or trust_of(servers), **options
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_batch_reads_typed_writes_and_methods(servers):
+    async with client_to(servers) as client:
+        nodes = [
+            at("State"),
+            at("VdcV"),
+            at("Terminals", "T2", "SAvail"),
+            at("Terminals", "T1", "EnergyInjWh"),
+        ]
+        got = await client.read(nodes, now_utc_us=now_us())
+        assert [r.quality for r in got] == [Quality.GOOD] * 4
+        assert got[0].value == 5
+        assert 700 < got[1].value < 900
+        assert got[2].value == 250_000
+        await client.write(at("HeartbeatIn"), 9)
+        assert (await client.read([at("HeartbeatIn")], now_utc_us=now_us()))[0].value == 9
+        assert await client.call(STATION, at("Cancel")) == [2]
+        assert client.counts == {"started": 1, "connected": 1}
+
+
+async def test_a_bad_or_missing_node_is_no_number(servers):
+    async with client_to(servers) as client:
+        (missing,) = await client.read([f"nsu={NS};s=Nothing"], now_utc_us=now_us())
+        assert (missing.value, missing.quality) == (None, Quality.BAD)
+        assert missing.status.startswith("Bad")
+        with pytest.raises(DeviceRefused, match="namespace"):
+            await client.read(["nsu=urn:not:there;s=X"], now_utc_us=now_us())
+        with pytest.raises(DeviceRefused):
+            await client.call(STATION, at("Select"), [("UInt32", 1)])
+        # The connection is still good.
+        assert (await client.read([at("State")], now_utc_us=now_us()))[0].value == 5
+
+
+async def test_a_subscription_reports_changes(servers):
+    async with client_to(servers) as client:
+        seen, enough = [], asyncio.Event()
+
+        def on_data(node, message):
+            seen.append((node, message["value"]))
+            if len(seen) >= 4:
+                enough.set()
+
+        client.on_data = on_data
+        await client.subscribe([at("VdcV"), at("HeartbeatOut")], publish_ms=100)
+        async with asyncio.timeout(8):
+            await enough.wait()
+        assert {n for n, _ in seen} <= {at("VdcV"), at("HeartbeatOut")}
+
+
+REFUSED = {
+    "impostor at the address": {"url": "impostor"},
+    "impostor pinned, station at the address": {"trust": ("impostor", "impostor")},
+    "unknown user": {"user": "mallory"},
+    "wrong password": {"password": "guess"},
+    "nobody named": {"user": ""},
+    "policy not offered": {"policy": "Aes256_Sha256_RsaPss"},
+    "another policy not offered": {"policy": "Aes128_Sha256_RsaOaep"},
+    "key of another certificate": {"key": "other-key.pem"},
+}
+
+
+# Each starts a child of its own; SOPGW_ALL_WAYS=1 runs them all.
+SOME = ("impostor at the address", "wrong password", "key of another certificate")
+
+
+@pytest.mark.parametrize("case", REFUSED if os.environ.get("SOPGW_ALL_WAYS") else SOME)
+async def test_a_handshake_that_must_fail_fails(servers, case):
+    wanted = dict(REFUSED[case])
+    trust = trust_of(
+        servers,
+        pinned=(wanted.get("trust") or ("station",))[0],
+        trusted=(wanted.pop("trust", None) or ("station",))[0],
+    )
+    if "policy" in wanted:
+        trust = replace(trust, policy=wanted.pop("policy"))
+    if "key" in wanted:
+        trust = replace(trust, key=servers["folder"] / "own" / wanted.pop("key"))
+    url = servers[wanted.pop("url", "station")]
+    async with client_to(servers, url=url, trust=trust, **({"timeout_s": 1.0} | wanted)) as client:
+        with pytest.raises((DeviceNotSent, ConfigError)):
+            await client.write(at("HeartbeatIn"), 77)
+        assert client.counts["connected"] == 0
+
+
+async def test_without_trust_opcua_stays_off_for_good(servers):
+    async with client_to(servers, trust=trust_of(servers, trusted="nobody")) as client:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="stays off"):
+                await client.read([at("State")], now_utc_us=now_us())
+        assert client.counts["error_security"] == 1
+
+
+@pytest.mark.parametrize("behaviour", ["closes", "mute", "noise"])
+async def test_what_is_no_opcua_server_is_not_reached(servers, behaviour):
+    async def serve(reader, writer):
+        if behaviour == "noise":
+            writer.write(os.urandom(4096))
+        if behaviour != "mute":
+            writer.close()
+        else:
+            await reader.read()
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with client_to(servers, url=f"opc.tcp://127.0.0.1:{port}", timeout_s=0.5) as client:
+        with pytest.raises((DeviceNotSent, ConfigError)):
+            await client.read([at("State")], now_utc_us=now_us())
+    server.close()
+
+
+async def test_a_child_that_hangs_or_dies_is_replaced_and_nothing_is_repeated(servers):
+    async with client_to(servers, timeout_s=0.5) as client:
+        await client.read([at("State")], now_utc_us=now_us())
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            client._process.send_signal(number)
+            if number == signal.SIGKILL:
+                await client._process.wait()
+                with contextlib.suppress(OutcomeUnknown):
+                    await client.read([at("State")], now_utc_us=now_us())
+            else:
+                with pytest.raises(OutcomeUnknown):
+                    await client.write(at("HeartbeatIn"), 100)
+            (state,) = await client.read([at("State")], now_utc_us=now_us())
+            assert state.value == 5
+        assert client.counts["started"] == client.counts["connected"] == 3
+        (beat,) = await client.read([at("HeartbeatIn")], now_utc_us=now_us())
+        assert beat.value != 100
+
+
+async def test_the_child_cannot_grow_beyond_its_limit(servers):
+    async with client_to(servers) as client:
+        await client.read([at("State")], now_utc_us=now_us())
+        limits = Path(f"/proc/{client._process.pid}/limits").read_text()
+        (line,) = [text for text in limits.splitlines() if text.startswith("Max address space")]
+        assert line.split()[3:5] == [str(512 << 20)] * 2
+
+
+async def test_a_flood_on_the_pipe_is_cut_off():
+    reader = asyncio.StreamReader()
+    reader.feed_data((pipe.MESSAGE_BYTES_MAX + 1).to_bytes(4))
+    with pytest.raises(pipe.PipeBroken):
+        await pipe.receive(reader)
+    for data in (b"\0\0\0\2{", b"\0\0\0\2[]", b"\0\0\0\3{x}"):
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        with pytest.raises(pipe.PipeBroken):
+            await pipe.receive(reader)
+
+
+@pytest.mark.parametrize(
+    ("status", "age_us", "value", "quality"),
+    [
+        ("Good", 0, 1.5, Quality.GOOD),
+        ("GoodOverload", 0, 1.5, Quality.GOOD),
+        ("UncertainLastUsableValue", 0, 1.5, Quality.UNCERTAIN),
+        ("BadSensorFailure", 0, None, Quality.BAD),
+        ("Good", 4_000_000, 1.5, Quality.UNCERTAIN),
+        ("Good", -4_000_000, 1.5, Quality.UNCERTAIN),
+    ],
+)
+def test_status_and_source_time_become_quality(status, age_us, value, quality):
+    found = {"value": 1.5, "status": status, "source_utc_us": 10_000_000 - age_us}
+    reading = reading_of("n", found, now_utc_us=10_000_000)
+    assert (reading.value, reading.quality) == (value, quality)
