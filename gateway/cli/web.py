@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from gateway.app import Parts
+from gateway.cli.output import note
 from gateway.config.site_file import Site, SopConfig
 from gateway.hmi.observer import Observer
 from gateway.hmi.page import Page
@@ -64,7 +65,8 @@ def page_beside(
         except OSError as error:
             log.warning("no page: %s:%d: %s", host, port, error)
         else:
-            log.warning("page on http://%s:%d", host, opened)
+            log.info("page on http://%s:%d", host, opened)
+            note(f"page at http://{host}:{opened}/")
         try:
             yield
         finally:

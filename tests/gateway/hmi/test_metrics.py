@@ -1,6 +1,7 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +77,12 @@ def test_promtool_has_nothing_to_say(view):
         check=False,
     )
     assert (run.returncode, run.stdout + run.stderr) == (0, "")
+
+
+def test_the_page_about_metrics_names_all_of_them_and_no_other(view):
+    text = (Path(__file__).parents[3] / "docs" / "page.md").read_text()
+    told = set(re.findall(r"`(sopgw_[a-z_]+)`", text))
+    given = {
+        line.split()[2] for line in metrics.render(view).splitlines() if line.startswith("# TYPE")
+    }
+    assert told == given
