@@ -28,9 +28,17 @@ MODES = ("off", "blocked", "test", "test-blocked", "on")
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Simulated time of a bench; never on a plant.",
 )
+@click.option(
+    "--web-port", type=click.IntRange(0, 65535), help="Page on this loopback port; 0: any."
+)
 @click.option("-v", "--verbose", count=True, help="More of what happens, on stderr.")
 def run(
-    config_path: Path, sop_id: str | None, mode: str | None, timebase: Path | None, verbose: int
+    config_path: Path,
+    sop_id: str | None,
+    mode: str | None,
+    timebase: Path | None,
+    web_port: int | None,
+    verbose: int,
 ) -> None:
     """Run the gateway: trades in, instructions out, everything in the ledger."""
     import asyncio
@@ -53,4 +61,12 @@ def run(
     site = load_site(config_path)
     clock = BenchClock.load(timebase) if timebase else SystemClock()
     note(f"gateway of {site.id}, mode {mode or site.mode}; Ctrl-C leaves the SOP at zero")
-    asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode))
+    beside = None
+    if web_port is not None or site.web is not None:
+        from gateway.cli.web import page_beside
+
+        host = site.web.host if site.web and web_port is None else "127.0.0.1"
+        port = site.web.port if site.web and web_port is None else web_port
+        config = site.sop(sop_id) if sop_id else site.sops[0]
+        beside = page_beside(site, config, host=host, port=port or 0, simulated=bool(timebase))
+    asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode, beside=beside))
