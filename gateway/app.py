@@ -267,7 +267,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         ),
         control=ControlSocket(
             path=control_path(site),
-            status=lambda: status_fields(scan, poller, journal, link),
+            status=lambda: status_fields(scan, poller, journal, link, office),
             order=lambda verb, user, arguments: scan.operator(
                 verb=verb, user=user, arguments=arguments
             ),
@@ -279,7 +279,12 @@ def _broker(site: SiteFile) -> Broker:
     password = None
     if site.market.password_file is not None:
         password = site.market.password_file.read_text(encoding="utf-8").strip()
-    return broker_from(site.market.broker, username=site.market.username, password=password)
+    return broker_from(
+        site.market.broker,
+        username=site.market.username,
+        password=password,
+        ca_file=site.market.ca_file,
+    )
 
 
 def control_path(site: SiteFile) -> Path:
@@ -288,7 +293,11 @@ def control_path(site: SiteFile) -> Path:
 
 
 def status_fields(
-    scan: Scan, poller: StationPoller, journal: LedgerJournal, link: MarketLink
+    scan: Scan,
+    poller: StationPoller,
+    journal: LedgerJournal,
+    link: MarketLink,
+    office: MarketOffice,
 ) -> dict[str, Any]:
     """Write what ``sopgw status`` shows."""
     state = scan.state
@@ -302,6 +311,7 @@ def status_fields(
         "state": now.state if now else "INIT",
         "reasons": [r.text() for r in now.reasons] if now else [],
         "armed": state.armed,
+        "answer_key": b64encode(office.public_key).decode(),
         "alarms": sorted(state.alarms),
         "broker_online": link.online.is_set(),
         "station_age_ms": poller.age_us() // 1000 if station else None,

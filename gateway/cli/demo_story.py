@@ -33,7 +33,7 @@ DEALS = (
     Deal(id="trd-004", out_terminal="T3", in_terminal="T2", p_w=150_000, first=1),
     Deal(id="trd-005", out_terminal="T1", in_terminal="T4", p_w=80_000, first=1),
     Deal(id="trd-006", out_terminal="T2", in_terminal="T4", p_w=280_000, first=2),
-    Deal(id="trd-007", out_terminal="T3", in_terminal="T1", p_w=60_000, first=2),
+    Deal(id="trd-007", out_terminal="T3", in_terminal="T1", p_w=150_000, first=2),
     Deal(id="trd-008", out_terminal="T3", in_terminal="T4", p_w=80_000, first=3),
     Deal(id="trd-009", out_terminal="T2", in_terminal="T3", p_w=100_000, first=4),
 )

@@ -332,28 +332,42 @@ def _abort(state: State, entry: Fields) -> None:
 
 def _outcome(state: State, entry: Fields) -> None:
     intent = _step(state, entry, Event(entry["outcome"]))
-    if intent.phase is Phase.UNKNOWN:
-        return
+    if intent.phase is not Phase.UNKNOWN:
+        _ended(state, intent, entry)
+
+
+def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     del state.intents[intent.index]
     state.last_write_mono_us = entry["mono_us"]
-    if intent.phase is Phase.EXECUTED and intent.command is None:
-        state.adopt_pending = False
-        if state.active is None or state.active.plan_index != intent.plan_index:
-            state.held_since_open.clear()
-        state.held_since_open.append((entry["utc_us"], dict(intent.setpoints)))
-        state.active = Active(
-            instr_id=intent.instr_id,
-            setpoints=dict(intent.setpoints),
-            plan_index=intent.plan_index,
-            utc_us=entry["utc_us"],
-            mono_us=entry["mono_us"],
-            boot_number=entry["boot"],
-        )
+    if intent.phase is not Phase.EXECUTED or intent.command is not None:
+        return
+    state.adopt_pending = False
+    if state.active is None or state.active.plan_index != intent.plan_index:
+        state.held_since_open.clear()
+    state.held_since_open.append((entry["utc_us"], dict(intent.setpoints)))
+    state.active = Active(
+        instr_id=intent.instr_id,
+        setpoints=dict(intent.setpoints),
+        plan_index=intent.plan_index,
+        utc_us=entry["utc_us"],
+        mono_us=entry["mono_us"],
+        boot_number=entry["boot"],
+    )
+
+
+def _reconciled(state: State, entry: Fields) -> None:
+    """An unknown outcome was resolved by reading the device; an interrupted one gets its entry."""
+    intent = state.intents[entry["intent_index"]]
+    if intent.phase is not Phase.UNKNOWN:
+        return
+    intent.phase = advance(intent.phase, Event(entry["outcome"]))
+    _ended(state, intent, entry)
 
 
 def _readback(state: State, entry: Fields) -> None:
     cause = entry["cause"]
     if cause == "reconcile":
+        _reconciled(state, entry)
         return
     state.adopted = True
     state.foreign = cause == "foreign"

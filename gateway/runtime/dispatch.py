@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway.core import readback
 from gateway.core.decide import Dispatch, Settle
+from gateway.core.dispatch import Phase
 from gateway.core.state import Site
 from gateway.model.errors import (
     BadAnswer,
@@ -64,8 +65,11 @@ class Dispatcher:
                 return
             operating_us = self._clock.mono_us()
             await self._record("commit", intent_index, instruction, reasons=[])
+            committed_us = self._clock.mono_us()
             ack = await self._station.operate(instruction)
-            self._operate_us.append(self._clock.mono_us() - operating_us)
+            # The station acts somewhere between the write and its answer: take the middle.
+            acted_us = (committed_us + self._clock.mono_us()) // 2
+            self._operate_us.append(acted_us - operating_us)
             await self._conclude(instruction, intent_index, ack)
         except DeviceNotSent as error:
             await self._outcome(
@@ -123,7 +127,11 @@ class Dispatcher:
             active=dict(settle.active),
             state=station_state,
             cause="reconcile",
+            intent_index=settle.intent.index,
+            outcome=settle.outcome,
         )
+        if settle.intent.phase is Phase.UNKNOWN:
+            return  # its one outcome stands; the read-back says how it turned out
         await self._recorder.record(
             "outcome", **common, outcome=settle.outcome, active=dict(settle.active), reasons=reasons
         )

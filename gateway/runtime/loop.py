@@ -186,7 +186,7 @@ class Scan:
                 self._poller.configured = done
                 await self._poller.poll()
             case decide.StationCommand():
-                await self._dispatcher.command(action.command, "plan")
+                await self._dispatcher.command(action.command, "configure")
                 await self._poller.poll()
             case decide.MakePlan():
                 await self._recorder.record("plan", **action.plan.fields)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from ledger.audit.evidence import Entry
 from ledger.audit.invariants import Invariant
 
-AUTHORITIES = frozenset({"plan", "tracking", "adopt", "failsafe", "operator", "close"})
+AUTHORITIES = frozenset({"plan", "tracking", "adopt", "failsafe", "operator", "close", "configure"})
 OUTCOMES = frozenset({"executed", "rejected", "expired", "failed", "unknown"})
 PREPARED_US = 10_000_000
 RESOLVED_US = 60_000_000
@@ -25,7 +25,7 @@ class Intents(Invariant):
 
     def __init__(self) -> None:
         super().__init__()
-        self.intents: dict[int, str] = {}
+        self.intents: dict[int, int] = {}
 
     @override
     def see(self, entry: Entry) -> None:

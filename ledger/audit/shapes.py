@@ -71,7 +71,7 @@ COMMON: Mapping[str, Test] = {
     "kind": text, "utc_us": whole, "mono_us": whole, "boot": whole, "tq": text,
 }  # fmt: skip
 
-INTENT_REFERENCE: Mapping[str, Test] = {"intent_index": whole, "instr_id": text}
+INTENT_REFERENCE: Mapping[str, Test] = {"intent_index": whole, "instr_id": whole}
 
 KINDS: Mapping[str, Mapping[str, Test]] = {
     "boot": {"version": text, "site": text, "sop": text, "previous_boot_index": whole,
@@ -86,7 +86,7 @@ KINDS: Mapping[str, Mapping[str, Test]] = {
     "trade.refused": {"received_index": whole, "trade_id": maybe_text, "reasons": sequence},
     "plan": {"sop": text, "interval": span, "setpoints": mapping, "planned_wh": mapping,
              "trades": sequence},
-    "intent": {"sop": text, "instr_id": text, "authority": text, "staged": text},
+    "intent": {"sop": text, "instr_id": whole, "authority": text, "staged": text},
     "prepared": INTENT_REFERENCE,
     "commit": {**INTENT_REFERENCE, "reasons": sequence},
     "abort": {**INTENT_REFERENCE, "reasons": sequence},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -145,10 +146,11 @@ class Day:
         setpoints = [
             {"terminal": t, "mode": "P_Q", "p_w": p, "q_var": 0} for t, p in power_w.items()
         ]
-        intent = self.add("intent", at_s, sop="SOP-1", instr_id=name, authority=authority,
+        number = zlib.crc32(name.encode())
+        intent = self.add("intent", at_s, sop="SOP-1", instr_id=number, authority=authority,
                           plan_index=plan, setpoints=setpoints, ramp_permille_per_s=200, ttl_s=900,
                           staged="00ff", expires_mono_us=int((1e5 + at_s + 5) * 1e6))  # fmt: skip
-        common = {"intent_index": intent, "instr_id": name}
+        common = {"intent_index": intent, "instr_id": number}
         self.add("prepared", at_s + 0.1, **common)
         self.add("commit", at_s + 0.2, **common, reasons=[])
         self.add("outcome", at_s + 0.3, **common, outcome="executed",
@@ -217,12 +219,12 @@ def full_day() -> Day:
             if number and second == 60:
                 day.deliver(start + 61, before)
         before = plan
-    last = day.add("intent", 1800.1, sop="SOP-1", instr_id="close", authority="close", plan_index=-1,
+    last = day.add("intent", 1800.1, sop="SOP-1", instr_id=77, authority="close", plan_index=-1,
                    setpoints=[{"terminal": t, "mode": "P_Q", "p_w": 0, "q_var": 0} for t in ("T2", "T3")],
                    ramp_permille_per_s=200, ttl_s=900, staged="00", expires_mono_us=int((1e5 + 1805) * 1e6))  # fmt: skip
-    day.add("prepared", 1800.2, intent_index=last, instr_id="close")
-    day.add("commit", 1800.3, intent_index=last, instr_id="close", reasons=[])
-    day.add("outcome", 1800.4, intent_index=last, instr_id="close", outcome="executed",
+    day.add("prepared", 1800.2, intent_index=last, instr_id=77)
+    day.add("commit", 1800.3, intent_index=last, instr_id=77, reasons=[])
+    day.add("outcome", 1800.4, intent_index=last, instr_id=77, outcome="executed",
             active={"T2": 0, "T3": 0}, reasons=[])  # fmt: skip
     day.poll(1805, {}, 0)
     day.deliver(1806, before)

@@ -81,7 +81,7 @@ LIES: dict[str, tuple[str, Lie]] = {
     "a terminal's energy overstated": ("I16", lambda e: nth(e, "delivery")["terminals"][1].update(metered_wh=3)),
     "losses hidden": ("I16", lambda e: nth(e, "delivery").update(loss_wh=0)),
     "a reading changed afterwards": ("I16", lambda e: nth(e, "reading", 16)["meters"][1].update(export_wh=14_990)),
-    "an outcome of another instruction": ("I17", lambda e: nth(e, "outcome").update(instr_id="other")),
+    "an outcome of another instruction": ("I17", lambda e: nth(e, "outcome").update(instr_id=4)),
     "an outcome before its intent": ("I17", lambda e: nth(e, "prepared").update(intent_index=len(e) - 1)),
     "an intent without outcome": ("I18", drop("outcome")),
     "two outcomes": ("I18", lambda e: nth(e, "prepared").update(kind="outcome", outcome="failed", active={}, reasons=[])),
@@ -129,7 +129,7 @@ def test_a_read_back_after_unknown_allows_more_power(day: Any) -> None:
         "kind": "readback",
         "sop": "SOP-1",
         "active": {},
-        "instr_id": "",
+        "instr_id": 0,
         "state": "",
         "cause": "",
     }

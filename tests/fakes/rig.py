@@ -1,0 +1,171 @@
+"""A whole site of processes on loopback: simulator, broker, gateway; for tests and campaigns."""
+
+import asyncio
+import contextlib
+import json
+import signal
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.cli import demo_bench as bench
+from gateway.journal.ledger_journal import key_of, read_entries
+from gateway.market import dsse, schedule_writer
+from gateway.market.mqtt import broker_from
+from gateway.market.submission import submit
+from gateway.market.topics import Topics
+from gateway.model.interval import Interval
+from gateway.model.trade import Position, Trade
+from gateway.runtime.clock import BenchClock, SystemClock
+from gateway.runtime.control import ask
+
+ORIGIN = "demo.example/SOP-1"
+
+
+class Rig:
+    """One running site; ``gateway`` may be killed and started again."""
+
+    def __init__(self, folder, *, factor, gate="5 s", rearm="auto"):
+        self.folder = Path(folder)
+        self.out = self.folder / "site"
+        self.out.mkdir()
+        self.key = Ed25519PrivateKey.generate()
+        self.factor = factor
+        self.gate, self.rearm = gate, rearm
+        self.process = None
+        self.starts = 0
+
+    @contextlib.asynccontextmanager
+    async def up(self, before=None):
+        """Start everything; ``before`` is awaited when the broker is up and the gateway not yet."""
+        self.clock = BenchClock.start(utc_epoch_us=SystemClock().utc_us(), factor=self.factor)
+        self.clock.save(self.folder / "timebase.json")
+        async with contextlib.AsyncExitStack() as machines:
+            self.broker_port, self.broker_name = await machines.enter_async_context(
+                bench.broker(self.folder)
+            )
+            station, meters = await machines.enter_async_context(
+                bench.simulated_devices(self.folder, seed=3)
+            )
+            ports = bench.Ports(
+                station_port=station, meter_ports=meters, broker_port=self.broker_port
+            )
+            text = bench.site_text(ports, self.key.public_key().public_bytes_raw())
+            text = text.replace("gate: 2 min", f"gate: {self.gate}")
+            text = text.replace("rearm: manual", f"rearm: {self.rearm}")
+            self.site = self.out / "site.yaml"
+            self.site.write_text(text)
+            machines.push_async_callback(self.stop)
+            if before is not None:
+                await before()
+            await self.start()
+            yield self
+
+    async def start(self):
+        """Start the gateway and wait until it answers."""
+        import sys
+
+        self.starts += 1
+        log = (self.folder / f"gateway-{self.starts}.log").open("wb")
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", "run", "-q", "-v", "-c", str(self.site),
+            "--timebase", str(self.folder / "timebase.json"), stderr=log,
+        )  # fmt: skip
+        log.close()
+        await bench.until_answering(
+            self.process, self.out / "sopgw.sock", self.folder / f"gateway-{self.starts}.log"
+        )
+
+    async def kill(self):
+        """SIGKILL: no goodbye of any kind."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def stop(self):
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            async with asyncio.timeout(20):
+                await self.process.wait()
+
+    async def status(self):
+        return (await ask(self.out / "sopgw.sock", {"verb": "status"}))["status"]
+
+    async def truth(self):
+        """What the simulator knows: true powers, counts of writes."""
+        answer = await ask(self.folder / "sim.sock", {"query": "truth"})
+        return answer.get("truth", answer)
+
+    async def inject(self, **order):
+        await bench.inject(self.folder, order)
+
+    def now_ms(self):
+        return self.clock.utc_us() // 1000
+
+    async def until_ms(self, utc_ms):
+        await bench.started_in(self.clock, utc_ms)
+
+    async def until(self, condition, *, within_s=60):
+        """Wait for a condition on the status; real seconds."""
+        async with asyncio.timeout(within_s):
+            while not condition(await self.status()):
+                await asyncio.sleep(0.05)
+
+    def next_minute_ms(self, ahead_ms=12_000):
+        """First whole simulated minute at least ``ahead_ms`` from now."""
+        return -(-(self.now_ms() + ahead_ms) // 60_000) * 60_000
+
+    def trade(self, trade_id, out, into, p_w, start_ms, *, count=1, length_ms=60_000, revision=1):
+        spans = [
+            Interval(start_ms + k * length_ms, start_ms + (k + 1) * length_ms) for k in range(count)
+        ]
+        return Trade(
+            id=trade_id, revision_number=revision, sop="SOP-1", out_domain=bench.REGIONS[out],
+            in_domain=bench.REGIONS[into],
+            positions=tuple(
+                Position(interval=s, p_w=p_w, energy_wh=p_w * length_ms // 3_600_000) for s in spans
+            ),
+        )  # fmt: skip
+
+    def document(self, trade):
+        return schedule_writer.write(trade, site="demo", created_utc_ms=self.now_ms())
+
+    def signed(self, trade, key=None):
+        return dsse.sign(dsse.PAYLOAD_TYPE_SCHEDULE, self.document(trade), [key or self.key])
+
+    async def send(self, payload, *, wait_s=5.0):
+        """Send a message as the market would; return its signed answers."""
+        return await submit(
+            payload,
+            broker=broker_from(f"mqtt://127.0.0.1:{self.broker_port}"),
+            topics=Topics(site="demo", sop="SOP-1"),
+            wait_s=wait_s,
+            gateway_key=self.answer_key(),
+        )
+
+    def answer_key(self):
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        pem = (self.out / "answers.key").read_bytes()
+        return load_pem_private_key(pem, None).public_key().public_bytes_raw()
+
+    def entries(self):
+        return [entry for _, entry in read_entries(self.out / "ledger")]
+
+    def vkey(self):
+        path = self.out / "ledger.vkey"
+        path.write_text(key_of(self.out / "ledger.key", ORIGIN) + "\n")
+        return path
+
+
+def report(entries):
+    """Deliveries by trade id and start."""
+    return {
+        (t["trade_id"], e["interval"]["start"]): t
+        for e in entries
+        if e["kind"] == "delivery"
+        for t in e["trades"]
+    }
+
+
+def dumps(entries):
+    return "\n".join(json.dumps(e) for e in entries)
