@@ -18,13 +18,16 @@ PLACES_MAX = 25
 """More numbers than this under an axis run into each other."""
 
 
+Point = tuple[float, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One curve with its name, and the point on it that matters."""
 
     name: str
-    points: Sequence[tuple[float, float]]
-    mark: tuple[float, float] | None = None
+    points: Sequence[Point]
+    mark: Point | None = None
 
 
 class Frame:

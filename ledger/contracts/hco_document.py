@@ -137,7 +137,7 @@ def _terminal(node: Node) -> Terminal:
         k_previous_level=_optional(node, "k_previous", low=-LEVEL_MAX, high=LEVEL_MAX) or 0,
         ramp_levels=_optional(node, "ramp_levels", low=0, high=2 * LEVEL_MAX),
         mask_levels=frozenset(mask),
-        offers_ucur=_offers(node.at("offers")),
+        offers_ucur=offers_from(node.at("offers")),
     )
 
 
@@ -145,7 +145,7 @@ def _optional(node: Node, key: str, *, low: int, high: int) -> int | None:
     return node.at(key).integer(low=low, high=high) if node.has(key) else None
 
 
-def _offers(node: Node) -> Mapping[int, int]:
+def offers_from(node: Node) -> Mapping[int, int]:
     """Read {level: amount}; an empty object is a region that did not reveal."""
     offers = {}
     for key, place in node.members():

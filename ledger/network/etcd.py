@@ -26,6 +26,10 @@ REQUEST_S = 3.0
 """Longer than an election takes to notice; a request that is not answered by then is repeated."""
 LINE_BYTES_MAX = 4 * 1024 * 1024
 """A watch answer may carry several blocks."""
+REOPEN_S = 0.2
+"""Rest before a broken watch is opened at the next member."""
+SILENT_COUNT_MAX = 4
+"""Waits without news, though other members answered with some, before a watch is given up."""
 TAKEN_COUNT_MAX = 100
 """Deletions in one transaction; etcd takes 128 operations."""
 
@@ -59,8 +63,15 @@ class EtcdOrdering:
         self._tls = tls
         self._request_s = request_s
         self._session: aiohttp.ClientSession | None = None
+        self._members = tuple(endpoints)
         self._since = 0
         """Revision of the first answer since the last wait: what came later wakes the next."""
+        self._seen = 0
+        """Revision up to which the watch has told."""
+        self._news = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+        self._watched = -1
+        self._silent_count = 0
 
     def _key(self, *parts: str) -> str:
         return self._prefix + "/".join(parts)
@@ -186,39 +197,66 @@ class EtcdOrdering:
             await self._call("/v3/kv/compaction", {"revision": revision})
 
     async def wait(self, timeout_s: float) -> None:
-        """Return when a key changed after the first answer since the last wait."""
-        since, self._since = self._since, 0
-        body = {
-            "create_request": {
-                "key": _b64(self._prefix),
-                "range_end": _after(self._prefix),
-                "start_revision": since + 1 if since else 0,
-            }
-        }
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_s
+        """Return when a key changed after the first answer since the last wait, or in time."""
+        since, self._since = self._since or self._seen, 0
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch(max(since, self._seen)))
         try:
-            async with asyncio.timeout_at(until):
-                async with self._client().post(
-                    self._endpoints[0] + "/v3/watch",
-                    json=body,
-                    timeout=aiohttp.ClientTimeout(total=None),
-                ) as response:
+            async with asyncio.timeout(timeout_s):
+                while self._seen <= since:
+                    self._news.clear()
+                    await self._news.wait()
+            self._silent_count = 0
+        except TimeoutError:
+            await self._doubt(since)
+
+    async def _doubt(self, since: int) -> None:
+        """Change the watched member when it has kept quiet about what others answered."""
+        self._silent_count = self._silent_count + 1 if since > self._seen else 0
+        if self._silent_count >= SILENT_COUNT_MAX:
+            self._silent_count = 0
+            await self._stop_watching()
+
+    async def _watch(self, revision: int) -> None:
+        """Follow the market's keys from a revision on; one stream, opened again when it breaks."""
+        self._seen = max(self._seen, revision)
+        while True:
+            self._watched = (self._watched + 1) % len(self._members)
+            body = {
+                "create_request": {
+                    "key": _b64(self._prefix),
+                    "range_end": _after(self._prefix),
+                    "start_revision": self._seen + 1,
+                }
+            }
+            url = self._members[self._watched] + "/v3/watch"
+            forever = aiohttp.ClientTimeout(total=None, sock_connect=self._request_s)
+            with suppress(aiohttp.ClientError, ValueError, OSError, TimeoutError):
+                async with self._client().post(url, json=body, timeout=forever) as response:
                     while line := await response.content.readline():
                         result = json.loads(line).get("result", {})
-                        if result.get("events") or result.get("canceled"):
-                            return
-        except TimeoutError:
-            return
-        except (aiohttp.ClientError, ValueError, OSError):
-            self._endpoints.append(self._endpoints.pop(0))
-        # The watch broke off: rest for the remaining time, so that a dead cluster is not hammered.
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
-                await asyncio.Event().wait()
+                        if result.get("canceled"):
+                            # Compacted: what is missed is read again from the registers.
+                            self._seen = max(self._seen, int(result.get("compact_revision", 0)))
+                            break
+                        if result.get("events"):
+                            revision = int(result.get("header", {}).get("revision", 0))
+                            self._seen = max(self._seen, revision)
+                            self._news.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REOPEN_S):
+                    await asyncio.Event().wait()
+
+    async def _stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+            self._watching = None
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._stop_watching()
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -100,7 +100,6 @@ def slot_document(participants, beacon):
         ],
         "users": [{"id": u.id, "demand_wh": list(u.demand_wh)} for u in day.users],
         "distance_km": [list(row) for row in day.distance_km],
-        "capacity_wh": [list(row) for row in day.capacity_wh],
         "transmission_price_per_kwh_km": day.transmission_ucur_per_kwh_km,
         "voll_per_kwh": day.voll_ucur_per_kwh,
         "prev_hash": beacon,
@@ -177,7 +176,7 @@ async def measure(name, directory, orderings, nudge=lambda: None):
         for i in range(100):
             body = {"id": f"R{i}", "key": public(f"R{i}"), "role": "region", "terminal": f"T{i}", "deposit": 10**9}  # fmt: skip
             await bench.nodes[0].submit(bench.message("op", kind="join", **body))
-        for participants in (5, 11, 25, 50):
+        for participants in (5, 11, 25, 50, 100):
             times = await slots(bench, participants, "exact")
             line(f"slot with {participants} participants, exact with certificate", times)
         line("slot with 11 participants, MOPSO computed again by all", await slots(bench, 11, "mopso"))  # fmt: skip

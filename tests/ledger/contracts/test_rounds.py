@@ -116,8 +116,8 @@ def test_the_clock_is_kept(opened, registry):
         (BUY | {"1": 1.5}, SALT, "must be an integer, is 1.5"),
         (BUY | {"0": 3}, SALT, "level 0 is worth 0 by definition"),
         (BUY | {"x": 3}, SALT, "the level 'x' is not an integer from -1000 to 1000"),
-        ([], SALT, "must be an object"),
-        (7, SALT, "must be an object"),
+        ([], SALT, "must be an object, is a list"),
+        (7, SALT, "must be an object, is 7"),
     ],
 )
 def test_a_bad_reveal_is_refused_with_its_reason(opened, registry, offers, salt, message):

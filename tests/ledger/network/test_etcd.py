@@ -93,6 +93,7 @@ async def four_nodes(members, net):
         seals = {i: net.commitment(net.SALT, net.offers(i)) for i in range(1, 5)}
         one = send("R1", kind="commit", round="R1", hash=seals[1])
         assert (await nodes[1].submit(one)).accepted
+        await until(lambda: len({n.replica.height for n in nodes}) == 1, "one height")
         members.kill(1)
         height = nodes[2].replica.height
         two = send("R2", kind="commit", round="R1", hash=seals[2])
