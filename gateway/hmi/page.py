@@ -111,6 +111,7 @@ class Page:
     async def start(self, host: str, port: int) -> int:
         """Open the page and return the port it listens on."""
         self._sampler = asyncio.create_task(self._sample())
+        self._sampler.add_done_callback(_tell_failure)
         if not http_log.filters:
             http_log.addFilter(BadRequestsUnsaid())
         self._runner = web.AppRunner(
@@ -301,3 +302,9 @@ class Page:
         finally:
             self._reader_count -= 1
         return response
+
+
+def _tell_failure(sampler: asyncio.Task[None]) -> None:
+    """Log that the page has lost sight of the site; its readers see their values grow old."""
+    if not sampler.cancelled() and (error := sampler.exception()) is not None:
+        log.error("the page sees nothing any more: %r", error)

@@ -173,6 +173,17 @@ async def test_standing_scan_is_told(opened, site):
             pass
 
 
+async def test_page_that_cannot_see_the_site_says_so_in_the_log(site, entries, caplog, view):
+    page = Page(site, Records(entries, {}), period_s=0.01)
+    await page.start("127.0.0.1", 0)
+    site.view = None
+    async with asyncio.timeout(5):
+        while "sees nothing any more" not in caplog.text:
+            await asyncio.sleep(0.01)
+    with pytest.raises(AttributeError):
+        await page.stop()
+
+
 async def test_readers_are_bounded_and_let_go(opened, monkeypatch):
     monkeypatch.setattr(page_module, "READERS_MAX", 2)
     async with (
