@@ -134,10 +134,11 @@ async def producers(folder: Path, count: int, seconds: float) -> Sample:
     stop = clock() + seconds
 
     async def produce(name: int) -> None:
-        number = name
-        while (now := clock()) < stop:
+        number, now = name, clock()
+        while number == name or now < stop:
             await writer.append(leaf(number))
-            latencies.append(clock() - now)
+            before, now = now, clock()
+            latencies.append(now - before)
             number += count
 
     start = clock()
@@ -250,13 +251,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to write; the system's own by default")
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="0 leaves the appends out")
     parser.add_argument("--entries", type=int, default=1_000_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-        for delay_s in (0.0, 0.005):
+        for delay_s in (0.0, 0.005) if given.rounds else ():
             appends(folder, given.seconds, given.rounds, delay_s)
         if given.entries:
             long_work(folder, given.entries)

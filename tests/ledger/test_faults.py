@@ -84,3 +84,9 @@ def test_changed_bytes_are_found_and_placed() -> None:
     tried, missed = figures(campaign("ledger_flip.py", "--entries", "600", "--step", "41"))
     assert tried > 1000
     assert missed == 0
+
+
+def test_no_parser_crashes_or_accepts_what_it_should_not() -> None:
+    runs, faults, *_ = figures(campaign("ledger_fuzz.py", "--runs", "20000"))
+    assert runs == 20_000
+    assert faults == 0

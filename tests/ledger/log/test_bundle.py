@@ -47,7 +47,7 @@ def test_changed_bytes_are_refused_or_change_nothing(
     clean = out.read_bytes()
     rng = random.Random(1)
     refused = 0
-    for _ in range(150):
+    for _ in range(60):
         data = bytearray(clean)
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         out.write_bytes(data)
@@ -55,7 +55,7 @@ def test_changed_bytes_are_refused_or_change_nothing(
             assert bundle.verify(out, [signer.key]) == good
         except BundleError:
             refused += 1
-    assert refused > 50
+    assert refused > 20
 
 
 def test_ranges_that_are_not_there(tree: Path, tmp_path: Path) -> None:

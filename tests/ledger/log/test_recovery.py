@@ -51,7 +51,7 @@ def test_every_torn_tail_keeps_a_prefix_of_whole_entries(
     last = [offset for offset, kind in points if kind is Kind.CHECKPOINT][-2]
     first_of_last = next(offset for offset, _ in points if offset > last)
     end = points[-1][0] + 300
-    for cut in range(first_of_last, end, 7):
+    for cut in range(first_of_last, end, 13):
         directory = make(*BATCHES, name=f"cut{cut}", close=False)
         path = segment.segments(directory)[0]
         path.write_bytes(whole[:cut] + bytes(len(whole) - cut))

@@ -54,7 +54,7 @@ def test_any_changed_byte_is_found_and_placed(
         start = segment.first_index(path)
         by_offset = {r.offset: r for r in places(path)}
         used = max(r.end_offset for r in by_offset.values())
-        for offset in [*range(0, used, 29), *rng.sample(range(len(clean)), 3)]:
+        for offset in [*range(0, used, 61), *rng.sample(range(len(clean)), 3)]:
             data = bytearray(clean)
             data[offset] ^= rng.randrange(1, 256)
             path.write_bytes(data)
