@@ -1,0 +1,185 @@
+"""The path to the device: nothing without an intent, nothing twice, nothing guessed."""
+
+import pytest
+from fakes.core import make_site
+from fakes.memory_journal import ManualClock, MemoryJournal
+from fakes.station import FakePlant, FakeStation
+
+from gateway.core.decide import Dispatch
+from gateway.core.state import State
+from gateway.model.errors import (
+    BadAnswer,
+    DeviceNotSent,
+    DeviceRefused,
+    JournalError,
+    OutcomeUnknown,
+)
+from gateway.model.setpoint import Command
+from gateway.model.telemetry import State as StationState
+from gateway.runtime.dispatch import Dispatcher
+from gateway.runtime.recorder import Recorder
+
+SETPOINTS = {"T1": 0, "T2": -50_000, "T3": 50_000, "T4": 0}
+
+
+class Watched(FakeStation):
+    """Remembers the order of calls and of entries; may fail once at a call."""
+
+    def __init__(self, journal, **options):
+        super().__init__(**options)
+        self.journal, self.steps, self.trouble = journal, [], {}
+
+    async def _step(self, name, call):
+        self.steps.append((name, len(self.journal.written)))
+        if (error := self.trouble.pop(name, None)) is not None:
+            raise error
+        return await call
+
+    async def select(self, instruction):
+        return await self._step("select", super().select(instruction))
+
+    async def operate(self, instruction):
+        return await self._step("operate", super().operate(instruction))
+
+    async def staged_equals(self, instruction):
+        return await self._step("staged_equals", super().staged_equals(instruction))
+
+
+def rig(**options):
+    clock = ManualClock()
+    journal = MemoryJournal(clock)
+    plant = FakePlant(clock=clock, state=StationState.RUN)
+    station = Watched(journal, plant=plant, owner=make_site().owner_id, **options)
+    recorder = Recorder(journal, State(make_site()))
+    dispatcher = Dispatcher(station=station, recorder=recorder, site=make_site(), clock=clock)
+    return dispatcher, station, journal, recorder, clock
+
+
+def order(**changes):
+    fields = {"setpoints": SETPOINTS, "authority": "plan", "plan_index": -1, "ttl_s": 60}
+    return Dispatch(**(fields | changes))
+
+
+async def ready(dispatcher):
+    await dispatcher.configure(watchdog_ds=50, failsafe=1)
+
+
+async def test_a_dispatch_leaves_intent_prepared_commit_and_outcome_in_this_order():
+    dispatcher, station, journal, recorder, _ = rig()
+    await ready(dispatcher)
+    await station.read()
+    await dispatcher.dispatch(order(), {})
+    assert journal.kinds()[2:] == ["intent", "prepared", "commit", "outcome"]
+    assert journal.written[-1]["outcome"] == "executed"
+    assert recorder.state.held == SETPOINTS
+
+
+async def test_no_byte_leaves_before_its_intent_is_durable():
+    dispatcher, station, journal, _, _ = rig()
+    await ready(dispatcher)
+    await station.read()
+    await dispatcher.dispatch(order(), {})
+    steps = dict(station.steps)
+    kinds = journal.kinds()
+    assert "intent" in kinds[: steps["select"]][2:]
+    assert "commit" in kinds[: steps["operate"]]
+
+
+async def test_a_ledger_that_fails_lets_nothing_out():
+    dispatcher, station, journal, _, _ = rig()
+    journal.failing = True
+    with pytest.raises(JournalError):
+        await dispatcher.dispatch(order(), {})
+    assert station.steps == []
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "outcome"),
+    [
+        ("select", DeviceNotSent("s", "down"), "failed"),
+        ("select", DeviceRefused("s", "busy", 6), "rejected"),
+        ("select", OutcomeUnknown("s", "silent"), "unknown"),
+        ("operate", OutcomeUnknown("s", "silent"), "unknown"),
+        ("operate", BadAnswer("s", "foreign"), "unknown"),
+        ("operate", DeviceNotSent("s", "down"), "failed"),
+    ],
+)
+async def test_what_went_wrong_is_written_and_the_write_is_not_repeated(call, error, outcome):
+    dispatcher, station, journal, recorder, _ = rig()
+    await ready(dispatcher)
+    await station.read()
+    station.trouble[call] = error
+    await dispatcher.dispatch(order(), {})
+    assert journal.written[-1]["outcome"] == outcome
+    assert [name for name, _ in station.steps].count(call) == 1
+    assert bool(recorder.state.open_intents) is (outcome == "unknown")
+
+
+async def test_a_staged_block_that_reads_back_otherwise_is_not_operated():
+    dispatcher, station, journal, _, _ = rig()
+    await ready(dispatcher)
+    await station.read()
+
+    async def differs(instruction):
+        return False
+
+    station.staged_equals = differs
+    await dispatcher.dispatch(order(), {})
+    assert journal.kinds()[-1] == "abort"
+    assert "operate" not in dict(station.steps)
+
+
+async def test_what_is_no_longer_permitted_at_the_wire_is_aborted():
+    dispatcher, station, journal, _, _ = rig()
+    await ready(dispatcher)
+    await station.read()
+    dispatcher.permitted = lambda: False
+    await dispatcher.dispatch(order(), {})
+    assert journal.kinds()[-1] == "abort"
+    assert "operate" not in dict(station.steps)
+
+
+async def test_the_way_to_zero_needs_no_permission():
+    dispatcher, station, journal, _, _ = rig()
+    await ready(dispatcher)
+    await station.read()
+    dispatcher.permitted = lambda: False
+    zero = dict.fromkeys(SETPOINTS, 0)
+    await dispatcher.dispatch(order(setpoints=zero, authority="failsafe"), {})
+    assert journal.written[-1]["outcome"] == "executed"
+
+
+async def test_operate_waits_selected_for_its_instant():
+    dispatcher, station, journal, _, clock = rig()
+    await ready(dispatcher)
+    await station.read()
+    act_ms = clock.utc_us() // 1000 + 2000
+    await dispatcher.dispatch(order(act_ms=act_ms), {})
+    commit = next(e for e in journal.written if e["kind"] == "commit")
+    assert commit["utc_us"] == act_ms * 1000
+
+
+async def test_every_instruction_has_an_id_of_its_own():
+    dispatcher, station, journal, _, clock = rig()
+    await ready(dispatcher)
+    await station.read()
+    for _ in range(3):
+        await dispatcher.dispatch(order(), {})
+        clock.now_us += 5_000_000
+        await station.read()
+    ids = [e["instr_id"] for e in journal.written if e["kind"] == "intent"]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_stop_goes_to_the_device_and_not_by_the_ledger():
+    dispatcher, _, journal, _, _ = rig()
+    journal.failing = True
+    assert await dispatcher.stop_now() in ("executed", "accepted")
+
+
+async def test_a_command_is_recorded_like_an_instruction():
+    dispatcher, _, journal, recorder, _ = rig()
+    await dispatcher.command(Command.ENTER_STANDBY, "configure")
+    assert journal.kinds() == ["intent", "outcome"]
+    assert journal.written[0]["command"] == "ENTER_STANDBY"
+    assert recorder.state.active is None
