@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.app import control_path
 from gateway.cli.field import sat_folder
 from gateway.commissioning import clock
 from gateway.commissioning.finding import Verdict
@@ -236,6 +235,8 @@ def safety_lines(site: Site) -> list[Line]:
 
 def service_lines(site: Site) -> list[Line]:
     """Does the service answer at its socket?"""
+    from gateway.app import control_path
+
     path = control_path(site)
     if not path.exists():
         return [

@@ -18,7 +18,6 @@ from typing import Any
 
 import click
 
-from gateway.app import control_path
 from gateway.cli.output import CommandFailed, ExitCode, Finding, current, emit, fail, note
 from gateway.commissioning.equipment import DeviceSpec, Equipment, Rack
 from gateway.commissioning.finding import Verdict
@@ -304,6 +303,9 @@ async def recheck(field: Field, plan: HardwarePlan) -> list[str]:
 
 async def take_control(field: Field, words: Sequence[str], *, reason: str = "") -> None:
     """Make sure that nobody else controls, open the ledger, note who begins what."""
+    # The composition root brings the market and the page with it: needed here alone.
+    from gateway.app import control_path
+
     path = control_path(field.site)
     if path.exists() and await _answers(path):
         fail(

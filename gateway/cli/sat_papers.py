@@ -133,7 +133,7 @@ def report(*, run_id: str | None, pdf: bool, lang: str, config_path: Path) -> No
 @click.option("--ledger", type=click.Path(path_type=Path, exists=True), help="Ledger directory.")
 def verify(*, file: Path, signers: Path | None, ledger: Path | None) -> None:
     """Verify a report: drawn again in every byte, signatures, anchor; needs no site file."""
-    from gateway.cli.sat_anchor import find_anchor
+    from gateway.cli.sat_read import find_anchor
     from gateway.commissioning.sat.verify import verify as verify_report
 
     pdf_tools = None
@@ -179,7 +179,7 @@ def verify(*, file: Path, signers: Path | None, ledger: Path | None) -> None:
 @click.argument("second", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def compare(*, first: Path, second: Path) -> None:
     """Compare two reports of one plan; exit 1 when something passed only in the first."""
-    from gateway.cli.sat_anchor import read_report
+    from gateway.cli.sat_read import read_report
     from gateway.commissioning.sat.compare import compare as compare_reports
 
     result = compare_reports(read_report(first), read_report(second))

@@ -331,7 +331,8 @@ async def serve(arguments):
                     over.set()
             site.device.advance()
             powers = [round(c.p_w) for c in site.device.sop.converters]
-            writer.write(json.dumps({"writes": site.write_count, "p_w": powers}).encode() + b"\n")
+            told = {"writes": site.write_count, "p_w": powers, "t_s": site.device.now_us() / 1e6}
+            writer.write(json.dumps(told).encode() + b"\n")
             await writer.drain()
         writer.close()
 

@@ -170,6 +170,7 @@ def default_limits(rack: Rack, order: StepOrder) -> StepLimits:
         settle_s=2.0 + ramp_s,
         error_pct=error_pct,  # 1 % of the rating, whatever the step
         overshoot_pct=max(5.0, error_pct),
+        cross_pct=max(3.0, error_pct),
     )
 
 

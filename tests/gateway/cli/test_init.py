@@ -1,0 +1,48 @@
+import re
+
+from gateway.config.yaml_reader import read_file
+
+KEY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="  # the test key of RFC 8032
+
+
+def test_the_file_that_init_writes_is_yaml_and_is_not_overwritten(tmp_path, sopgw):
+    answer = sopgw("init", tmp_path / "etc", "--site", "elm", "--name", "Elm Street", "--json")
+    assert answer.exit_code == 0
+    path = tmp_path / "etc" / "sopgw.yaml"
+    assert answer.json["data"]["file"] == str(path)
+    document = read_file(path, prefix="C")
+    assert not document.problems
+    assert document.root.get("site", "name").value == "Elm Street"
+    assert (tmp_path / "etc" / "secrets").stat().st_mode & 0o077 == 0
+    again = sopgw("init", tmp_path / "etc", "--json")
+    assert again.exit_code == 5
+    assert again.json["errors"][0]["code"] == "I001"
+    assert path.read_text().count("Elm Street") == 1
+
+
+def test_what_is_missing_is_told_by_config_check(tmp_path, sopgw):
+    sopgw("init", tmp_path)
+    answer = sopgw("config", "check", tmp_path / "sopgw.yaml", "--json")
+    assert answer.exit_code == 3
+    assert answer.json["errors"]
+
+
+def test_with_the_comments_taken_away_it_is_a_whole_site(tmp_path, sopgw):
+    """Only what no template can know is missing: a second terminal and a signer."""
+    sopgw("init", tmp_path, "--site", "elm")
+    path = tmp_path / "sopgw.yaml"
+    text = re.sub(r"^  # find them.*\n", "", path.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^  # ", "  ", text, flags=re.MULTILINE)
+    text = text.replace("signers: []", f'signers: [{{name: m, key: "{KEY}"}}]')
+    first = text[text.index("      T1:") : text.index("\nmarket:")]
+    second = (
+        first.replace("T1", "T2").replace("index: 0", "index: 1").replace("region-a", "region-b")
+    )
+    second = second.replace("m1", "m2")
+    text = text.replace(first, first + second.rstrip() + "\n")
+    meter = next(line for line in text.splitlines() if line.startswith("  m1:"))
+    path.write_text(
+        text.replace(meter, meter + "\n" + meter.replace("m1", "m2").replace(".31", ".32"))
+    )
+    answer = sopgw("config", "check", path, "--json")
+    assert answer.exit_code == 0, answer.out

@@ -1,0 +1,124 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+BENCH = ROOT / "configs" / "sites" / "bench4.yaml"
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    path = tmp_path / "site.yaml"
+    shutil.copy(BENCH, path)
+    monkeypatch.setenv("SOPGW_CONFIG", str(path))
+    return path
+
+
+@pytest.fixture
+def run(site, sopgw):
+    return sopgw("sat", "new", "--plan", "sop-lv", "--phase", "fat", "--json").json["data"]["run"]
+
+
+def test_a_new_run_binds_the_plan_to_the_site(site, run, sopgw):
+    status = sopgw("sat", "status", "--json").json["data"]
+    assert status["verdict"] == "incomplete"
+    assert [s["id"] for s in status["steps"]] == [str(n) for n in range(1, 10)]
+    assert len(status["checks"]) == 23
+    assert sopgw("sat", "ls", "--json").json["data"]["runs"][0]["run"] == run
+    second = sopgw("sat", "new", "--plan", "sop-lv", "--json").json["data"]["run"]
+    assert second == run[:-1] + "b"
+
+
+def test_a_plan_that_is_not_there_or_wrong(site, sopgw, tmp_path):
+    assert sopgw("sat", "new", "--plan", "nonsense", "--json").exit_code == 2
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(
+        "plan: wrong\ntitle: T\nsteps:\n  - title: A\n    hold: X\n    checks:\n      - {run: check clok}\n"
+    )
+    answer = sopgw("sat", "new", "--plan", wrong, "--json")
+    assert answer.exit_code == 3
+    places = [e["where"].removeprefix(f"{wrong}:") for e in answer.json["errors"]]
+    assert places == ["5:11", "7:15"]
+
+
+def test_skipping_needs_a_reason_and_a_check(site, run, sopgw):
+    assert sopgw("sat", "skip", "8", "--why", "no panel", "--json").json["data"]["skipped"] == [
+        "8.1"
+    ]
+    assert sopgw("sat", "skip", "8.1", "--why", " ", "--json").exit_code == 2
+    assert sopgw("sat", "skip", "77", "--why", "x", "--json").exit_code == 2
+
+
+def test_a_step_that_only_reads_the_machine_runs_without_devices(site, run, sopgw):
+    answer = sopgw("sat", "step", "2", "--json")
+    assert answer.exit_code == 1
+    punch = answer.json["data"]["punch"]
+    assert {p["where"] for p in punch} == {"station", "m1", "m2", "m3", "m4"}
+    assert {p["number"][0] for p in punch} == {"A"}
+    text = sopgw("sat", "status").out
+    assert "! fault" in text
+    assert "punch A-01: station" in text
+    closing = sopgw("sat", "close", "A-01", "--how", "looks fine", "--json")
+    assert closing.exit_code == 5
+
+
+def test_without_a_run_each_command_says_how_to_begin(site, sopgw):
+    for words in (("status",), ("run",), ("report",), ("skip", "1", "--why", "x")):
+        answer = sopgw("sat", *words, "--json")
+        assert answer.exit_code == 2
+        assert "sat new" in answer.json["errors"][0]["help"]
+
+
+def test_reports_are_the_same_bytes_and_verify_or_not(site, run, sopgw):
+    first = sopgw("sat", "report", "--pdf", "--json").json["data"]["files"]
+    before = {name: Path(name).read_bytes() for name in first}
+    sopgw("sat", "report", "--pdf", "--json")
+    assert {name: Path(name).read_bytes() for name in first} == before
+    for name in first:
+        answer = sopgw("sat", "verify", name, "--json")
+        assert answer.exit_code == 0, answer.out
+        assert any("nobody signed" in t for t in answer.json["data"]["not_checked"])
+    page = Path(first[1])
+    page.write_bytes(page.read_bytes().replace(b"incomplete", b"accepted", 1))
+    answer = sopgw("sat", "verify", page, "--json")
+    assert answer.exit_code == 8
+    assert answer.json["errors"]
+
+
+def test_two_reports_of_one_plan_are_compared(site, run, sopgw, tmp_path):
+    files = sopgw("sat", "report", "--json").json["data"]["files"]
+    other = json.loads(Path(files[0]).read_text())
+    same = sopgw("sat", "compare", files[0], files[1], "--json")
+    assert (same.exit_code, same.json["data"]["differences"]) == (0, [])
+    other["record"]["checks"][0]["status"] = "ok"
+    better = tmp_path / "fat.json"
+    better.write_text(json.dumps(other))
+    worse = sopgw("sat", "compare", better, files[0], "--json")
+    assert worse.exit_code == 1
+    assert worse.json["data"]["differences"][0]["worse"]
+    nothing = tmp_path / "nothing.json"
+    nothing.write_text("{}")
+    assert sopgw("sat", "compare", nothing, nothing, "--json").exit_code == 3
+
+
+def test_signing_on_paper_marks_it_so(site, run, sopgw, tmp_path):
+    photo = tmp_path / "page.jpg"
+    photo.write_bytes(b"a photo")
+    answer = sopgw("sat", "sign", "--role", "witness", "--name", "DSO", "--paper", photo, "--json")
+    assert answer.exit_code == 0, answer.out
+    assert answer.json["data"]["verdict"] == "incomplete"
+    assert answer.json["data"]["anchor"]["index"] == 0
+    html = next(f for f in answer.json["data"]["files"] if f.endswith(".html"))
+    assert "paper signature" in Path(html).read_text()
+    verified = sopgw("sat", "verify", html, "--ledger", site.parent / "ledger", "--json")
+    assert verified.exit_code == 0
+    assert any("anchored at" in t for t in verified.json["data"]["checked"])
+
+
+def test_signing_without_an_agent_says_what_is_missing(site, run, sopgw, monkeypatch, tmp_path):
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "none"))
+    answer = sopgw("sat", "sign", "--name", "e@example", "--json")
+    assert answer.exit_code == 2
+    assert "no key" in answer.json["errors"][0]["message"]
