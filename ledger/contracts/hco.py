@@ -181,24 +181,16 @@ def choose(round_: Round) -> Choice:
     states: dict[State, list[Label]] = {(0, 0): [(0, 0, 0)]}
     count = 0
     for place, terminal in enumerate(round_.terminals):
-        steps = _steps(round_, terminal, allowed[place], spread=spread)
-        rest_max = sum(levels[-1] for levels in allowed[place + 1 :])
-        rest_min = sum(levels[0] for levels in allowed[place + 1 :])
-        following: dict[State, list[Label]] = {}
-        for (imports, exports), labels in states.items():
-            for level, cost, churn, digit in steps:
-                up = imports + level if level > 0 else imports
-                down = exports - level if level < 0 else exports
-                if up > round_.k_dc_level or down > round_.k_dc_level:
-                    continue
-                if not -rest_max <= up - down <= -rest_min:
-                    continue
-                kept = following.setdefault((up, down), [])
-                for label in labels:
-                    count += 1
-                    code = label[2] * spread + digit
-                    _keep(kept, (label[0] + cost, label[1] + churn, code))
-        states = following
+        rest = allowed[place + 1 :]
+        states, looked_at = _advance(
+            round_,
+            states,
+            _steps(round_, terminal, allowed[place], spread=spread),
+            spread=spread,
+            net_min=-sum(levels[-1] for levels in rest),
+            net_max=-sum(levels[0] for levels in rest),
+        )
+        count += looked_at
     found = [
         _decode(label[2], len(allowed), spread)
         for (imports, exports), labels in states.items()
@@ -210,6 +202,45 @@ def choose(round_: Round) -> Choice:
     if value <= 0:
         return Choice(levels=zero.levels, value_ucur=0, operations_count=count)
     return Choice(levels=best, value_ucur=value, operations_count=count)
+
+
+def _advance(
+    round_: Round,
+    states: dict[State, list[Label]],
+    steps: list[tuple[int, int, int, int]],
+    *,
+    spread: int,
+    net_min: int,
+    net_max: int,
+) -> tuple[dict[State, list[Label]], int]:
+    """Lengthen every prefix by one terminal; give the new states and the transitions looked at.
+
+    Only prefixes are kept whose net import the terminals still to come can bring back to zero.
+    """
+    single = round_.losses is None or round_.loss_price_ucur_per_kwh == 0
+    following: dict[State, list[Label]] = {}
+    count = 0
+    for (imports, exports), labels in states.items():
+        net = imports - exports
+        for level, cost, churn, digit in steps:
+            if not net_min <= net + level <= net_max:
+                continue
+            state = (imports + level, exports) if level > 0 else (imports, exports - level)
+            if state[0] > round_.k_dc_level or state[1] > round_.k_dc_level:
+                continue
+            count += len(labels)
+            kept = following.get(state)
+            if kept is None:
+                kept = following[state] = []
+            for before, changed, code in labels:
+                new = (before + cost, changed + churn, code * spread + digit)
+                if not single:
+                    _keep(kept, new)
+                elif not kept:
+                    kept.append(new)
+                elif new < kept[0]:
+                    kept[0] = new
+    return following, count
 
 
 def _steps(
