@@ -41,7 +41,7 @@ class Reading:
     """One value with the server's quality and time; ``value`` is None unless it is usable."""
 
     node: str
-    value: int | float | str | bool | None
+    value: int | float | str | Mapping[str, Any] | None
     quality: Quality
     status: str
     source_utc_us: int | None

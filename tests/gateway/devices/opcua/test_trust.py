@@ -87,7 +87,7 @@ async def test_opcua_stays_off_when_the_files_do_not_hold(tmp_path, case):
         validate = await validator_of(pinned, stored(tmp_path / "t", *trusted))
         await prove_impostor_refused(validate, pinned)
 
-    with pytest.raises(TrustError, match="not trusted|empty"):
+    with pytest.raises(TrustError, match=r"not trusted|empty"):
         await prove()
 
 

@@ -1,0 +1,110 @@
+"""A device on OPC UA by its profile: batch reads, units checked against the server's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.devices.opcua.client import OpcuaClient
+from gateway.devices.profile import Node, Point, PointType, Profile
+from gateway.model.errors import ConfigError
+from gateway.model.telemetry import Quality
+from gateway.ports import Clock
+
+READ_COUNT_MAX = 500  # nodes a request: beyond that a call costs more than it saves
+_INTEGERS = frozenset(PointType) - {PointType.FLOAT32, PointType.FLOAT64, PointType.STRING}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeValue:
+    """One point as a poll saw it; the value in base units, None unless it is usable."""
+
+    name: str
+    value: int | float | str | None
+    quality: Quality
+    status: str
+    source_utc_us: int | None
+
+
+class OpcuaDevice:
+    """Reads the points of an OPC UA profile."""
+
+    def __init__(self, *, client: OpcuaClient, profile: Profile, clock: Clock) -> None:
+        self.name = client.name
+        self._client = client
+        self._clock = clock
+        self._points = {p.name: p for p in profile.all_points() if p.node and not p.node.method}
+        self._nodes = {
+            name: node_text(point.node, profile.namespaces)
+            for name, point in self._points.items()
+            if point.node is not None
+        }
+        self._connected_count = 0
+
+    async def get(self, names: Iterable[str] | None = None) -> dict[str, NodeValue]:
+        """Read the named points, all by default, in as few requests as the batch size allows.
+
+        Units marked ``unit_check: server`` are compared after every connection; a difference is a
+        ConfigError, because a factor of a thousand would go unnoticed.
+        """
+        wanted = list(self._points if names is None else dict.fromkeys(names))
+        found: dict[str, NodeValue] = {}
+        for start in range(0, len(wanted), READ_COUNT_MAX):
+            part = wanted[start : start + READ_COUNT_MAX]
+            readings = await self._client.read(
+                [self._nodes[n] for n in part], now_utc_us=self._clock.utc_us()
+            )
+            for name, seen in zip(part, readings, strict=True):
+                found[name] = NodeValue(
+                    name=name,
+                    value=_in_base_units(self._points[name], seen.value),
+                    quality=seen.quality,
+                    status=seen.status,
+                    source_utc_us=seen.source_utc_us,
+                )
+        if self._client.counts["connected"] != self._connected_count:
+            self._connected_count = self._client.counts["connected"]
+            await self.check_units()
+        return found
+
+    async def check_units(self) -> None:
+        """Compare EngineeringUnits with the profile; raise ConfigError where they differ."""
+        checked = [n for n, p in self._points.items() if p.unit_check == "server"]
+        nodes = [f"{self._nodes[n]}|EngineeringUnits" for n in checked]
+        if not nodes:
+            return
+        readings = await self._client.read(nodes, now_utc_us=self._clock.utc_us())
+        wrong = []
+        for name, seen in zip(checked, readings, strict=True):
+            value = seen.value
+            shown = value.get("unit") if isinstance(value, Mapping) else None
+            if shown != self._points[name].unit:
+                wrong.append(f"{name}: {self._points[name].unit} here, {shown} there")
+        if wrong:
+            raise ConfigError(f"{self.name}: units differ: {'; '.join(wrong)}")
+
+    async def close(self) -> None:
+        """End the connection and its child."""
+        await self._client.close()
+
+
+def node_text(node: Node, namespaces: Mapping[str, str]) -> str:
+    """A profile's node with its namespace names written out, as the client takes it."""
+    if node.path:
+        parts = []
+        for part in node.path.split("/"):
+            alias, _, name = part.rpartition(":")
+            parts.append(f"{namespaces[alias]}:{name}" if alias else name)
+        return "path=" + "|".join(parts)
+    alias, _, rest = node.node.removeprefix("nsu=").partition(";")
+    return f"nsu={namespaces.get(alias, alias)};{rest}"
+
+
+def _in_base_units(point: Point, value: object) -> int | float | str | None:
+    if value is None or isinstance(value, str) or not isinstance(value, int | float):
+        return value if isinstance(value, str) else None
+    factor = point.to_base
+    if factor == 1:
+        return int(value) if point.type in _INTEGERS else value
+    scaled = float(value) * float(factor)
+    return round(scaled) if point.type in _INTEGERS and factor == int(factor) else scaled
