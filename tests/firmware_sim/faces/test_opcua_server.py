@@ -1,6 +1,10 @@
 """The OPC UA face: browse, units, subscription, Methods, users; by a client library and by tools."""
 
 import asyncio
+import json
+import os
+import shutil
+import ssl
 import struct
 import subprocess
 import sys
@@ -210,3 +214,59 @@ async def test_the_library_s_own_tool_browses(served):
     )  # fmt: skip
     out, _ = await process.communicate()
     assert "SOPStation" in out.decode()
+
+
+def node_environment():
+    """Where node finds node-opcua: the global folder, or what NODE_PATH names."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None:
+        return None
+    paths = [os.environ.get("NODE_PATH", "")]
+    if npm is not None:
+        done = subprocess.run([npm, "root", "-g"], capture_output=True, text=True)
+        paths.append(done.stdout.strip())
+    environment = {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, paths))}
+    for name in ("node-opcua", "node-opcua-client"):
+        found = subprocess.run(
+            [node, "-e", f"require.resolve('{name}')"], env=environment, capture_output=True
+        )
+        if found.returncode == 0:
+            return environment
+    return None
+
+
+async def test_node_opcua_browses_subscribes_and_calls(served, tmp_path):
+    environment = node_environment()
+    if environment is None:
+        if os.environ.get("SOPGW_REQUIRE_SERVERS") == "1":
+            pytest.fail("node-opcua is required and not installed")
+        pytest.skip("node-opcua is not installed")
+    device, certificates = served
+    if device.truth()["state"] in ("STOPPING", "STOPPED"):
+        wire = device.wire()
+        while device.truth()["state"] != "STOPPED":
+            await asyncio.sleep(0.05)
+        seq = wire.read(4, 1006, 1)[0] + 1
+        assert wire.write(0, [seq, 1, 0, 0, 0, 50, 1, 200, 0, 0, 0, 0x0A0A]) == 0
+        while device.truth()["state"] != "STANDBY":
+            await asyncio.sleep(0.05)
+    values = [0, 0, 1, 200, 60_000, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200]
+    pem = tmp_path / "client.pem"
+    der = (certificates / "client.der").read_bytes()
+    pem.write_text(ssl.DER_cert_to_PEM_cert(der))
+    process = await asyncio.create_subprocess_exec(
+        "node", str(Path(__file__).with_name("opcua_client.js")), device.listening["opcua"],
+        str(pem), str(certificates / "client-key.pem"), str(tmp_path / "pki"), "operator",
+        "operator-bench", URI, ",".join(map(str, values)), str(crc16(struct.pack(">16i", *values))),
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        out, complaint = await process.communicate()
+    assert process.returncode == 0, complaint.decode()
+    told = json.loads(out.decode().splitlines()[-1])
+    assert {"State", "Terminals", "Select", "Operate"} <= set(told["names"])
+    assert told["label"] == "W"
+    assert told["selected"][1] == 1
+    assert told["operated"] == [2]
+    assert abs(told["seen"] - 60_000) < 2000
+    assert told["stopped"] == [2]

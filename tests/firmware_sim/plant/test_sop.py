@@ -27,7 +27,7 @@ def test_loss_curve(rig, i_pu, percent):
 
 def test_energy_balances_over_a_day(make_rig):
     rig = make_rig(bias=0.01, noise=0.002)
-    rig.step_us = 1_000_000
+    rig.step_us = 4_000_000
     draw = random.Random(5)
     for _ in range(96):
         powers = [0] + [draw.randrange(-80_000, 80_000) for _ in range(3)]
