@@ -16,6 +16,7 @@ from gateway.hmi.state import AlarmView, SettledView, TradeView
 
 Entry = Mapping[str, Any]
 ROWS_MAX = 600  # six days of a hundred quarter hours; the ledger has the rest
+BRIDGED_US_MAX = 60_000_000  # an older reading says nothing about now
 CLEARED_MAX = 50  # alarms that went, kept for the list
 
 
@@ -193,7 +194,7 @@ class DayBook:
         shares_wh = []
         for terminal in (row.out_terminal, row.in_terminal):
             target_wh = targets.get(terminal, 0)
-            judged_wh = self._judged_wh(row.start_us, terminal, targets)
+            judged_wh = self._judged_wh(row, terminal, targets, now_us)
             if judged_wh is None:
                 return None
             if target_wh:
@@ -202,14 +203,17 @@ class DayBook:
                 shares_wh.append(row.planned_wh * past_us // span_us)
         return max(min(shares_wh), 0)
 
-    def _judged_wh(self, start_us: int, terminal: str, targets: Mapping[str, int]) -> int | None:
+    def _judged_wh(
+        self, row: TradeView, terminal: str, targets: Mapping[str, int], now_us: int
+    ) -> int | None:
         """Return a terminal's energy since the start; the master's is the others' negative sum."""
-        first = self._starts[start_us]
+        first = self._starts[row.start_us]
         is_master = terminal == self.config.get("master")
         asked = [t for t in targets if t != terminal] if is_master else [terminal]
         if any(t not in first or t not in self.counters for t in asked):
             return None
-        total_wh = sum(_net_wh(self.counters[t]) - first[t] for t in asked)
+        until_us = min(now_us, row.end_us)
+        total_wh = sum(_net_wh_at(self.counters[t], until_us) - first[t] for t in asked)
         return -total_wh if is_master else total_wh
 
 
@@ -220,6 +224,14 @@ def _is_open(row: TradeView) -> bool:
 def _net_wh(meter: Mapping[str, Any]) -> int:
     net_wh: int = meter["export_wh"] - meter["import_wh"]
     return net_wh
+
+
+def _net_wh_at(meter: Mapping[str, Any], now_us: int) -> int:
+    """Return the counters' difference, the reading's age bridged with its power."""
+    at_us: int = meter["utc_us"]
+    p_w: int = meter["p_w"]
+    age_us = min(max(now_us - at_us, 0), BRIDGED_US_MAX)
+    return _net_wh(meter) + p_w * age_us // 3_600_000_000
 
 
 def _reason(reason: object) -> str:

@@ -97,6 +97,15 @@ def test_running_trade_is_estimated_by_the_lesser_of_its_ends():
     assert rows["B"].delivered_wh == 1_300  # the master is judged on the others: -(-5000 + 6300)
 
 
+def test_age_of_the_last_reading_is_bridged_with_its_power_for_a_minute_at_most():
+    last = reading(300, T1=0, T2=-5_000, T3=7_000)
+    last["meters"][1]["p_w"] = -36_000
+    last["meters"][2]["p_w"] = 50_400
+    book = book_of([*OPEN, reading(0, T1=0, T2=0, T3=0), last])
+    at = {s: by_id(book, START_US + s * 1_000_000)["A"].delivered_wh for s in (300, 330, 360, 500)}
+    assert at == {300: 5_000, 330: 5_300, 360: 5_600, 500: 5_600}
+
+
 def test_terminal_whose_trades_cancel_out_is_not_short():
     plan = {**PLAN, "planned_wh": {"T1": 0, "T2": 0, "T3": 0}}
     book = book_of([*OPEN[:3], plan, reading(0, T1=0, T2=0, T3=0)])
