@@ -44,3 +44,18 @@ class Cabinet:
             "NO_COLOR": "1",
             "LC_ALL": "C.UTF-8",
         }
+
+
+def main():
+    """Say something to a cabinet: ``cabinet.py DIR panel local``, ``DIR mend``, ``DIR look``."""
+    folder, do, *what = sys.argv[1:]
+    order = {"do": do} | ({"what": what[0]} if what else {})
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(Path(folder) / "control.sock"))
+        sock.sendall(json.dumps(order).encode() + b"\n")
+        with sock.makefile() as lines:
+            print(lines.readline().strip())
+
+
+if __name__ == "__main__":
+    main()
