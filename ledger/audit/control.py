@@ -17,6 +17,9 @@ RESOLVED_US = 60_000_000
 STEP_WH = 2
 """Two steps of a 1 Wh counter: what two roundings can add."""
 
+STAMP_US = 5_000_000
+"""A reading is stamped when its answer arrives; what two answers can differ in being late."""
+
 
 class Intents(Invariant):
     """What follows an intent."""
@@ -100,7 +103,7 @@ class Authority(Invariant):
             self.plans.add(entry.index)
         elif entry.kind == "intent":
             word, plan = entry.fields["authority"], entry.fields.get("plan_index", -1)
-            needed = word in ("plan", "tracking")
+            needed = word in ("plan", "tracking") and "command" not in entry.fields
             holds = word in AUTHORITIES and (plan in self.plans or (plan == -1 and not needed))
             self.judge(entry, holds=holds, what=f"{word} with plan {plan}")
 
@@ -155,7 +158,8 @@ class Counters(Invariant):
         if before is None:
             return
         passed_us = meter["utc_us"] - before["utc_us"]
-        limit = 12 * self.rating_va.get(name, 0) * max(0, passed_us) // 36_000_000_000 + STEP_WH
+        allowed_us = max(0, passed_us) + STAMP_US
+        limit = 12 * self.rating_va.get(name, 0) * allowed_us // 36_000_000_000 + STEP_WH
         steps = [meter[k] - before[k] for k in ("import_wh", "export_wh")]
         unrated = name not in self.rating_va
         holds = all(step >= 0 and (unrated or step <= limit) for step in steps)

@@ -116,7 +116,12 @@ def related(
     configs = [e for e in kept if e.kind == "config"]
     received = {e.fields["received_index"] for e in accepted}
     plans = {e.index for e in kept if e.kind == "plan" and has_trade(e, trade_id)}
-    intents = {e.index for e in kept if e.kind == "intent" and e.fields.get("plan_index") in plans}
+    settled = max((e.index for e in deliveries), default=-1)
+    intents = {
+        e.index
+        for e in kept
+        if e.kind == "intent" and e.fields.get("plan_index") in plans and e.index < settled
+    }
     yield from accepted
     yield from deliveries
     wanted = received | plans | intents

@@ -368,7 +368,10 @@ class Story:
             )
 
     def check_intents(self) -> None:
-        """Each enclosed intent belongs to an enclosed plan and has one outcome."""
+        """Each enclosed intent belongs to an enclosed plan and has one outcome.
+
+        Only the last one may still be without, when the receipt was made while it was under way.
+        """
         plans = {e.index for e in self.of("plan")}
         outcomes: dict[int, int] = {}
         for entry in self.of("outcome"):
@@ -378,5 +381,7 @@ class Story:
             place = f"entries (index {entry.index})"
             if entry.fields["plan_index"] not in plans:
                 self.faults.add(place, "an intent without its plan")
-            if outcomes.get(entry.index, 0) != 1:
-                self.faults.add(place, f"an intent with {outcomes.get(entry.index, 0)} outcomes")
+            count = outcomes.get(entry.index, 0)
+            under_way = count == 0 and entry is self.of("intent")[-1]
+            if count != 1 and not under_way:
+                self.faults.add(place, f"an intent with {count} outcomes")
