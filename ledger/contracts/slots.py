@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ledger.contracts.document import Node
+    from ledger.contracts.requests import Day
 
 BEACONS_KEPT_MAX = 4
 """A result may name one of so few past blocks: chances to grind the seed, but few."""
@@ -52,19 +53,10 @@ def take(node: Node, slots: dict[str, Any], order_kept: list[str], beacons: Sequ
     if day.prev_hash.hex() not in beacons:
         place.at("prev_hash").wrong("is none of the last beacons")
     result = node.at("result").value
-    method = result.get("method") if isinstance(result, dict) else None
-    if method == "exact":
-        flaws = flaws_of(day, result)
-    elif method in ("request", "mopso"):
-        cells = day.slot_count * len(day.suppliers) * len(day.users)
-        if cells > REEXECUTED_CELLS_MAX:
-            flaws = [f"{cells} cells to compute again, at most {REEXECUTED_CELLS_MAX}"]
-        else:
-            order = "cheapest" if result.get("order") == "cheapest" else "nearest"
-            same = outcome(day, method, order=order) == result
-            flaws = [] if same else ["computing it again gives another result"]
-    else:
-        flaws = ["the method is none of exact, mopso and request"]
+    try:
+        flaws = _flaws(day, result)
+    except DocumentRefused as refused:
+        flaws = [mistake.message for mistake in refused.mistakes]
     for flaw in flaws:
         node.at("result").wrong(flaw)
     if not node.mistakes:
@@ -72,3 +64,19 @@ def take(node: Node, slots: dict[str, Any], order_kept: list[str], beacons: Sequ
         order_kept.append(name)
         while len(order_kept) > SLOTS_KEPT_MAX:
             del slots[order_kept.pop(0)]
+
+
+def _flaws(day: Day, result: Any) -> list[str]:
+    """What is wrong with a result: its proof, or what computing it again gives."""
+    method = result.get("method") if isinstance(result, dict) else None
+    if method == "exact":
+        return flaws_of(day, result)
+    if method not in ("request", "mopso"):
+        return ["the method is none of exact, mopso and request"]
+    cells = day.slot_count * len(day.suppliers) * len(day.users)
+    if cells > REEXECUTED_CELLS_MAX:
+        return [f"{cells} cells to compute again, at most {REEXECUTED_CELLS_MAX}"]
+    order = "cheapest" if result.get("order") == "cheapest" else "nearest"
+    if outcome(day, method, order=order) != result:
+        return ["computing it again gives another result"]
+    return []

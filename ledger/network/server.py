@@ -48,6 +48,7 @@ class Door:
                 web.get("/v1/rounds", self.rounds),
                 web.get("/v1/rounds/{round}", self.round),
                 web.get("/v1/rounds/{round}/trades", self.trades),
+                web.get("/v1/trades", self.coming),
             ]
         )
         return app
@@ -117,15 +118,36 @@ class Door:
             return _missing("no such round")
         if found["outcome"] is None:
             return _missing("not cleared yet")
-        if self._delivery is None:
-            return _missing("this node has no delivery site")
-        parties = self._parties(found, self._delivery)
-        interval_s = _interval_s(found["outcome"]["interval"])
-        if interval_s not in RESOLUTION:
-            return _missing("a trade lasts 1, 5 or 15 min")
-        documents = documents_of(found["outcome"], parties, interval_s=interval_s)
-        envelopes = [envelope(document, self._key, self._public) for document in documents]
+        envelopes = self._envelopes(found)
+        if envelopes is None:
+            return _missing(
+                "this node has no delivery site, or the interval is no market time unit"
+            )
         return web.json_response({"envelopes": envelopes})
+
+    async def coming(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        """Trades of every final round that is not settled yet: what a gateway polls.
+
+        The same trade gives the same bytes each time, so a gateway knows what it has.
+        """
+        rounds = self._node.replica.market.rounds
+        return web.json_response(
+            {
+                "rounds": {
+                    name: self._envelopes(found) or []
+                    for name, found in sorted(rounds.items())
+                    if _phase(found) == "cleared"
+                }
+            }
+        )
+
+    def _envelopes(self, found: dict[str, Any]) -> list[dict[str, Any]] | None:
+        interval_s = _interval_s(found["outcome"]["interval"])
+        if self._delivery is None or interval_s not in RESOLUTION:
+            return None
+        parties = self._parties(found, self._delivery)
+        documents = documents_of(found["outcome"], parties, interval_s=interval_s)
+        return [envelope(document, self._key, self._public) for document in documents]
 
     def _parties(self, found: dict[str, Any], delivery: DeliverySite) -> Parties:
         created = dt.datetime.fromtimestamp(found["clear_ms"] // 1000, tz=dt.UTC)
