@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from gateway.devices.device import ModbusDevice, PointValue
-    from gateway.devices.profile import Point, Register
+    from gateway.devices.profile import Point
 
 T = TypeVar("T")
 MAP_SIZE_MAX = 2000  # registers asked one by one at most
@@ -418,14 +418,3 @@ async def _write(
     return shown, isinstance(shown.value, int | float) and abs(
         float(value) - shown.value
     ) <= 1e-6 * max(1.0, abs(float(value)))
-
-
-def register_of(text: str) -> Register:
-    """Read ``input/0``; ends the command when it is none."""
-    from gateway.devices.profile import Register, Table
-
-    table, _, address = text.partition("/")
-    try:
-        return Register(table=Table(table), address=int(address, 0))
-    except ValueError:
-        raise click.UsageError(f"{text!r} is not a register like input/0") from None

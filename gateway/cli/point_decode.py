@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.where import Target
+from gateway.cli.where import Target, register_of
 from gateway.commissioning.decode import Decodings, plausible
 from gateway.devices.connect import client_of
 from gateway.devices.modbus import frame
@@ -66,8 +66,6 @@ async def decoded(
     target: Target, register: str, expect: str, *, count: int, timeout_s: float
 ) -> tuple[dict[str, Any], str, bool]:
     """The answer, its text, and whether exactly one decoding is left."""
-    from gateway.cli.point import register_of
-
     at = register_of(register)
     low, high, unit_name = expectation(expect)
     first = max(0, at.address - 2)

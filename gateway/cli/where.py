@@ -15,7 +15,7 @@ from gateway.cli.output import ExitCode, fail, site_option
 if TYPE_CHECKING:
     from gateway.devices.codec import Value
     from gateway.devices.device import ModbusDevice, PointValue
-    from gateway.devices.profile import Point, Profile
+    from gateway.devices.profile import Point, Profile, Register
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -141,3 +141,14 @@ def row_of(point: Point, seen: PointValue) -> dict[str, Any]:
         "registers": list(seen.registers),
         "utc_us": seen.utc_us,
     }
+
+
+def register_of(text: str) -> Register:
+    """Read ``input/0``; ends the command when it is none."""
+    from gateway.devices.profile import Register, Table
+
+    table, _, address = text.partition("/")
+    try:
+        return Register(table=Table(table), address=int(address, 0))
+    except ValueError:
+        raise click.UsageError(f"{text!r} is not a register like input/0") from None
