@@ -18,6 +18,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.config.secret import read_secret
 from gateway.config.site_file import Site as SiteFile
 from gateway.config.site_file import SopConfig
 from gateway.core.state import Site, State
@@ -278,7 +279,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
 def _broker(site: SiteFile) -> Broker:
     password = None
     if site.market.password_file is not None:
-        password = site.market.password_file.read_text(encoding="utf-8").strip()
+        password = read_secret(site.market.password_file)
     return broker_from(
         site.market.broker,
         username=site.market.username,
