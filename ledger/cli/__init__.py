@@ -29,6 +29,7 @@ COMMANDS = {
         "ledger.cli.witness:witness",
         "Witness others' ledgers, or have this one witnessed.",
     ),
+    "timestamp": ("ledger.cli.timestamp:timestamp_group", "Have checkpoints stamped (RFC 3161)."),
     "settle": ("ledger.cli.settle:settle", "Settle a round of trades by a contract."),
     "node": ("ledger.cli.node:node", "Run a node that countersigns a market."),
     "round": ("ledger.cli.round:round_", "Join a market, open rounds, offer, report deliveries."),
