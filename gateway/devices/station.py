@@ -137,10 +137,17 @@ class ModbusStation:
     # Reading
 
     async def read(self) -> StationTelemetry:
-        """Read state, terminals and the command registers; all of it or nothing."""
+        """Read state, terminals and the command registers; all of it or nothing.
+
+        After a reading that failed no power is selected until the station was read again.
+        """
         utc_us, mono_us = self._clock.utc_us(), self._clock.mono_us()
-        got = await read_blocks(self._unit, self._blocks)
-        shadow = await self._read_shadow()
+        try:
+            got = await read_blocks(self._unit, self._blocks)
+            shadow = await self._read_shadow()
+        except DeviceError:
+            self._seen = None
+            raise
         lease_owner = self._of_shadow(self._command.lease, shadow)
         telemetry = self._telemetry(
             got,

@@ -220,17 +220,20 @@ async def test_foreign_unknown_and_missing_acknowledgements(peer):
         await driver.close()
 
 
-async def test_a_read_that_fails_in_the_middle_leaves_nothing_half_new(peer):
+async def test_after_a_read_that_failed_no_power_is_selected_before_the_next_good_one(peer):
     station = Station()
     async with peer(station) as device:
         driver = open_to(device)
         await driver.read()
-        before = driver._seen
-        station.input[1000] = 5
-        station.drop = [(4, 1180)] * 3
+        station.drop = [(4, 1180)] * 3  # the first half of the reading came
         with pytest.raises(OutcomeUnknown):
             await driver.read()
-        assert driver._seen is before
+        driver._unit._not_before_s = 0.0
+        with pytest.raises(DeviceNotSent, match="not been read"):
+            await driver.select(instruction())
+        assert station.commands == []
+        await driver.read()
+        assert await driver.select(instruction()) is Ack.ACCEPTED
         await driver.close()
 
 
