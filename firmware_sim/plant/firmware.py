@@ -173,6 +173,7 @@ class Firmware:
                     self._fail_safe("ttl", Failsafe.RAMP_ZERO)
         if self.failsafe_active and self._reaction in (Failsafe.RAMP_ZERO, Failsafe.BLOCK):
             self._settle_failsafe()
+        self.sop.close_balance()
 
     def under_power(self) -> bool:
         """Whether any terminal is asked for power."""
@@ -230,6 +231,7 @@ class Firmware:
         if self.ack_code not in (Ack.ACCEPTED, Ack.EXECUTED):
             self.counters.rejected_count += 1
             self.sop.note(f"command {request.code} {self.ack_code.name}")
+        self.sop.close_balance()
 
     def _answer(self, request: Request, now_us: int) -> Ack:
         try:

@@ -179,8 +179,7 @@ class Sop:
     def step(self, dt_us: int) -> None:
         """Advance quasi-statically: hold the present powers for dt, then find the next ones."""
         dt_s = dt_us * 1e-6
-        if self._unbalanced:
-            self.rebalance(0.0)
+        self.close_balance()
         for converter in self.converters:
             converter.count(dt_s)
             converter.warm(dt_s)
@@ -194,8 +193,14 @@ class Sop:
                 converter.follow(dt_s)
         self.rebalance(dt_s)
         self.protect(dt_s)
+        self.close_balance()
         noise = 1.0 + VDC_NOISE_RATIO * (2.0 * self.rng.random() - 1.0)
         self.v_dc_measured_v = self.link.v_v * noise
+
+    def close_balance(self) -> None:
+        """After gates have closed, give the master what is left over without waiting a step."""
+        if self._unbalanced and not self.defer_takeover:
+            self.rebalance(0.0)
 
     def rebalance(self, dt_s: float = 1.0) -> None:
         """Find the powers at which the DC link is in balance."""

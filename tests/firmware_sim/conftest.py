@@ -211,3 +211,9 @@ def rig():
 @pytest.fixture
 def make_rig():
     return Rig
+
+
+@pytest.fixture(scope="session")
+def make_rig_cached():
+    """The same maker for hypothesis, which calls it once an example."""
+    return Rig
