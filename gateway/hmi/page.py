@@ -39,6 +39,7 @@ STATIC = {
     "page.css": "text/css",
     "live.js": "text/javascript",
     "receipt.js": "text/javascript",
+    "settle.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 HEADERS = {

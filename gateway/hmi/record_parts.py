@@ -17,8 +17,8 @@ from gateway.hmi.state import TradeView
 ENTRIES_SHOWN_MAX = 100
 TELLING = ("trade_id", "instr_id", "authority", "outcome", "mode", "state", "code", "verb", "cause")
 SAID = (
-    "need", "unreadable", "bad_key", "signature", "proofs", "figures", "trade", "trade_unknown",
-    "not_recomputed", "good", "failed",
+    "need", "unreadable", "bad_key", "signature", "proofs", "figures", "recomputed", "trade",
+    "trade_unknown", "not_checked", "good", "failed",
 )  # fmt: skip
 
 

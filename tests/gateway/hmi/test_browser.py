@@ -3,10 +3,10 @@
 import asyncio
 import base64
 import contextlib
-import hashlib
 import itertools
 import json
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.hmi.page import Page
 from gateway.hmi.svg import utc_text
+from ledger.audit import delivery
 from ledger.audit.receipt import build
 from ledger.log import canonical
 from ledger.log.keys import signer_of
@@ -366,80 +367,35 @@ async def test_a_day_of_fast_time_does_not_grow_the_page(browser, site, entries)
     assert after["JSHeapUsedSize"] <= before["JSHeapUsedSize"] + 1_000_000
 
 
-def leaf_hash(leaf):
-    return hashlib.sha256(b"\0" + leaf).digest()
-
-
-def tree(hashes):
-    """Root and proof of each leaf by the recursive definition of RFC 6962, section 2.1."""
-    if len(hashes) == 1:
-        return hashes[0], [[]]
-    half = 1 << (len(hashes) - 1).bit_length() - 1
-    left, left_proofs = tree(hashes[:half])
-    right, right_proofs = tree(hashes[half:])
-    proofs = [[*p, right] for p in left_proofs] + [[*p, left] for p in right_proofs]
-    return hashlib.sha256(b"\1" + left + right).digest(), proofs
-
-
 def b64(data):
     return base64.b64encode(data).decode()
 
 
-def made_receipt(log_key, trade_key):
-    """Make a receipt over a ledger of 13 entries with a config, a delivery and a signed trade."""
-    origin = "bench4.example/SOP-1"
-    interval = {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"}
-    row = {
-        "trade_id": "T-1",
-        "contracted_wh": 37_500,
-        "delivered_wh": 37_488,
-        "status": "delivered",
-    }
-    raw = trade_key.public_key().public_bytes_raw()
-    config = {"signers": [{"name": "market-1", "key": b64(raw)}], "required": 1}
-    entries = [{"kind": "reading", "n": n} for n in range(13)]
-    entries[1] = {"kind": "config", "config": config}
-    entries[11] = {"kind": "delivery", "interval": interval, "trades": [{**row, "reasons": []}]}
-    leaves = [json.dumps(e, sort_keys=True, separators=(",", ":")).encode() for e in entries]
-    root_hash, proofs = tree([leaf_hash(x) for x in leaves])
-    body = f"{origin}\n13\n{b64(root_hash)}\n"
-    typed = b"\1" + log_key.public_key().public_bytes_raw()
-    key_id = hashlib.sha256(origin.encode() + b"\n" + typed).digest()[:4]
-    signature = log_key.sign(body.encode())
-    payload = b'{"mRID":"T-1"}'
-    kind = "application/vnd.sop.schedule+json"
-    pae = f"DSSEv1 {len(kind)} {kind} {len(payload)} ".encode() + payload
-    return {
-        "vkey": f"{origin}+{key_id.hex()}+{b64(typed)}",
-        "schema": "sopgw/v1/receipt",
-        "trade_id": "T-1",
-        "intervals": [{**interval, **row, "reasons": []}],
-        "trade": {
-            "payloadType": kind,
-            "payload": b64(payload),
-            "signatures": [
-                {"keyid": hashlib.sha256(raw).hexdigest(), "sig": b64(trade_key.sign(pae))}
-            ],
-        },
-        "entries": [
-            {"index": i, "leaf": b64(leaves[i]), "proof": [b64(p) for p in proofs[i]]}
-            for i in (1, 4, 11, 12)
-        ],
-        "checkpoint": f"{body}\n— {origin} {b64(key_id + signature)}\n",
-    }
+def kind_of(entry):
+    return json.loads(base64.b64decode(entry["leaf"]))["kind"]
 
 
-def spoilt(receipt, what):
-    """Return the receipt with one thing changed."""
-    receipt = json.loads(json.dumps(receipt))
+async def made_receipt(folder, entries, trade_id="A-1"):
+    """Write a ledger of these entries; return the receipt of a trade and the ledger's key."""
+    signer = signer_of(Ed25519PrivateKey.generate(), "gw.example/ledger")
+    writer = LedgerWriter.open(folder, signer=signer, origin=signer.name)
+    await writer.append_many([canonical.encode(e) for e in entries])
+    await writer.close()
+    return build(folder, trade_id), signer.vkey
+
+
+def spoil(receipt, what):
+    """Change one thing in a receipt."""
+    entries = receipt["entries"]
     match what:
         case "leaf":
-            leaf = base64.b64decode(receipt["entries"][2]["leaf"]).replace(b"37488", b"37500")
-            receipt["entries"][2]["leaf"] = b64(leaf)
+            entry = next(e for e in entries if kind_of(e) == "reading")
+            leaf = base64.b64decode(entry["leaf"])
+            entry["leaf"] = b64(leaf.replace(b'"export_wh":', b'"export_wh":1', 1))
         case "index":
-            receipt["entries"][1]["index"] = 5
+            entries[1]["index"] += 1
         case "proof":
-            receipt["entries"][0]["proof"].pop()
+            entries[0]["proof"].pop()
         case "figure":
             receipt["intervals"][0]["delivered_wh"] += 1
         case "status":
@@ -447,27 +403,27 @@ def spoilt(receipt, what):
         case "no interval":
             receipt["intervals"] = []
         case "size":
-            receipt["checkpoint"] = receipt["checkpoint"].replace("\n13\n", "\n14\n")
-        case "other key":
-            receipt["vkey"] = made_receipt(Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())["vkey"]  # fmt: skip
-        case "bad key":
-            receipt["vkey"] = receipt["vkey"][:-4]
+            origin, size, rest = receipt["checkpoint"].split("\n", 2)
+            receipt["checkpoint"] = f"{origin}\n{int(size) + 1}\n{rest}"
         case "trade":
             receipt["trade"]["payload"] = b64(b'{"mRID":"T-2"}')
         case "no entries":
             receipt["entries"] = []
+        case "no readings":
+            receipt["entries"] = [e for e in entries if kind_of(e) != "reading"]
+        case "no plan":
+            receipt["entries"] = [e for e in entries if kind_of(e) != "plan"]
         case "not a receipt":
-            receipt = {"vkey": receipt["vkey"]}
-    return receipt
+            receipt.clear()
 
 
 @pytest.mark.parametrize(
     ("what", "said"),
     [
         ("nothing", "no errors were found"),
-        ("leaf", "✕ entries proven to be in the checkpoint: #11"),
-        ("index", "✕ entries proven to be in the checkpoint: #5"),
-        ("proof", "✕ entries proven to be in the checkpoint: #1"),
+        ("leaf", "✕ entries proven to be in the checkpoint: #"),
+        ("index", "✕ entries proven to be in the checkpoint: #"),
+        ("proof", "✕ entries proven to be in the checkpoint: #"),
         ("figure", "✕ figures equal the proven delivery entries"),
         ("status", "✕ figures equal the proven delivery entries"),
         ("no interval", "✕ figures equal the proven delivery entries"),
@@ -476,42 +432,101 @@ def spoilt(receipt, what):
         ("bad key", "✕ the key is not a ledger key"),
         ("trade", "✕ trade signed by a signer named in the proven configuration"),
         ("no entries", "✕ entries proven to be in the checkpoint"),
+        ("no readings", "✕ delivered energy recomputed from the enclosed readings"),
+        ("no plan", "✕ delivered energy recomputed from the enclosed readings"),
         ("not a receipt", "✕ cannot be read as a receipt"),
     ],
 )
 async def test_receipt_is_checked_in_the_browser(browser, root, tmp_path, what, said):
-    good = made_receipt(Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
-    receipt = spoilt(good, what)
-    vkey = receipt.pop("vkey")
-    path = tmp_path / "receipt.json"
-    path.write_text(json.dumps(receipt))
-    verdict = await checked(browser, root, path, vkey)
+    receipt, vkey = await made_receipt(tmp_path / "ledger", full_day().entries)
+    spoil(receipt, what)
+    if what == "other key":
+        vkey = signer_of(Ed25519PrivateKey.generate(), "gw.example/ledger").vkey
+    elif what == "bad key":
+        vkey = vkey[:-4]
+    verdict = await checked(browser, root, tmp_path, receipt, vkey)
     assert said in verdict
     assert ("verification failed" in verdict) is (what != "nothing")
-    assert "sopledger receipt verify" in verdict
     if what == "nothing":
+        assert verdict.count("✓") == 5
         await browser.picture("1366-receipt-checked")
 
 
-async def test_receipts_of_a_real_ledger_are_checked_in_the_browser(browser, root, tmp_path):
-    signer = signer_of(Ed25519PrivateKey.generate(), "gw.example/ledger")
-    writer = LedgerWriter.open(tmp_path / "ledger", signer=signer, origin=signer.name)
-    await writer.append_many([canonical.encode(e) for e in full_day().entries])
-    await writer.close()
-    path = tmp_path / "receipt.json"
-    for trade_id in ("A-1", "A-2"):
-        receipt = build(tmp_path / "ledger", trade_id)
-        path.write_text(json.dumps(receipt))
-        verdict = await checked(browser, root, path, signer.vkey)
-        assert "no errors were found" in verdict, verdict
-        assert verdict.count("✓") == 4
-        receipt["intervals"][0]["delivered_wh"] += 1
-        path.write_text(json.dumps(receipt))
-        assert "verification failed" in await checked(browser, root, path, signer.vkey)
+async def test_wrong_figure_in_a_true_ledger_is_found_by_the_readings(browser, root, tmp_path):
+    day = full_day().entries
+    for entry in day:
+        if entry["kind"] == "delivery":
+            for row in entry["trades"]:
+                row["delivered_wh"] += 3
+    receipt, vkey = await made_receipt(tmp_path / "ledger", day, "A-2")
+    verdict = await checked(browser, root, tmp_path, receipt, vkey)
+    assert "✓ figures equal the proven delivery entries" in verdict
+    assert "✕ delivered energy recomputed from the enclosed readings" in verdict
+    assert "verification failed" in verdict
 
 
-async def checked(browser, root, path, vkey):
+def made_interval(chance):
+    """Return a configuration, a plan and readings with gaps, bad rows and odd instants."""
+    terminals = [
+        {"id": f"T{k}", "meter": f"m{k}", "s_va": chance.choice((100_000, 250_000))}
+        for k in range(1, chance.randint(3, 5))
+    ]
+    trades = []
+    for k in range(chance.randint(1, 6)):
+        out, into = chance.sample([t["id"] for t in terminals], 2)
+        contracted = chance.choice((0, 5, chance.randint(1, 60_000)))
+        planned = chance.choice((contracted, contracted * chance.randint(0, 100) // 100))
+        trades.append(
+            {"trade_id": f"t{k}", "out_terminal": out, "in_terminal": into,
+             "contracted_wh": contracted, "planned_wh": planned}
+        )  # fmt: skip
+    start_us = 1_767_319_200_000_000
+    readings = []
+    counts = {t["meter"]: [chance.randint(0, 10**12), chance.randint(0, 10**12)] for t in terminals}
+    at = start_us - chance.choice((0, 3_000_000, 17_000_001))
+    while at < start_us + 900_000_000 + chance.choice((-5_000_000, 0, 9_999_999)):
+        rows = []
+        for meter, count in counts.items():
+            count[chance.randint(0, 1)] += chance.randint(0, 400)
+            if chance.random() < 0.97:
+                quality = "good" if chance.random() < 0.97 else "bad"
+                rows.append(
+                    {"meter": meter, "utc_us": at + chance.randint(0, 900), "quality": quality,
+                     "import_wh": count[0], "export_wh": count[1]}
+                )  # fmt: skip
+        readings.append({"meters": rows})
+        at += chance.randint(1_000_000, 40_000_000)
+    plan = {
+        "interval": {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"},
+        "trades": trades,
+    }
+    return {"master": "T1", "terminals": terminals}, plan, readings
+
+
+async def test_browser_settles_as_the_auditor_does(browser, root):
+    chance = random.Random(20)
+    cases = [made_interval(chance) for _ in range(300)]
+    await browser.go(f"{root}/en/ledger")
+    await browser.run("import('/static/settle.js').then(m => { window.rule = m; return true; })")
+    told = await browser.run(
+        f"{json.dumps(cases)}.map(([config, plan, readings]) => "
+        "rule.settle(config, plan, rule.counters(readings)))"
+    )
+    assert {s["status"] for found in told for s in found.values()} == {
+        "delivered", "partial", "failed", "cancelled",
+    }  # fmt: skip
+    for (config, plan, readings), found in zip(cases, told, strict=True):
+        expected = delivery.settle(config=config, plan=plan, readings=delivery.counters(readings))
+        assert found == {
+            name: {"delivered_wh": t.delivered_wh, "status": t.status}
+            for name, t in expected.trades.items()
+        }
+
+
+async def checked(browser, root, folder, receipt, vkey):
     """Return what the page says of a receipt file."""
+    path = folder / "receipt.json"
+    path.write_text(json.dumps(receipt))
     await browser.screen(1366, 820)
     await browser.go(f"{root}/en/ledger")
     document = await browser.call("DOM.getDocument")
