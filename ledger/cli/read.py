@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from ledger.cli.arguments import (
 )
 from ledger.cli.output import Answer, ExitCode, Failure, command
 from ledger.log import checkpoint as checkpoints
-from ledger.log import reader, segment
+from ledger.log import index, reader, segment
 
 TEXT_WIDTH = 60
 
@@ -52,42 +53,100 @@ def one_line(index: int, entry: Any) -> str:
 @command(
     "log",
     "sopledger log ledger --last 20",
-    "sopledger log ledger --from 100 --kind delivery --json",
+    "sopledger log ledger --trade T-1001 --json",
+    "sopledger log ledger --kind reading --device m2 --since 2026-01-02T02:00Z",
 )
 @directory_argument
 @click.option("--from", "start", type=click.IntRange(min=0), default=0, help="First index.")
 @click.option("--count", type=click.IntRange(min=1), default=1000, help="At most so many.")
 @click.option("--last", type=click.IntRange(min=1), help="Only the last so many.")
 @click.option("--kind", help="Only entries of this kind.")
-def log(directory: Path, start: int, count: int, last: int | None, kind: str | None) -> Answer:
-    """List entries, one a line."""
+@click.option("--trade", help="Only entries that speak of this trade.")
+@click.option("--device", help="Only entries that speak of this device or meter.")
+@click.option("--terminal", help="Only entries that speak of this terminal.")
+@click.option("--since", metavar="TIME", help="Only from this instant on, like 2026-01-02T02:00Z.")
+@click.option("--until", metavar="TIME", help="Only before this instant.")
+def log(
+    directory: Path,
+    start: int,
+    count: int,
+    last: int | None,
+    kind: str | None,
+    trade: str | None,
+    device: str | None,
+    terminal: str | None,
+    since: str | None,
+    until: str | None,
+) -> Answer:
+    """List entries, one a line. An index made by `sopledger rebuild` is used where it is."""
     first_header(directory)
     if last is not None:
         newest = reader.last_checkpoint(directory)
         size = checkpoints.parse(newest).checkpoint.size if newest else 0
         start, count = max(start, size - last), last
-    found = ((i, decoded(leaf)) for i, leaf in reader.entries(directory, start))
-    wanted = ((i, e) for i, e in found if kind is None or e.get("kind") == kind)
-    rows = list(islice(wanted, count))
+    query = index.Query(
+        kind=kind, trade=trade, device=device, terminal=terminal,
+        since_us=instant_us(since), until_us=instant_us(until),
+    )  # fmt: skip
+    rows = list(islice(matching(directory, start, query), count))
     return Answer(
         data={"entries": [{"index": i, "entry": e} for i, e in rows]},
         lines=tuple(one_line(i, e) for i, e in rows),
     )
 
 
+def instant_us(text: str | None) -> int | None:
+    """An instant of the command line in microseconds."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Failure(ExitCode.USAGE, "time", f"{text} is not an instant like 2026-01-02T02:00Z")
+    return int(moment.timestamp() * 1_000_000)
+
+
+def matching(directory: Path, start: int, query: index.Query) -> Iterator[tuple[int, Any]]:
+    """Entries from ``start`` on that a query fits, by the index as far as it goes."""
+    place = start
+    if query != index.Query():
+        for number in indexed(directory, query):
+            if number >= start:
+                yield from ((i, decoded(b)) for i, b in entry_at(directory, number))
+        place = max(start, index.size(directory))
+    for number, body in reader.entries(directory, place):
+        if index.fits(query, number, body):
+            yield number, decoded(body)
+
+
+def indexed(directory: Path, query: index.Query) -> list[int]:
+    """What the index finds; nothing when there is none."""
+    try:
+        return index.find(directory, query)
+    except index.IndexStale:
+        return []
+
+
+def entry_at(directory: Path, number: int) -> Iterator[tuple[int, bytes]]:
+    """One entry, unless its body was removed."""
+    return ((i, b) for i, b in islice(reader.entries(directory, number), 1) if i == number)
+
+
 @command("show", "sopledger show ledger 17", "sopledger show ledger 17 --json")
 @directory_argument
-@click.argument("index", type=click.IntRange(min=0))
-def show(directory: Path, index: int) -> Answer:
+@click.argument("number", metavar="INDEX", type=click.IntRange(min=0))
+def show(directory: Path, number: int) -> Answer:
     """Show one entry whole."""
     first_header(directory)
-    for found, leaf in reader.entries(directory, index):
-        if found == index:
+    for found, leaf in reader.entries(directory, number):
+        if found == number:
             entry = decoded(leaf)
             text = json.dumps(entry, ensure_ascii=False, indent=2)
-            return Answer(data={"index": index, "entry": entry}, lines=(text,))
+            return Answer(data={"index": number, "entry": entry}, lines=(text,))
         break
-    raise Failure(ExitCode.INPUT, "no-entry", f"the ledger has no entry {index} (or its body was "
+    raise Failure(ExitCode.INPUT, "no-entry", f"the ledger has no entry {number} (or its body was "
                   "removed)")  # fmt: skip
 
 

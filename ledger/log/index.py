@@ -195,6 +195,33 @@ def find(directory: Path, query: Query) -> list[int]:
         db.close()
 
 
+def size(directory: Path) -> int:
+    """How many entries the index covers; 0 when there is none that can be used."""
+    try:
+        db = opened(directory)
+    except (IndexStale, apsw.Error):
+        return 0
+    try:
+        return state(db)[0]
+    except IndexStale:
+        return 0
+    finally:
+        db.close()
+
+
+def fits(query: Query, index: int, leaf: bytes) -> bool:
+    """Whether one entry fits a query, without the index."""
+    (_, stamp, kind), names = facts(index, leaf)
+    found = {(name, value) for name, value, _ in names}
+    wanted = {("trade", query.trade), ("device", query.device), ("terminal", query.terminal)}
+    return (
+        (query.since_us is None or (stamp is not None and stamp >= query.since_us))
+        and (query.until_us is None or (stamp is not None and stamp < query.until_us))
+        and (query.kind is None or kind == query.kind)
+        and all(value is None or (name, value) in found for name, value in wanted)
+    )
+
+
 def conditions_of(query: Query) -> tuple[list[str], list[object]]:
     """SQL conditions and their values."""
     conditions: list[str] = []

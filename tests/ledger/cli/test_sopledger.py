@@ -286,3 +286,19 @@ def test_bundles_and_pruning(sh: Shell, made: Path, tmp_path: Path) -> None:
     assert sh.json(*prune, "--yes")["data"]["removed"] == 0, "the last segment stays whole"
     assert sh("verify", made, "--key", vkey) == 0
     assert sh("rebuild", made) == 0
+
+
+def test_searching_with_and_without_the_index(
+    sh: Shell, tmp_path: Path, day: Any, write: Any
+) -> None:
+    directory = write(day.entries)
+    searches = [
+        ["--trade", "A-2"], ["--device", "m2", "--kind", "reading"], ["--terminal", "T3", "--count", "2"],
+        ["--since", "2026-01-02T02:10Z", "--until", "2026-01-02T02:12Z"], ["--trade", "A-1", "--from", "20"],
+    ]  # fmt: skip
+    plain = [sh.json("log", directory, *s)["data"]["entries"] for s in searches]
+    assert all(plain)
+    assert {e["entry"]["kind"] for e in plain[0]} == {"trade.accepted", "plan", "delivery"}
+    assert sh("rebuild", directory) == 0
+    assert [sh.json("log", directory, *s)["data"]["entries"] for s in searches] == plain
+    assert sh("log", directory, "--since", "yesterday") == 2

@@ -123,3 +123,16 @@ def test_no_index(tmp_path: Path) -> None:
     assert list(index.differences(tmp_path)) == ["there is no index"]
     with pytest.raises(IndexStale):
         index.find(tmp_path, Query())
+
+
+def test_the_same_is_found_without_the_index(built: Path) -> None:
+    from ledger.log import reader
+
+    assert index.size(built) == 33
+    assert index.size(built / "none") == 0
+    for query in (
+        Query(), Query(kind="plan"), Query(trade="A-1", device="m2"), Query(terminal="T0"),
+        Query(since_us=5000, until_us=8000), Query(since_us=20_000, kind="reading"), Query(device="m9"),
+    ):  # fmt: skip
+        plain = [n for n, leaf in reader.entries(built) if index.fits(query, n, leaf)]
+        assert index.find(built, query) == plain
