@@ -70,8 +70,8 @@ def load(path: Path) -> NodeConfig:
     try:
         data = path.read_bytes()[:FILE_BYTES_MAX]
         value = YAML(typ="safe", pure=True).load(data)
-    except (OSError, YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
+    except (OSError, YAMLError, ValueError, RecursionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise DocumentRefused([Mistake(path="$", message=f"{path}: {first}")]) from None
     return config_from(value, path.parent)
 
