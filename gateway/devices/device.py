@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from gateway.devices import condition
 from gateway.devices.codec import PointCodec, Value, codecs_of
@@ -28,8 +28,7 @@ from gateway.ports import Clock
 ADDRESS_CODES = frozenset({2, 3})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointValue:
+class PointValue(NamedTuple):
     """One point as a poll saw it; the value in base units."""
 
     name: str
@@ -169,14 +168,7 @@ class ModbusDevice:
         else:
             exponent = self.codecs[scale].decode_raw(raws[scale][0])[0] if scale in raws else None
             value, quality = scaled_value(codec, raw, exponent)
-        return PointValue(
-            name=name,
-            value=value,
-            quality=quality,
-            registers=words,
-            utc_us=utc_us,
-            mono_us=mono_us,
-        )
+        return PointValue(name, value, quality, words, utc_us, mono_us)
 
     # Writing
 
