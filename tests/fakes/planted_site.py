@@ -6,7 +6,7 @@ Imported by tests in the same loop, or run as a program with a control socket of
     python planted_site.py --dir DIR --factor 10 --plant reversed:m2:L2 --plant words:m3 …
 
 Plants: ``reversed:METER:PHASE``, ``crossed:METER``, ``words:METER``, ``ratio:METER:FACTOR``,
-``counters:METER``, ``watchdog``, ``watchdog-zero``, ``door`` (the contact is wired the wrong way),
+``energy:METER:FACTOR`` (the counters alone), ``counters:METER``, ``watchdog``, ``watchdog-zero``, ``door`` (the contact is wired the wrong way),
 ``loads:WATTS``.
 """
 
@@ -68,6 +68,8 @@ class PlantedMeter:
         self.converter, self.device, self.write_count = converter, device, 0
         self.order, self.turned = [0, 1, 2], [1, 1, 1]
         self.ratio, self.swapped, self.counters_swapped = 1.0, False, False
+        self.counter_ratio = 1.0
+        self.t_s, self.total_w, self.import_wh, self.export_wh = None, 0.0, 1e6, 1e6
         self.loads = Loads(0.0, seed)
 
     def read(self, table, address, count):
@@ -85,6 +87,16 @@ class PlantedMeter:
     def discrete(self, address, count):
         """The meter has none."""
         raise ModbusRefusalError(ILLEGAL_ADDRESS)
+
+    def counted(self, p_w):
+        """Both counters: the meter integrates what it sees, right or wrong."""
+        now_s = self.device.now_us() / 1e6
+        if self.t_s is not None:
+            grown_wh = self.counter_ratio * (p_w + self.total_w) / 2 * (now_s - self.t_s) / 3600
+            self.import_wh += max(0.0, grown_wh)
+            self.export_wh += max(0.0, -grown_wh)
+        self.t_s, self.total_w = now_s, p_w
+        return [self.import_wh, self.export_wh]
 
     def image(self):
         """All quantities as the wrong wires let them be seen."""
@@ -109,7 +121,7 @@ class PlantedMeter:
             quantities[0x0BD3 + 2 * k] = volts
             quantities[0x0BED + 2 * k] = s.real / 1000
             quantities[0x0BF5 + 2 * k] = s.imag / 1000
-        counters = [1e6 + c.absorbed_wh, 1e6 + c.injected_wh]
+        counters = self.counted(total.real)
         if self.counters_swapped:
             counters.reverse()
         blocks = [(at, f32(value)) for at, value in quantities.items()]
@@ -195,6 +207,8 @@ class PlantedSite:
                 meter.counters_swapped = True
             case "ratio":
                 meter.ratio = float(rest[1])
+            case "energy":
+                meter.counter_ratio = float(rest[1])
             case "watchdog":
                 firmware.watchdog_disabled = True
             case "watchdog-zero":
@@ -211,7 +225,7 @@ class PlantedSite:
     def mend(self):
         """Take every planted fault back."""
         for m in self.meters:
-            m.order, m.turned, m.ratio = [0, 1, 2], [1, 1, 1], 1.0
+            m.order, m.turned, m.ratio, m.counter_ratio = [0, 1, 2], [1, 1, 1], 1.0, 1.0
             m.swapped = m.counters_swapped = False
         self.device.firmware.watchdog_disabled = False
         self.station.turned_bits, self.station.watchdog_zero = 0, False

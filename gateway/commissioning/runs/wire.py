@@ -13,7 +13,7 @@ import statistics
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.commissioning import injection, wiring
+from gateway.commissioning import injection, scale, wiring
 from gateway.commissioning.equipment import Poll, Rack, Say, import_positive, silent
 from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.runs.passive import SETTLEMENT, judge_scales
@@ -26,7 +26,7 @@ from gateway.ports import Journal
 NEEDED = ("p1", "p2", "p3", "q1", "q2", "q3")
 ALSO = ("v1", "v2", "v3", "i1", "i2", "i3", "p", "q", "s", "pf", "f", *SETTLEMENT)
 FIRST_LOOK_COUNT = 4  # halves before the first verdict
-COUNTER_WH_MIN = 5  # growth of a counter below this says nothing
+ENERGY_WH_MIN = 40.0  # below this the step of the counters and the edges of the halves weigh in
 POLL_S = 0.5
 ABSURD_RATIO = 50.0  # of the terminal's rating, on one phase: no reading, whatever the feeder
 
@@ -79,18 +79,14 @@ async def run_wiring(
         return run
     names = [n for n in (*NEEDED, *ALSO) if reader.has(n)]
     before: list[PhaseSample] = []
+    last: Poll | None = None
     end_s = rack.now_s() + order.before_s
     while rack.now_s() < end_s:
-        poll = await reader.read(names)
-        before.append(_sample(poll))
+        last = await reader.read(names)
+        before.append(_sample(last))
         await rack.pause(POLL_S)
     run.load_step_w = wiring.largest_load_step_w(before)
-    s_va = rack.equipment.terminal_of(order.meter).s_va
-    run.plausible = all(
-        math.isfinite(v) and abs(v) <= ABSURD_RATIO * s_va
-        for s in before
-        for v in (*s.p_w, *s.q_var)
-    )
+    run.plausible = _plausible(rack, order.meter, before, last)
     if not run.plausible:
         return run
     if order.p_w < wiring.injection_needed_w(run.load_step_w):
@@ -101,6 +97,16 @@ async def run_wiring(
     ):
         await _inject(rack, session, run, draw, say)
     return run
+
+
+def _plausible(rack: Rack, meter: str, before: Sequence[PhaseSample], last: Poll | None) -> bool:
+    """Tell whether a feeder can carry what the meter reads at all."""
+    limit = ABSURD_RATIO * rack.equipment.terminal_of(meter).s_va
+    phase_v = rack.equipment.v_nominal_v / math.sqrt(3)
+    volts = [last.points[v] for v in ("v1", "v2", "v3") if v in last.points] if last else []
+    return all(
+        math.isfinite(x) and abs(x) <= limit for s in before for x in (*s.p_w, *s.q_var)
+    ) and all(0.5 * phase_v <= v <= 1.5 * phase_v for v in volts)
 
 
 async def _inject(
@@ -196,7 +202,7 @@ def outcome(rack: Rack, run: WiringRun) -> CheckOutcome:
         )
     rows = [_phase_row(p) for p in run.result.phases]
     findings = list(run.result.findings(meter))
-    findings += _counters(run)
+    findings += _energy(run, positive=import_positive(reader.profile))
     findings += _under_load(rack, run, findings)
     rows.append(
         Row(
@@ -223,39 +229,50 @@ def _phase_row(phase: wiring.PhaseWiring) -> Row:
     )
 
 
-def _counters(run: WiringRun) -> list[Finding]:
-    """In the halves that inject at the meter, export grows and import does not."""
-    meter = run.order.meter
-    grown = {"e.import": 0.0, "e.export": 0.0}
+def _energy(run: WiringRun, *, positive: bool) -> list[Finding]:
+    """Over the settled part of every half the counters grow as the meter's own power says.
+
+    Net energy and power are counted with the sign of the half, so that loads cancel; a wrongly
+    wired meter is still true to itself, so only counters that are off by themselves are found.
+    """
+    grown_wh = expected_wh = 0.0
     for half in run.halves:
-        if half.p_w < 0:
-            continue
         inside = [
-            p.points
+            p
             for p in run.polls
             if half.t_start_s + wiring.DROP_S <= p.t_s <= half.t_end_s
-            and all(c in p.points for c in SETTLEMENT)
+            and all(c in p.points for c in (*SETTLEMENT, "p"))
         ]
-        if len(inside) < 2:
+        if len(inside) < 3:
             continue
-        for counter in SETTLEMENT:
-            grown[counter] += inside[-1][counter] - inside[0][counter]
-    if grown["e.import"] < COUNTER_WH_MIN or grown["e.import"] <= grown["e.export"]:
+        first, last = inside[0], inside[-1]
+        sign = 1 if half.p_w > 0 else -1
+        net_wh = [p.points["e.export"] - p.points["e.import"] for p in (first, last)]
+        grown_wh += sign * (net_wh[1] - net_wh[0])
+        mean_w = statistics.fmean(p.points["p"] for p in inside) * (-1 if positive else 1)
+        expected_wh += sign * mean_w * (last.t_s - first.t_s) / 3600
+    if abs(expected_wh) < ENERGY_WH_MIN:
         return []
-    result = run.result
-    turned = result is not None and all(p.reversed for p in result.phases)
-    if turned:
-        return []  # three reversed CTs explain the counters
-    # A meter that also counts its feeder's loads may import on balance.
-    load_w = statistics.median(sum(s.p_w) for s in run.samples)
-    if abs(load_w) > run.order.p_w / 2:
+    where = f"{run.order.meter} counters"
+    line = scale.compare(
+        "de-dt",
+        where,
+        grown_wh,
+        expected_wh,
+        tolerance=0.08 * abs(expected_wh) + 2 * len(run.halves),
+        what="the counters do not grow as the power says",
+        mend="check unit, scale and word order of the counters",
+    )
+    if line.finding is None:
         return []
+    if line.finding.code != "sign":
+        return [line.finding]
     return [
         Finding(
             code="counters-swapped",
-            where=f"{meter} counters",
-            what=f"import grew by {grown['e.import']:.0f} Wh while power was injected; export by "
-            f"{grown['e.export']:.0f} Wh",
+            where=where,
+            what=f"import and export grew the wrong way round: {grown_wh:+.0f} Wh net export, "
+            f"the power says {expected_wh:+.0f} Wh",
             mend="swap import and export in the profile",
             punch=Punch.A,
         )

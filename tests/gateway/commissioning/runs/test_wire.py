@@ -38,6 +38,7 @@ async def test_a_good_meter_is_ok_and_the_terminal_is_back_at_zero(bench):
         ("ratio:m4:0.5", "m4", [("ct-ratio", "m4 L1, L2, L3")]),
         ("counters:m2", "m2", [("counters-swapped", "m2 counters")]),
         ("reversed:m1:L3", "m1", [("ct-reversed", "m1 L3")]),
+        ("energy:m3:10", "m3", [("scale-10", "m3 counters")]),
     ],
 )
 async def test_a_planted_fault_is_named(bench, plant, meter, wanted):
