@@ -178,7 +178,8 @@ def _couple(device: SopDevice, name: str, profile: Path | None) -> None:
     if name not in NETWORKS:
         raise ValueError(f"no grid {name!r}; one of {', '.join(NETWORKS)}")
     course = built_in() if profile is None else from_file(profile)
-    device.couple = Coupling(Grid(NETWORKS[name]()), device.sop, course).step
+    coupling = Coupling(Grid(NETWORKS[name]()), device.sop, course)
+    device.couple, device.switch_branch = coupling.step, coupling.switch
 
 
 def _spec(kind: str) -> DeviceSpec:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from firmware_sim.device import SimulatedDevice, Undo
-from firmware_sim.disturbances import disturb_station
+from firmware_sim.disturbances import BranchSwitch, disturb_station
 from firmware_sim.faces.modbus_tcp import ModbusTcpServer
 from firmware_sim.faces.registers import Unit
 from firmware_sim.faces.responder import Responder
@@ -101,6 +101,7 @@ class SopDevice(SimulatedDevice):
         self.dynamics: Dynamics | None = None
         # The feeders' power flow, told the second of the simulated day after each step.
         self.couple: Callable[[float], None] | None = None
+        self.switch_branch: BranchSwitch | None = None
 
     # ------------------------------------------------------------------- time
 

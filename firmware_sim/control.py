@@ -14,6 +14,7 @@ ON_WIRE = ("link_cut", "freeze", "delay", "exception", "rtu_noise", "rtu_echo")
 ON_STATION = (
     "local", "estop", "master_trip", "trip", "reboot", "watchdog_disabled", "door", "derate",
     "stuck", "feeder", "clock_step", "bad_quality", "opcua_bomb",
+    "branch_out",
 )  # fmt: skip
 ON_METER = ("meter_reset", "meter_exchange", "meter_counters", "wiring", "load")
 INJECTIONS = (*ON_WIRE, *ON_STATION, *ON_METER, "clear")

@@ -16,6 +16,13 @@ from firmware_sim.timebase import SimClock
 Undo = Callable[[], None]
 
 
+class BranchSwitch(Protocol):
+    """Opens and closes a branch of the feeders."""
+
+    def __call__(self, branch: str, *, closed: bool) -> None:
+        """Open or close the branch of this name."""
+
+
 class Station(Protocol):
     """What can be disturbed: the station of a soft open point and its meters."""
 
@@ -25,6 +32,7 @@ class Station(Protocol):
     meters: list[Meter]
     bad_quality: bool
     bomb_size: int
+    switch_branch: BranchSwitch | None
 
     def estop(self) -> None:
         """The hard-wired emergency stop."""
@@ -71,6 +79,13 @@ def disturb_station(device: Station, fault: str, order: Mapping[str, Any]) -> Un
         case "bad_quality":
             device.bad_quality = True
             return lambda: setattr(device, "bad_quality", False)
+        case "branch_out":
+            branch = str(order["branch"])
+            if device.switch_branch is None:
+                raise ValueError("the device has no feeders; start it with a grid")
+            switch = device.switch_branch
+            switch(branch, closed=False)
+            return lambda: switch(branch, closed=True)
         case "opcua_bomb":
             device.bomb_size = int(order.get("size", 1_000_000))
             return lambda: setattr(device, "bomb_size", 0)
@@ -115,11 +130,13 @@ def _feeder(device: Station, order: Mapping[str, Any]) -> Undo:
     converter = device.sop.converters[int(order["terminal"]) - 1]
     converter.feeder_v_v = float(order.get("v_v", converter.rated.v_ac_nominal_v))
     converter.f_hz = float(order.get("f_hz", 50.0))
+    converter.feeder_held = True
     if "load_w" in order:
         converter.island_load_w = float(order["load_w"])
 
     def restore() -> None:
         converter.feeder_v_v = converter.rated.v_ac_nominal_v
         converter.f_hz = 50.0
+        converter.feeder_held = False
 
     return restore

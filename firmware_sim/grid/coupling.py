@@ -28,6 +28,11 @@ class Coupling:
         self.flow: Flow | None = None
         self._next_us = sop.t_us
 
+    def switch(self, branch: str, *, closed: bool) -> None:
+        """Open or close a branch of the feeders."""
+        self.grid.switch(branch, closed=closed)
+        self._next_us = self.sop.t_us
+
     def step(self, day_s: float) -> None:
         """Solve when the period has passed; ``day_s`` is the second of the simulated day."""
         sop = self.sop
@@ -43,8 +48,13 @@ class Coupling:
         )
         self.flow = flow
         self.loss_wh += flow.loss_w * self.period_us / 3.6e9
-        for converter, v_pu in zip(sop.converters, flow.terminal_v_pu, strict=True):
-            if converter.feeder_v_v > 0.0:
-                converter.feeder_v_v = v_pu * converter.rated.v_ac_nominal_v
-                if converter.energised:
-                    converter.v_ac_v = converter.feeder_v_v
+        nodes = self.grid.network.terminals
+        for converter, node, v_pu in zip(sop.converters, nodes, flow.terminal_v_pu, strict=True):
+            if converter.feeder_held:
+                continue  # a tester has given this feeder another voltage
+            converter.feeder_v_v = v_pu * converter.rated.v_ac_nominal_v
+            if v_pu == 0.0:
+                load = self.grid.island_load(node, load_ratio, sun_ratio)
+                converter.island_load_w, converter.island_load_var = load
+            elif converter.energised:
+                converter.v_ac_v = converter.feeder_v_v

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +26,9 @@ class Flow:
     @property
     def lowest(self) -> tuple[str, float]:
         """Node with the lowest voltage, per unit."""
-        node = min(self.node_v_pu, key=lambda n: self.node_v_pu[n])
-        return node, self.node_v_pu[node]
+        live = {name: v_pu for name, v_pu in self.node_v_pu.items() if v_pu > 0.0}
+        node = min(live, key=lambda n: live[n])
+        return node, live[node]
 
 
 class Grid:
@@ -46,6 +47,8 @@ class Grid:
         self._base_p = np.array([load.p_kw * 1000.0 for load in network.loads])
         self._base_q = np.array([load.q_kvar * 1000.0 for load in network.loads])
         self._sun_p = np.array([plant.p_kw * 1000.0 for plant in network.sun])
+        self._open: set[int] = set()
+        self.dead: frozenset[str] = frozenset()
 
     def _input(self, nodes: Sequence[str]) -> dict[str, np.ndarray]:
         network, ids = self.network, self._ids
@@ -81,6 +84,52 @@ class Grid:
         load["p_specified"] = load["q_specified"] = 0.0
         return {"node": node, "line": line, "source": source, "sym_load": load}
 
+    def switch(self, branch: str, *, closed: bool) -> None:
+        """Open or close a branch by its name, ``start-end``; what is cut off goes dead."""
+        names = [f"{b.start}-{b.end}" for b in self.network.branches]
+        if branch not in names:
+            raise ValueError(f"no branch {branch!r} in {self.network.name}")
+        index = names.index(branch)
+        (self._open.discard if closed else self._open.add)(index)
+        update = initialize_array("update", "line", 1)
+        update["id"] = len(self.network.nodes) + index
+        update["from_status"] = update["to_status"] = int(closed)
+        self._model.update(update_data={"line": update})
+        self.dead = self._cut_off()
+
+    def close_all(self) -> None:
+        """Close every branch again."""
+        for index in sorted(self._open):
+            branch = self.network.branches[index]
+            self.switch(f"{branch.start}-{branch.end}", closed=True)
+
+    def _neighbours(self) -> dict[str, set[str]]:
+        near: dict[str, set[str]] = {name: set() for name in self.network.nodes}
+        for index, branch in enumerate(self.network.branches):
+            if index not in self._open:
+                near[branch.start].add(branch.end)
+                near[branch.end].add(branch.start)
+        return near
+
+    def _reach(self, start: Iterable[str]) -> set[str]:
+        near, reached, waiting = self._neighbours(), set(start), list(start)
+        while waiting:
+            fresh = near[waiting.pop()] - reached
+            reached |= fresh
+            waiting += fresh
+        return reached
+
+    def _cut_off(self) -> frozenset[str]:
+        return frozenset(self.network.nodes) - self._reach(self.network.sources)
+
+    def island_load(self, node: str, load_ratio: float, sun_ratio: float) -> tuple[float, float]:
+        """W and var of the dead section around a node: what a grid-forming terminal must carry."""
+        section = self._reach([node])
+        p_w = sum(x.p_kw for x in self.network.loads if x.node in section) * 1000 * load_ratio
+        q_var = sum(x.q_kvar for x in self.network.loads if x.node in section) * 1000 * load_ratio
+        p_w -= sum(x.p_kw for x in self.network.sun if x.node in section) * 1000 * sun_ratio
+        return p_w, q_var
+
     def solve(
         self,
         p_w: Sequence[float],
@@ -106,9 +155,11 @@ class Grid:
         )
         volts = found["node"]["u_pu"]
         lines = found["line"]
-        voltages = {name: float(volts[k]) for name, k in self._ids.items()}
+        voltages = {
+            name: 0.0 if name in self.dead else float(volts[k]) for name, k in self._ids.items()
+        }
         return Flow(
-            loss_w=float(np.sum(lines["p_from"]) + np.sum(lines["p_to"])),
+            loss_w=float(np.nansum(lines["p_from"]) + np.nansum(lines["p_to"])),
             node_v_pu=voltages,
             terminal_v_pu=tuple(voltages[name] for name in self.network.terminals),
         )

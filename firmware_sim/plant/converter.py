@@ -76,6 +76,7 @@ class Converter:
         "f_hz",
         "fallback_w",
         "faults",
+        "feeder_held",
         "feeder_v_v",
         "goal_p_w",
         "goal_q_var",
@@ -135,6 +136,7 @@ class Converter:
         self.limits = Limit(0)
         self.faults = Fault(0)
         self.v_ac_v = self.feeder_v_v = rated.v_ac_nominal_v
+        self.feeder_held = False
         self.island_load_w = self.island_load_var = 0.0
         self.f_hz = 50.0
         self.derate_ratio = 1.0

@@ -330,6 +330,7 @@ class _Feeders:
 
         self._coupling = Coupling(self._grid, device.sop, self._profile, period_us=self._period_us)
         device.couple = self._coupling.step
+        device.switch_branch = self._coupling.switch
         self._coupling.step(self._day_start_s)
 
     def solve(self, sample: Sample, t_s: float) -> None:

@@ -112,3 +112,46 @@ def test_a_bad_profile_names_its_line(tmp_path, content, where):
     file.write_text(content)
     with pytest.raises(ValueError, match=r"p\.csv" + where):
         from_file(file)
+
+
+def test_an_open_branch_leaves_a_dead_section_with_its_load():
+    grid = Grid(ieee33_4t())
+    whole = grid.solve([0.0] * 4)
+    grid.switch("16-17", closed=False)
+    cut = grid.solve([0.0] * 4)
+    assert grid.dead == {"17", "18"}
+    assert cut.terminal_v_pu[0] == 0
+    assert cut.terminal_v_pu[1:] == pytest.approx(whole.terminal_v_pu[1:], abs=0.01)
+    assert cut.loss_w < whole.loss_w
+    assert grid.island_load("18", 1.0, 0.0) == (150_000, 60_000)
+    grid.close_all()
+    assert grid.dead == frozenset()
+    assert grid.solve([0.0] * 4).loss_w == pytest.approx(whole.loss_w, abs=1e-3)
+    with pytest.raises(ValueError, match="no branch"):
+        grid.switch("1-33", closed=False)
+
+
+def test_a_terminal_forms_the_grid_of_its_dead_section(make_rig):
+    rig = make_rig("mv4x3000", master_index=1)
+    coupling = Coupling(Grid(ieee33_4t()), rig.sop, constant())
+
+    def each():
+        coupling.step(0.0)
+
+    rig.operate([100_000, 0, -50_000, 100_000])
+    rig.wait(5, each=each)
+    coupling.switch("16-17", closed=False)
+    rig.wait(6, each=each)
+    assert rig.sop.converters[0].state.name == "FAULT"  # P_Q on a dead feeder trips
+    assert rig.command(3) == 2
+    rig.wait(1, each=each)
+    assert rig.sop.converters[0].state.name == "STOPPED"
+    other = make_rig("mv4x3000", master_index=1)
+    feeders = Coupling(Grid(ieee33_4t()), other.sop, constant())
+    feeders.switch("16-17", closed=False)
+    other.wait(1, each=lambda: feeders.step(0.0))
+    assert other.operate([0, 0, -50_000, 100_000], modes=[3, 1, 0, 0]) == (1, 2)
+    other.wait(5, each=lambda: feeders.step(0.0))
+    assert other.sop.converters[0].state.name == "ISLAND"
+    assert other.powers[0] == 150_000
+    assert other.sop.converters[0].q_var == 60_000
