@@ -32,6 +32,7 @@ ROUND_OPTIONS = {
 }
 TERMINAL_KEYS = {"id", "s_va", "k_min", "k_max", "offers"}
 TERMINAL_OPTIONS = {"q_reserved_var", "k_previous", "ramp_levels", "mask"}
+FRACTION = re.compile(r"0\.[0-9]{1,6}")
 LEVEL_TEXT = re.compile(r"0|-?[1-9][0-9]{0,3}")
 
 
@@ -115,10 +116,19 @@ def _amount(top: Node, key: str) -> int:
 
 
 def _losses(node: Node) -> Losses:
-    """Read the coefficients: parts per million of the rating, as integers."""
+    """Read the coefficients: parts of the rating, as ppm or as decimal texts (``"0.004"``)."""
     node.fields(required={"a", "b", "c"})
-    a, b, c = (node.at(key).integer(low=0, high=1_000_000) for key in "abc")
+    a, b, c = (_ppm(node.at(key)) for key in "abc")
     return Losses(a_ppm=a, b_ppm=b, c_ppm=c)
+
+
+def _ppm(node: Node) -> int:
+    if isinstance(node.value, str):
+        if not FRACTION.fullmatch(node.value):
+            node.wrong('must be ppm as an integer, or a text such as "0.004"')
+            return 0
+        return int(node.value[2:].ljust(6, "0"))
+    return node.integer(low=0, high=1_000_000)
 
 
 def _terminal(node: Node) -> Terminal:
@@ -174,10 +184,8 @@ def _check_deposits(top: Node, terminals: list[Terminal]) -> None:
         name = node.value.get("id") if isinstance(node.value, dict) else None
         if not isinstance(name, str) or name not in offers:
             continue
-        if name not in deposits:
-            top.at("deposits").wrong(f"lacks {name!r}")
-            continue
+        deposit = deposits.get(name, 0)
         for level, amount in sorted(offers[name].items()):
-            if amount > deposits[name]:
+            if amount > deposit:
                 place = Node(amount, node.mistakes, path=f"$.terminals[{index}].offers.{level}")
-                place.wrong(f"offers {amount}, over the deposit of {deposits[name]}")
+                place.wrong(f"offers {amount}, over the deposit of {deposit}")

@@ -17,12 +17,26 @@ from ledger.contracts.hco_settlement import outcome
 
 if TYPE_CHECKING:
     from ledger.contracts.document import Node
+    from ledger.contracts.hco import Round
     from ledger.contracts.registry import Registry
 
 SALT_LENGTH = 64
 """Hex digits of the salt: 32 bytes can not be guessed."""
 OPEN_ROUNDS_MAX = 512
 """Five days of quarter hours ahead."""
+
+
+WORK_COUNT_MAX = 20_000_000
+"""Transitions of the dynamic programme: some ten seconds on a slow machine, on every node."""
+
+
+def work_count(round_: Round) -> int:
+    """Most transitions that clearing a round can take."""
+    widest = sum(terminal.k_level_max for terminal in round_.terminals)
+    narrowest = -sum(terminal.k_level_min for terminal in round_.terminals)
+    reach = min(round_.k_dc_level, widest, narrowest)
+    levels = sum(t.k_level_max - t.k_level_min + 1 for t in round_.terminals)
+    return (reach + 1) ** 2 * levels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +82,8 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
     if document is None:
         return
     read = round_from(document)
+    if work_count(read) > WORK_COUNT_MAX:
+        node.at("document").wrong(f"may take {work_count(read)} steps to clear: coarser levels")
     clock = _clock(node, read.interval_s)
     start_ms = instant_ms(read.start)
     if now_ms >= start_ms - 1000 * clock.commit_s:

@@ -87,7 +87,11 @@ def test_a_full_round_is_read_and_its_terminals_sorted():
         (("share",), "half", "$.share"),
         (("master",), "T9", "$.master"),
         (("deposits", "T9"), 1, "$.deposits.T9"),
-        (("deposits", "T1"), ..., "$.deposits"),
+        (("deposits", "T1"), ..., None),
+        (("deposits", "T2"), ..., "$.terminals[0].offers.6"),
+        (("losses", "a"), "0.004", None),
+        (("losses", "a"), "1.5", "$.losses.a"),
+        (("losses", "a"), 0.004, "$.losses.a"),
         (("losses", "a"), "0.4 %", "$.losses.a"),
         (("contract",), "hco-2", "$.contract"),
         (("wheeling_fee_per_kwh",), -1, "$.wheeling_fee_per_kwh"),
@@ -116,3 +120,8 @@ def test_all_mistakes_come_at_once():
 @pytest.mark.parametrize("value", [[], None, 1, "x"])
 def test_anything_but_an_object_is_refused(value):
     assert mistakes(value)[0][0] == "$"
+
+
+def test_a_loss_may_be_written_as_a_decimal_text():
+    document = {**GOOD, "losses": {"a": "0.004", "b": "0.006", "c": 6000}}
+    assert round_from(document).losses == Losses(a_ppm=4000, b_ppm=6000, c_ppm=6000)
