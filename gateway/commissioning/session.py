@@ -21,6 +21,8 @@ from gateway.ports import Journal
 
 FAILSAFE_RAMP_ZERO = 1
 ENERGISED = frozenset({State.STANDBY, State.RUN, State.DERATED})
+ENERGISING = frozenset({State.INIT, State.PRECHARGE, State.SYNC})
+ENERGISING_S = 30.0  # precharge and synchronisation after a release or a start
 LOCAL_BIT = 1 << 12
 ZERO_RATIO = 0.01  # of the rating: at zero, noise and losses included
 SETTLE_S = 2.0  # what a station may take after its ramp
@@ -230,6 +232,10 @@ class Session:
         """Check the state, take the lease, arm the watchdog and read both back."""
         seen = await self.station.read()
         name = self.station.name
+        deadline_s = self.rack.now_s() + ENERGISING_S
+        while seen.state in ENERGISING and self.rack.now_s() < deadline_s:
+            await self.rack.pause(0.5)
+            seen = await self.station.read()
         if seen.state not in ENERGISED:
             raise TestRefused(name, f"the station is in {seen.state.name}", "blocked-by-process")
         if seen.status_bits & LOCAL_BIT:

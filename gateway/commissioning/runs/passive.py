@@ -142,7 +142,7 @@ def judge_scales(
             Finding(
                 code="word-order",
                 where=name,
-                what=f"{name} sends the low word first: all points are plausible when swapped",
+                what="sends the low word first: all points are plausible when swapped",
                 mend=f"set word_order: {_other(profile)} in the device's profile, or the meter",
                 punch=Punch.A,
             ),

@@ -52,7 +52,8 @@ def resume_text(record: RunRecord) -> str:
 def obstacle(state: RunState, step: Step, *, witness: str) -> Stopped | None:
     """Return why a step may not be begun now; None when it may."""
     if step.gated:
-        open_a = state.open_punch("A")
+        own = {c.id for c in step.checks}  # a step that failed may be repeated
+        open_a = [p for p in state.open_punch("A") if p.check not in own]
         if open_a:
             numbers = ", ".join(p.number for p in open_a)
             return Stopped(

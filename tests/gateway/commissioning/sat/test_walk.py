@@ -94,3 +94,11 @@ def test_skipped_checks_are_passed_over(go, site, run):
     go(witness="DSO")
     assert "2.2" not in site.asked
     assert run.state().verdict == "accepted with reservations"
+
+
+def test_a_gated_step_that_failed_is_repeated_and_not_locked_out_by_itself(go, site, run):
+    site.planted["4.1"] = DISABLED
+    assert go(witness="DSO").why == "open"
+    assert go().why == "open"
+    site.planted.clear()
+    assert go().why == "finished"
