@@ -129,11 +129,53 @@ def requests(file: Path, as_json: bool, method: str, order: str) -> None:  # noq
 
 @settle.command(cls=ExampleCommand)
 @file_argument()
-def regions(file: Path, as_json: bool) -> None:  # noqa: ARG001, FBT001
+@click.option(
+    "--out",
+    default=None,
+    type=click.Path(file_okay=False),
+    help="also write each document, or each signed message, to a file of this folder",
+)
+@click.option(
+    "--sign",
+    "key_file",
+    default=None,
+    type=click.Path(exists=True, dir_okay=False),
+    help="key with which the documents are signed (sopledger node keygen)",
+)
+def regions(file: Path, as_json: bool, out: str | None, key_file: str | None) -> None:  # noqa: ARG001, FBT001
     """From several regions' data to a round between them and its settled trade documents."""
     from ledger.contracts.regions_document import regions_from, settled
 
-    run_contract("sopledger/v1/settle.regions", file, lambda value: settled(regions_from(value)))
+    def contract(value: Any) -> dict[str, Any]:
+        result = settled(regions_from(value))
+        if out is not None:
+            write_documents(result["documents"], out, key_file)
+        return result
+
+    run_contract("sopledger/v1/settle.regions", file, contract)
+
+
+def write_documents(documents: list[Any], folder: str, key_file: str | None) -> None:
+    """Write settled trade documents: as such, or signed in the form the gateway takes."""
+    from pathlib import Path
+
+    from ledger.contracts.document import canonical
+    from ledger.log.keys import KeyFileError, load_key
+    from ledger.network.dsse import envelope
+
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for document in documents:
+        name = document["Schedule_MarketDocument"]["mRID"]
+        if key_file is None:
+            (target / f"{name}.json").write_bytes(canonical(document))
+            continue
+        try:
+            signer = load_key(Path(key_file), "market")
+        except KeyFileError as error:
+            refuse("sopledger/v1/settle.regions", [{"path": "--sign", "message": str(error)}])
+        signed = envelope(document, signer, signer.key.public)
+        (target / f"{name}.dsse.json").write_bytes(canonical(signed))
 
 
 @settle.command(cls=ExampleCommand)
@@ -171,7 +213,7 @@ EXAMPLES = {
     ),
     regions: (
         "sopledger settle regions configs/rounds/four-regions.json",
-        "sopledger settle regions day.json | jq '.documents[]' > trades.json",
+        "sopledger settle regions regions.json --sign market.key --out trades",
     ),
     check: (
         "sopledger settle check day.json result.json",

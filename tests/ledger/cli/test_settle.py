@@ -1,8 +1,11 @@
+import base64
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ledger.cli.settle import settle
 
@@ -75,3 +78,27 @@ def test_requests_by_each_order(tmp_path):
     cheapest = run("requests", DAY, "--method", "request", "--order", "cheapest")[1]
     assert cheapest["f1"] < nearest["f1"]
     assert nearest["certificate"] is None
+
+
+def test_regions_write_their_trades_plain_and_signed(tmp_path):
+    from ledger.log.keys import create_key
+
+    key = create_key(tmp_path / "market.key", "market")
+    regions = ROOT / "configs/rounds/four-regions.json"
+    code, answer = run("regions", regions, "--out", tmp_path / "plain")
+    assert code == 0
+    (plain,) = (tmp_path / "plain").iterdir()
+    assert json.loads(plain.read_text()) == answer["documents"][0]
+    code, _ = run("regions", regions, "--out", tmp_path / "signed", "--sign", tmp_path / "market.key")  # fmt: skip
+    assert code == 0
+    (signed,) = (tmp_path / "signed").iterdir()
+    message = json.loads(signed.read_text())
+    body = base64.b64decode(message["payload"])
+    assert json.loads(body) == answer["documents"][0]
+    kind = message["payloadType"].encode()
+    data = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(body), body)
+    public = Ed25519PublicKey.from_public_bytes(key.key.public)
+    public.verify(base64.b64decode(message["signatures"][0]["sig"]), data)
+    assert message["signatures"][0]["keyid"] == hashlib.sha256(key.key.public).hexdigest()
+    code, answer = run("regions", regions, "--out", tmp_path / "no", "--sign", regions)
+    assert code == 3
