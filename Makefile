@@ -1,0 +1,105 @@
+# For developers; ./demo and ./test are the front door. `make` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+PY := PYTHONPATH=. $(BIN)/python
+
+# Sizes of the campaigns: small by default, e.g. make fault-kill KILLS=5000
+SEED ?= 1
+KILLS ?= 50
+CUTS ?= 3
+ENTRIES ?= 500
+FUZZ ?= 100000
+FLOOD ?= 20000
+DURATION_S ?= 60
+CALL_STEP ?= 10
+
+.PHONY: help dev check format test demo docs dist clean
+.PHONY: bench bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring
+.PHONY: fault fault-kill fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev:  ## .venv with the locked, hash-checked dependencies
+	@VENV=$(VENV) bash -c 'source .ci/venv'
+
+check: dev  ## format, lint, types, imports, house rules: before every commit
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache | tail -n 3
+	$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py
+
+format: dev  ## ruff's own mending
+	$(BIN)/ruff format -q .
+	$(BIN)/ruff check -q --fix .
+
+test:  ## everything
+	./test
+
+demo:  ## the demo, results in demo-out/
+	./demo --keep demo-out
+
+docs: dev  ## pages against the program: links, commands, tables, diagram, help
+	$(BIN)/pytest -q -p no:cacheprovider tests/test_docs.py tests/test_readme.py
+
+dist: dev  ## wheel and source archive in dist/
+	$(BIN)/hatchling build
+
+clean:  ## caches and built files, not .venv
+	rm -rf build dist demo-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find gateway ledger firmware_sim tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+bench: bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring  ## every figure that needs no other environment
+
+bench-gateway: dev  ## message to confirmed setpoint, CPU and memory of the gateway
+	$(PY) tests/bench/bench_gateway.py
+
+bench-ledger: dev  ## append, verify, prove, beside bare syncs and SQLite
+	$(PY) tests/bench/bench_ledger.py
+
+bench-devices: dev  ## Modbus client beside libmodbus, pymodbus, plain streams (needs gcc, libmodbus)
+	$(PY) tests/bench/bench_devices.py
+
+bench-market: dev  ## tables of docs/papers.md, and the digest that must be the same everywhere
+	$(PY) tests/bench/bench_market.py --fast
+	$(PY) tests/bench/bench_digest.py
+
+bench-market-edge: dev  ## reading, refusing, altered messages; SIGKILL of the consumer (needs mosquitto)
+	$(PY) tests/bench/bench_market_mutations.py 5 5000
+	$(PY) tests/bench/bench_market_kill.py 1000 5
+
+bench-network: dev  ## four countersigning nodes
+	$(PY) tests/bench/bench_network.py
+
+bench-sim: dev  ## physics and Modbus of the simulated devices
+	$(PY) tests/bench/bench_sim_physics.py
+	$(PY) tests/bench/bench_sim_modbus.py
+
+bench-wiring: dev  ## how often the wiring check is right
+	$(PY) tests/bench/bench_wiring.py 3
+
+fault: fault-kill fault-syscalls fault-flip fault-ledger-fuzz fault-modbus  ## campaigns that need no root and no etcd
+
+fault-kill: dev  ## KILLS times SIGKILL on a growing ledger
+	$(PY) tests/fault/ledger_kill.py --kills $(KILLS) --seed $(SEED)
+
+fault-syscalls: dev  ## faults at every CALL_STEP-th system call (needs strace)
+	$(PY) tests/fault/ledger_syscalls.py --step $(CALL_STEP)
+
+fault-power: dev  ## CUTS power cuts on a disk of its own (needs root and loop devices)
+	$(PY) tests/fault/ledger_power.py --cuts $(CUTS) --seed $(SEED)
+
+fault-flip: dev  ## every byte of ENTRIES entries changed in turn
+	$(PY) tests/fault/ledger_flip.py --entries $(ENTRIES) --step 1
+
+fault-ledger-fuzz: dev  ## FUZZ random files to the readers of the ledger
+	$(PY) tests/fault/ledger_fuzz.py --runs $(FUZZ) --seed $(SEED)
+
+fault-modbus: dev  ## FLOOD mutated Modbus answers
+	$(PY) tests/fault/fuzz_modbus.py --count $(FLOOD) --seed $(SEED)
+
+fault-network: dev  ## four nodes on three etcd members under kill and freeze (needs etcd)
+	$(PY) tests/fault/network_etcd.py --seconds $(DURATION_S) --seed $(SEED)
