@@ -31,6 +31,9 @@ ENTRY_BYTES = 200
 PRODUCERS = (1, 10, 100, 1_000, 5_000)
 BATCHES = (1, 10, 100, 1_000)
 ORIGIN = "bench.example/ledger"
+CPU_US: dict[int, list[float]] = {}
+"""Processor time an entry cost, by number of producers: what a busy machine distorts least."""
+
 Sample = tuple[float, float, float]  # entries a second, p50 and p99 in milliseconds
 
 
@@ -141,11 +144,12 @@ async def producers(folder: Path, count: int, seconds: float) -> Sample:
             latencies.append(now - before)
             number += count
 
-    start = clock()
+    start, cpu_s = clock(), time.process_time()
     await asyncio.gather(*(produce(name) for name in range(count)))
-    passed = clock() - start
+    passed, cpu_s = clock() - start, time.process_time() - cpu_s
     await writer.close()
     shutil.rmtree(directory)
+    CPU_US.setdefault(count, []).append(cpu_s / len(latencies) * 1e6)
     return summary(latencies, len(latencies), passed)
 
 
@@ -173,18 +177,19 @@ def appends(folder: Path, seconds: float, rounds: int, delay_s: float) -> None:
     title = f", {delay_s * 1e3:.0f} ms added to each sync" if delay_s else ""
     print(f"\nAppends of {ENTRY_BYTES} bytes{title}: entries a second, p50 / p99 in ms\n")
     print(
-        "| producers, or batch of the rivals | signed ledger, acknowledged | bare write + fdatasync | SQLite WAL FULL (apsw) | p50 over bare |"
+        "| producers, or batch of the rivals | signed ledger, acknowledged | CPU an entry | bare write + fdatasync | SQLite WAL FULL (apsw) | p50 over bare |"
     )
-    print("|---:|---:|---:|---:|---:|")
+    print("|---:|---:|---:|---:|---:|---:|")
     for n in PRODUCERS:
         own = median(ours[n])
+        cpu = f"{statistics.median(CPU_US.pop(n)):.1f} µs"
         if n in raw:
             base, other = median(raw[n]), median(rival[n])
             print(
-                f"| {n:,} | {cell(own)} | {cell(base)} | {cell(other)} | {own[1] / base[1]:.2f} |"
+                f"| {n:,} | {cell(own)} | {cpu} | {cell(base)} | {cell(other)} | {own[1] / base[1]:.2f} |"
             )
         else:
-            print(f"| {n:,} | {cell(own)} | | | |")
+            print(f"| {n:,} | {cell(own)} | {cpu} | | | |")
 
 
 async def fill(directory: Path, entries: int) -> float:
