@@ -53,7 +53,14 @@ def speed_factor(_ctx: click.Context, _param: click.Parameter, value: str) -> in
     "--keep", type=click.Path(path_type=Path, file_okay=False), help="Leave the results here."
 )
 @click.option("--headless", is_flag=True, help="No progress bar.")
-def demo(speed: int, seed: int, keep: Path | None, headless: bool) -> None:  # noqa: FBT001
+@click.option("--embedded-broker", is_flag=True, help="Do not use an installed Mosquitto.")
+def demo(
+    speed: int,
+    seed: int,
+    keep: Path | None,
+    headless: bool,  # noqa: FBT001
+    embedded_broker: bool,  # noqa: FBT001
+) -> None:
     """Simulated site, trades, delivery, verified ledger.
 
     Everything is simulated: no device is touched and nothing listens when it is over.
@@ -65,7 +72,9 @@ def demo(speed: int, seed: int, keep: Path | None, headless: bool) -> None:  # n
         out = keep or folder / "out"
         out.mkdir(parents=True, exist_ok=True)
         say(f"SOP gateway demo · everything below is simulated · seed {seed} · {speed}× speed")
-        report = asyncio.run(play(folder, out, seed=seed, speed=speed, bar=not headless))
+        report = asyncio.run(
+            play(folder, out, seed=seed, speed=speed, bar=not headless, embedded=embedded_broker)
+        )
         text = conclude(report, out, kept=keep)
     found = report.pop("problems")
     emit(
@@ -76,7 +85,9 @@ def demo(speed: int, seed: int, keep: Path | None, headless: bool) -> None:  # n
     )
 
 
-async def play(folder: Path, out: Path, *, seed: int, speed: int, bar: bool) -> dict[str, Any]:
+async def play(
+    folder: Path, out: Path, *, seed: int, speed: int, bar: bool, embedded: bool
+) -> dict[str, Any]:
     """Run the story and return the report with what did not come out."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -91,7 +102,9 @@ async def play(folder: Path, out: Path, *, seed: int, speed: int, bar: bool) -> 
     clock.save(folder / "timebase.json")
     key = Ed25519PrivateKey.generate()
     async with contextlib.AsyncExitStack() as machines:
-        broker_port, broker_name = await machines.enter_async_context(bench.broker(folder))
+        broker_port, broker_name = await machines.enter_async_context(
+            bench.broker(folder, embedded=embedded)
+        )
         await publish_retained(broker_port, key, soon_us // 1000, clock)
         station, meters = await machines.enter_async_context(
             bench.simulated_devices(folder, seed=seed)
@@ -307,7 +320,6 @@ def conclude(report: dict[str, Any], out: Path, *, kept: Path | None) -> str:
     lines = [
         "Trades",
         demo_report.table(report),
-        "Power at T4, kW     set ┄  measured ⠶",
         demo_report.braille_plot(entries, "T4"),
         f"Ledger    {ledger['entries']} entries, checkpoint {ledger['checkpoint_size']}, {verdict}",
         f"Tamper    one byte of entry {cut['entry']} changed in a copy, found at:",

@@ -123,17 +123,18 @@ async def simulated_devices(
 
 
 @contextlib.asynccontextmanager
-async def broker(folder: Path) -> AsyncIterator[tuple[int, str]]:
+async def broker(folder: Path, *, embedded: bool = False) -> AsyncIterator[tuple[int, str]]:
     """Start Mosquitto where it is installed, else the embedded broker; yield port and name."""
     program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    program = None if embedded else program
     if program is None:
         from gateway.market.embedded_broker import EmbeddedBroker
 
-        embedded = EmbeddedBroker()
+        inside = EmbeddedBroker()
         try:
-            yield await embedded.start(), "amqtt"
+            yield await inside.start(), "amqtt"
         finally:
-            await embedded.stop()
+            await inside.stop()
         return
     port = _free_port()
     config = folder / "mosquitto.conf"

@@ -47,6 +47,7 @@ class Image:
     configured: bool
     lead_us: int  # what a dispatch may take, from decision to OPERATE
     stale_after_us: int = interlock.STALE_US
+    ttl_margin_s: int = setpoints.TTL_MARGIN_S
 
     @property
     def utc_ms(self) -> int:
@@ -234,7 +235,11 @@ def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
     moves = any(p_w for t, p_w in holds.items() if t != state.site.sop.master)
     failsafe = bool(station.status_bits & interlock.STATUS_FAILSAFE)
     active = state.active
-    ours = active is not None and station.instruction_id == active.instr_id
+    # A SELECT that was aborted leaves its id behind, so equal setpoints are ours as well.
+    ours = active is not None and (
+        station.instruction_id == active.instr_id
+        or all(holds.get(t.id) == active.setpoints[t.id] for t in state.site.sop.slaves)
+    )
 
     def as_read(cause: str) -> ReadBack:
         return ReadBack(
@@ -322,6 +327,7 @@ def _move(
         utc_ms=image.utc_ms,
         lead_ms=image.lead_us // 1000,
         available_va=available,
+        ttl_margin_s=image.ttl_margin_s,
     )
     soon = setpoints.current_plan(state, image.utc_ms + planning.ARM_MS)
     now = setpoints.current_plan(state, image.utc_ms)

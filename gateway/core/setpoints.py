@@ -11,7 +11,7 @@ from gateway.core.state import PlanRecord, State
 from gateway.model.terminal import Terminal
 
 METER_STALE_US = 20_000_000  # four missed polls: from here on open loop
-TTL_MARGIN_S = 5  # a setpoint may outlive its interval by this much and no longer
+TTL_MARGIN_S = 5  # a setpoint may outlive its interval by this much and no longer (1 × speed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,22 @@ def current_plan(state: State, at_ms: int) -> PlanRecord | None:
     return None
 
 
-def wanted(state: State, *, utc_ms: int, lead_ms: int, available_va: Mapping[str, int]) -> Wanted:
+def wanted(
+    state: State,
+    *,
+    utc_ms: int,
+    lead_ms: int,
+    available_va: Mapping[str, int],
+    ttl_margin_s: int = TTL_MARGIN_S,
+) -> Wanted:
     """Decide what to write; ``lead_ms`` is what a write takes, so that it acts when it should."""
+    found = _wanted(state, utc_ms, lead_ms, available_va)
+    if found.setpoints is None:
+        return found
+    return replace(found, ttl_s=found.ttl_s + ttl_margin_s)
+
+
+def _wanted(state: State, utc_ms: int, lead_ms: int, available_va: Mapping[str, int]) -> Wanted:
     at_ms = utc_ms + lead_ms
     record = current_plan(state, at_ms)
     held = state.held
@@ -176,7 +190,7 @@ def _until_next(state: State, at_ms: int, lead_ms: int) -> Wanted:
 def _write(
     setpoints: Mapping[str, int], authority: str, plan_index: int, end_ms: int, utc_ms: int
 ) -> Wanted:
-    ttl_s = -(-max(0, end_ms - utc_ms) // 1000) + TTL_MARGIN_S
+    ttl_s = -(-max(0, end_ms - utc_ms) // 1000)
     return Wanted(
         setpoints=setpoints, authority=authority, plan_index=plan_index, ttl_s=ttl_s, wake_ms=0
     )

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from gateway.core import decide
 from gateway.core.interlock import STALE_US
+from gateway.core.setpoints import TTL_MARGIN_S
 from gateway.core.state import State
 from gateway.model.errors import DeviceError
 from gateway.model.reason import Reason, ReasonCode
@@ -142,6 +143,7 @@ class Scan:
             configured=self._poller.configured,
             lead_us=self._dispatcher.lead_us,
             stale_after_us=max(STALE_US, self._clock.at_least(STALE_REAL_US)),
+            ttl_margin_s=max(TTL_MARGIN_S, self._clock.at_least(STALE_REAL_US) // 1_000_000),
         )
 
     def time_quality(self) -> str:

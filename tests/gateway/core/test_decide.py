@@ -203,3 +203,15 @@ def test_the_lease_of_another_keeps_our_hands_off():
 def test_the_state_says_what_dominates(changes, state):
     found = actions(Book().adopted(), station=make_station(mono_us=2_000_000, **changes))
     assert of(ChangeState, found)[0].state == state
+
+
+def test_the_id_of_an_aborted_select_does_not_make_our_setpoints_a_strangers():
+    found = actions(executing(), station=holding(instruction_id=123456))
+    assert not of(ReadBack, found)
+
+
+def test_at_speed_a_setpoint_may_outlive_its_interval_by_real_time_not_simulated():
+    book = Book().adopted()
+    book.plan({"T2": -25_000, "T3": 25_000})
+    slow, fast = (of(Dispatch, actions(book, ttl_margin_s=s))[0].ttl_s for s in (5, 60))
+    assert fast - slow == 55
