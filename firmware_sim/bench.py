@@ -192,6 +192,7 @@ class SopDevice(SimulatedDevice):
         self.release_estop()
         self.bad_quality = False
         self.bomb_size = 0
+        self.sop.fan_failed = self.sop.door_open = False
         self.clock.step_utc(0)
         disturb_station(self, "derate", {"ratio": 1.0})
 

@@ -15,6 +15,8 @@ ON_STATION = (
     "local", "estop", "master_trip", "trip", "reboot", "watchdog_disabled", "door", "derate",
     "stuck", "feeder", "clock_step", "bad_quality", "opcua_bomb",
     "branch_out",
+    "fan",
+    "breaker_stuck",
 )  # fmt: skip
 ON_METER = ("meter_reset", "meter_exchange", "meter_counters", "wiring", "load")
 INJECTIONS = (*ON_WIRE, *ON_STATION, *ON_METER, "clear")

@@ -70,6 +70,13 @@ def disturb_station(device: Station, fault: str, order: Mapping[str, Any]) -> Un
         case "door":
             sop.door_open = True
             return lambda: setattr(sop, "door_open", False)
+        case "fan":
+            sop.fan_failed = True
+            return lambda: setattr(sop, "fan_failed", False)
+        case "breaker_stuck":
+            index = int(order["terminal"]) - 1
+            sop.breaker_stuck.add(index)
+            return lambda: sop.breaker_stuck.discard(index)
         case "derate":
             return _derate(device, float(order.get("ratio", 0.5)), order)
         case "stuck":

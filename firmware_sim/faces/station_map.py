@@ -145,7 +145,7 @@ class StationMap:
         energised = any(c.energised for c in sop.converters)
         alarms = (
             any(c.derate_ratio < 1.0 or c.state is OpState.DERATED for c in sop.converters),
-            False,
+            sop.fan_failed,
             any(c.heatsink_celsius > DERATE_FROM_CELSIUS for c in sop.converters),
             level > 1.05,
             energised and level < 0.95,

@@ -221,10 +221,14 @@ class SunSpecMap:
         wanted = {**self._written, **changes}
         if wanted["704.WSetMod"] != WATTS or wanted["704.VarSetMod"] != VARS:
             raise ModbusRefusalError(ILLEGAL_VALUE)
+        if wanted["704.VarSetPri"] not in (0, 1):
+            raise ModbusRefusalError(ILLEGAL_VALUE)
         if not 1 <= wanted["704.WRmp"] <= 100:
             raise ModbusRefusalError(ILLEGAL_VALUE)
         if changes.keys() & {"704.WSet", "704.WSetEna", "704.VarSet", "704.VarSetEna"}:
             self._set(wanted, now_us)
+        if "704.VarSetPri" in changes:
+            self._sop.converters[self._index].q_first = wanted["704.VarSetPri"] == 1
         if "704.WRmp" in changes:
             self._sop.converters[self._index].ramp_permille_per_s = 10 * wanted["704.WRmp"]
         self._operate(changes)

@@ -61,6 +61,7 @@ class Limit(enum.IntFlag):
 DERATE_FROM_CELSIUS = 85.0
 DERATE_TO_CELSIUS = 105.0
 AMBIENT_CELSIUS = 30.0
+WITHOUT_FAN_RATIO = 2.5
 
 
 class Converter:
@@ -274,10 +275,10 @@ class Converter:
         else:
             self.absorbed_wh -= self.p_w * dt_s / 3600.0
 
-    def warm(self, dt_s: float) -> None:
-        """Heat the sink with the losses."""
+    def warm(self, dt_s: float, *, cooled: bool = True) -> None:
+        """Heat the sink with the losses; without its fan it gets much hotter."""
         full = self.losses.at_w(1.0, 1.0)
         rise = self.rated.heatsink_rise_celsius * self.loss_w() / (self.rated.s_va * full)
-        target = AMBIENT_CELSIUS + rise
+        target = AMBIENT_CELSIUS + (rise if cooled else WITHOUT_FAN_RATIO * rise)
         share = min(1.0, dt_s / self.rated.heatsink_tau_s)
         self.heatsink_celsius += share * (target - self.heatsink_celsius)

@@ -49,7 +49,7 @@ class Dynamics:
         for index, converter in enumerate(sop.converters):
             converter.injected_wh += energy[index] * dt_s / 3600.0
             converter.absorbed_wh += absorbed[index] * dt_s / 3600.0
-            converter.warm(outer_us * 1e-6)
+            converter.warm(outer_us * 1e-6, cooled=not sop.fan_failed)
         sop.loss_w = loss_j / (outer_us * 1e-6)
         sop.loss_wh += loss_j / 3600.0
         sop.progress(outer_us * 1e-6)

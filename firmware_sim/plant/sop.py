@@ -26,6 +26,9 @@ VDC_NOISE_RATIO = 0.001
 RESET_AFTER_S = 5.0
 LOCKOUT_FAULTS = 3
 LOCKOUT_WINDOW_S = 900.0
+BREAKER_S = 0.2
+# Only somebody on site may decide that these are over.
+HARD_FAULTS = Fault.EARTH_FAULT | Fault.BREAKER_FAIL
 _STARTS = {
     "off": OpState.OFF,
     "stopped": OpState.STOPPED,
@@ -76,6 +79,8 @@ class Sop:
         self.defer_takeover = False
         self.droop_only = False
         self.door_open = False
+        self.fan_failed = False
+        self.breaker_stuck: set[int] = set()
         self.precharge_fault = False
         self._protection = [Protection() for _ in range(self.n)]
         for converter in self.converters:
@@ -143,7 +148,8 @@ class Sop:
         horizon = self.t_us - int(LOCKOUT_WINDOW_S * 1e6)
         times[:] = [t for t in times if t > horizon]
         converter.faults |= fault
-        event = Event.HARD_FAULT if hard or len(times) >= LOCKOUT_FAULTS else Event.FAULT
+        hard = hard or bool(fault & HARD_FAULTS) or len(times) >= LOCKOUT_FAULTS
+        event = Event.HARD_FAULT if hard else Event.FAULT
         if not self.raise_event(index, event):
             self.raise_event(index, Event.FAULT)
         if index == self.master_index and not self.droop_only:
@@ -182,7 +188,7 @@ class Sop:
         self.close_balance()
         for converter in self.converters:
             converter.count(dt_s)
-            converter.warm(dt_s)
+            converter.warm(dt_s, cooled=not self.fan_failed)
         self.loss_wh += self.loss_w * dt_s / 3600.0
         self.t_us += dt_us
         self.progress(dt_s)
@@ -276,6 +282,8 @@ class Sop:
                     self.trip(index, Fault.PRECHARGE_TIMEOUT)
             elif state is OpState.SYNC:
                 self._synchronise(index, converter, age_s)
+            elif state is OpState.FAULT and index in self.breaker_stuck and age_s >= BREAKER_S:
+                self.trip(index, Fault.BREAKER_FAIL)
             elif state is OpState.STOPPING:
                 converter.release()
                 if self._ramped_down(index):

@@ -100,3 +100,11 @@ def test_powers_fit_their_scale(rig, terminal):
     rig.wait(8)
     assert terminal.read(Table.HOLDING, 40080, 1) == [24_000]
     assert terminal.read(Table.HOLDING, 40186, 1) == [1]
+
+
+def test_priority_of_vars(rig, terminal):
+    terminal.write(40333, [1])
+    assert rig.sop.converters[1].q_first
+    terminal.write(40333, [0])
+    assert not rig.sop.converters[1].q_first
+    assert code_of(terminal.write, 40333, [2]) == 3

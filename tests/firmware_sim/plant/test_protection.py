@@ -93,3 +93,32 @@ def test_a_dead_feeder_gives_no_lock_to_the_pll(make_rig):
     rig.wait(15)
     assert rig.sop.converters[2].faults == Fault.PLL_LOSS
     assert rig.sop.converters[0].state.name == "STANDBY"
+
+
+def test_an_earth_fault_locks_out_at_once(rig):
+    rig.sop.trip(2, Fault.EARTH_FAULT)
+    assert rig.sop.converters[2].state.name == "LOCKOUT"
+    assert rig.sop.reset(2, local=True)
+    assert rig.sop.converters[2].state.name == "STOPPED"
+
+
+def test_a_breaker_that_does_not_open_is_noticed_after_200_ms(rig):
+    rig.operate([0, 1000, 0, 0])
+    rig.wait(2)
+    rig.sop.breaker_stuck.add(1)
+    rig.sop.trip(1, Fault.INTERNAL)
+    rig.wait(0.18)
+    assert rig.sop.converters[1].state.name == "FAULT"
+    rig.wait(0.06)
+    assert rig.sop.converters[1].state.name == "LOCKOUT"
+    assert rig.sop.converters[1].faults & Fault.BREAKER_FAIL
+
+
+def test_without_its_fan_a_loaded_terminal_derates(rig):
+    rig.operate([0, 240_000, -240_000, 0])
+    rig.sop.fan_failed = True
+    rig.wait(300)
+    hot = rig.sop.converters[1]
+    assert hot.state.name == "DERATED"
+    assert 100_000 < hot.p_w < 240_000
+    assert 85 < hot.heatsink_celsius < 105

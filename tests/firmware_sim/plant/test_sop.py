@@ -7,6 +7,7 @@ import pytest
 
 from firmware_sim.faces.registers import Table
 from firmware_sim.plant.converter import Fault, Limit
+from firmware_sim.plant.ratings import LossCurve
 
 ZERO = 0.005 * 250_000
 
@@ -23,6 +24,12 @@ def test_full_load_case(rig):
 )
 def test_loss_curve(rig, i_pu, percent):
     assert rig.sop.spec.losses.at_w(100.0, i_pu) == pytest.approx(percent, abs=0.005)
+
+
+@pytest.mark.parametrize(("i_pu", "percent"), [(0, 0.0), (0.25, 0.5), (0.5, 1.0), (1, 2.0)])
+def test_linear_losses_of_the_papers(i_pu, percent):
+    curve = LossCurve(a_pu=0.0, b_pu=0.02, c_pu=0.0)
+    assert curve.at_w(100.0, i_pu) == pytest.approx(percent)
 
 
 def test_energy_balances_over_a_day(make_rig):
