@@ -132,9 +132,24 @@ class Market:
         return hashlib.sha256(canonical(self.snapshot())).hexdigest()
 
     def due_ms(self) -> int | None:
-        """When a block is wanted even without any message, to clear a round; None for never."""
-        waiting = [f["clear_ms"] for f in self.rounds.values() if f["outcome"] is None]
+        """When a block is wanted even without any message; None for never.
+
+        At the gate of a round, so that offers are opened only once no block can be older than the
+        gate any more, and at its clearing.
+        """
+        waiting = [
+            found["commit_until_ms"]
+            if self.now_ms < found["commit_until_ms"]
+            else found["clear_ms"]
+            for found in self.rounds.values()
+            if found["outcome"] is None
+        ]
         return min(waiting, default=None)
+
+    def gate_ms(self, name: object) -> int | None:
+        """When a round's gate closes; None while there is no such round to wait for."""
+        found = self.rounds.get(name) if isinstance(name, str) else None
+        return None if found is None else found["commit_until_ms"]
 
     def apply_block(self, utc_ms: int, messages: Sequence[Message]) -> Effects:
         """Apply a block: its time first (clearing what is due), then its messages in order."""

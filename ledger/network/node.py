@@ -120,6 +120,8 @@ class Node:
         if self.replica.market.registry.key_of(message.party) != message.key:
             # Strangers are stopped here, so that nobody floods the ordering service for nothing.
             raise MessageRefused(f"not signed with the key of {message.party!r}")
+        if message.body.get("kind") == "reveal":
+            await self._gate_closed(message.body.get("round"))
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiters.futures.setdefault(message.id, []).append(future)
         try:
@@ -127,6 +129,21 @@ class Node:
             return await future
         finally:
             self._waiters.forget(message.id, future)
+
+    async def _gate_closed(self, name: object) -> None:
+        """Keep offers to ourselves until a final block lies past the gate.
+
+        Whoever orders blocks could otherwise read them and still place a commitment before them,
+        in a block with an earlier time.
+        """
+        gate_ms = self.replica.market.gate_ms(name)
+        if gate_ms is None:
+            return
+        if self._utc_ms() < gate_ms:
+            raise MessageRefused("too early: others could still commit")
+        while self.replica.market.now_ms < gate_ms:
+            self._progress.clear()
+            await self._progress.wait()
 
     def remember(self, leaves: Iterable[bytes]) -> None:
         """Know again, after a start, what became of the messages in the node's ledger."""

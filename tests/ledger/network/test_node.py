@@ -66,6 +66,36 @@ async def test_four_nodes_agree_and_a_refusal_says_why(net):
         assert all(n.alarm == "" for n in nodes)
 
 
+async def test_offers_are_not_shown_to_the_ordering_before_a_final_block_past_the_gate(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    node, _ = net.make_node("n0", EmbeddedOrdering(shared), clock, committee_=net.committee(1, 0))
+    async with net.running(node):
+        for message in send.joins():
+            assert (await node.submit(message)).accepted
+        clock.set(10)
+        opening = send("op", kind="open", round="R1", document=net.round_document())
+        seal = net.commitment(net.SALT, net.offers(1))
+        assert (await node.submit(opening)).accepted
+        assert (await node.submit(send("R1", kind="commit", round="R1", hash=seal))).accepted
+        reveal = send("R1", kind="reveal", round="R1", salt=net.SALT, offers=net.offers(1))
+        with pytest.raises(MessageRefused, match="too early"):
+            await node.submit(reveal)
+        assert shared.waiting == {}
+        seen = []
+        clock.set(4.5)
+        shown = EmbeddedOrdering(shared)
+        waiting = asyncio.create_task(node.submit(reveal))
+        while not waiting.done():
+            await shown.wait(0.5)
+            if shared.waiting:
+                seen.append(node.replica.market.now_ms)
+        assert (await waiting).accepted
+        gate_ms = node.replica.market.rounds["R1"]["commit_until_ms"]
+        assert all(now_ms >= gate_ms for now_ms in seen)
+        # A late commitment can not come before it any more, whatever time a block claims.
+        assert node.replica.market.now_ms >= gate_ms
+
+
 async def test_what_is_no_message_is_refused_at_the_door(net):
     node, _ = net.make_node("n0", EmbeddedOrdering(), net.Clock(), committee_=net.committee(1, 0))
     good = net.Sender()("op", kind="leave")
