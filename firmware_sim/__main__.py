@@ -202,7 +202,7 @@ def _time_base(path: Path | None, factor: float) -> TimeBase:
         )
     try:
         return TimeBase.from_file(path)
-    except (ValueError, KeyError) as wrong:
+    except (ValueError, KeyError, TypeError) as wrong:
         raise ValueError(f"{path}: not a time base: {wrong}") from wrong
 
 
@@ -314,7 +314,7 @@ def certs(directory: Path) -> None:
 
 
 @main.command()
-@click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("scenarios", nargs=-1, required=True)
 @click.option("--seed", type=int, help="Another seed than the file's.")
 @click.option("--junit", "junit_file", type=click.Path(path_type=Path), help="JUnit XML.")
 @click.option("--html", "html_file", type=click.Path(path_type=Path), help="A page to read.")
@@ -323,19 +323,22 @@ def certs(directory: Path) -> None:
 def run(**options: Any) -> None:
     """Run scenarios; exit 0 when every expectation held, 1 when one did not.
 
+    SCENARIOS are files, or names of shipped ones (``sopsim ls``).
+
     \b
     Examples:
-      sopsim run configs/scenarios/link-cut.yaml
+      sopsim run link-cut
       sopsim run configs/scenarios/*.yaml --junit out.xml --html out.html
     """  # noqa: D301 (click wants the control character)
     from firmware_sim.scenario.report import as_data, junit, page
     from firmware_sim.scenario.run import trace_rows
+    from firmware_sim.scenario.shipped import locate
     from firmware_sim.yamlfile import FileMistakesError
 
     as_json, outcomes = options["as_json"], []
     try:
         for path in options["scenarios"]:
-            outcomes.append(_run_one(path, options["seed"]))
+            outcomes.append(_run_one(locate(path), options["seed"]))
             if not as_json:
                 _tell(outcomes[-1])
     except FileMistakesError as wrong:
@@ -383,7 +386,7 @@ def _tell(outcome: Outcome) -> None:
 @main.command("ls")
 @click.option("--json", "as_json", is_flag=True)
 def list_kinds(as_json: bool) -> None:  # noqa: FBT001
-    """List the devices and the faults.
+    """List the devices, the faults and the shipped scenarios.
 
     \b
     Examples:
@@ -394,6 +397,7 @@ def list_kinds(as_json: bool) -> None:  # noqa: FBT001
     from firmware_sim.faults import FAULTS
     from firmware_sim.meter_device import METER_KINDS
     from firmware_sim.plant.ratings import SPECS
+    from firmware_sim.scenario.shipped import shipped
 
     if as_json:
         data = {
@@ -401,6 +405,7 @@ def list_kinds(as_json: bool) -> None:  # noqa: FBT001
             "meters": list(METER_KINDS),
             "faults": list(INJECTIONS),
             "proxy_faults": list(FAULTS),
+            "scenarios": {name: str(path) for name, path in shipped().items()},
         }
         _say({"ok": True, "data": data})
         return
@@ -413,6 +418,7 @@ def list_kinds(as_json: bool) -> None:  # noqa: FBT001
     click.echo("meters: " + ", ".join(METER_KINDS))
     click.echo("faults: " + ", ".join(INJECTIONS))
     click.echo("faults of the proxy: " + ", ".join(FAULTS))
+    click.echo("scenarios: " + ", ".join(shipped()))
 
 
 if __name__ == "__main__":

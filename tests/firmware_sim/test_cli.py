@@ -62,7 +62,14 @@ def test_ls():
     assert "sdm630" in data["meters"]
     assert "link_cut" in data["faults"]
     assert "wrong_tid" in data["proxy_faults"]
+    assert data["scenarios"]["link-cut"].endswith("link-cut.yaml")
     assert "lv4x250" in run("ls").output
+
+
+def test_a_shipped_scenario_by_name():
+    done = run("run", "full-load")
+    assert done.exit_code == 0
+    assert "passed" in done.output
 
 
 def test_inject_by_the_program(start):

@@ -64,6 +64,23 @@ def test_pysunspec2_writes_a_setpoint_and_the_power_follows(start):
     client.close()
 
 
+def test_pysunspec2_writes_wset_on_every_terminal(start):
+    device = start()
+    for unit in (1, 2, 3, 4):
+        client = sunspec(device, unit)
+        controls = client.DERCtlAC[0]
+        controls.WSetEna.value = 1
+        controls.WSet.value = 1000 * unit
+        controls.write()
+        controls.read()
+        assert controls.WSet.cvalue == 1000 * unit
+        client.close()
+    truth = device.truth()
+    assert truth["direct_writes"] >= 4
+    # The master keeps the DC voltage: its power stays a residual.
+    assert [t["p_set_w"] for t in truth["terminals"]] == [0, 2000, 3000, 4000]
+
+
 async def test_pymodbus_reads_station_and_meters(start):
     device = start()
     client = AsyncModbusTcpClient("127.0.0.1", port=device.listening["station"], retries=0)
