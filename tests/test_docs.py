@@ -53,7 +53,7 @@ def test_links_lead_somewhere(page):
     assert wrong == []
 
 
-@pages([*FRONT, ROOT / "docs/architecture.md", *DECISIONS])
+@pages(PAGES)
 def test_files_and_tests_that_are_named_exist(page):
     wrong = []
     for name in NAMED.findall(page.read_text()):
@@ -90,7 +90,7 @@ def mistake(line):
     return f"{line}: {sorted(unknown)}" if unknown else None
 
 
-@pages([*FRONT, ROOT / "docs/architecture.md", ROOT / "docs/glossary.md", *DECISIONS])
+@pages(PAGES)
 def test_every_command_on_the_page_can_be_typed(page):
     text = page.read_text().split("\n## What is not there yet")[0]
     assert [m for m in map(mistake, typed(text)) if m] == []
@@ -110,7 +110,7 @@ def test_a_command_there_is_not_would_be_seen():
 def test_make_targets_and_their_scripts_exist():
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
-    named = {t for p in FRONT for t in re.findall(r"`?\bmake ([a-z][a-z-]+)`", p.read_text())}
+    named = {t for p in PAGES for t in re.findall(r"`(?:sudo )?make ([a-z-]+)", p.read_text())}
     named |= set(re.findall(r"^make ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.M))
     assert named <= targets
     assert [s for s in re.findall(r"tests/\S+\.py", makefile) if not (ROOT / s).exists()] == []
