@@ -43,16 +43,16 @@ def sign(
     import tempfile
 
     from gateway.cli import sat_store as store
+    from gateway.cli.field import clock_of
     from gateway.cli.sat_anchor import anchor
     from gateway.commissioning.sat import report as reports
     from gateway.commissioning.sat import sign as signing
     from gateway.config.site_file import load_site
-    from gateway.runtime.clock import SystemClock
 
     site = load_site(config_path)
     record = store.open_run(site, run_id)
     signed_record = reports.record_of(record)
-    clock = SystemClock()
+    clock = clock_of()
     with store.sign_errors_told(), tempfile.TemporaryDirectory() as folder:
         if paper is not None:
             signed = signing.paper(role=role, name=name, photo=paper, utc_us=clock.utc_us())

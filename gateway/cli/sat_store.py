@@ -18,6 +18,7 @@ import click
 from gateway.cli.field import (
     Field,
     Terminal,
+    clock_of,
     refusals_told,
     sat_folder,
     take_control,
@@ -147,7 +148,7 @@ def settings_of(field: Field) -> dict[str, str]:
 def open_run(site: Site, name: str | None) -> RunRecord:
     """Open a run by name, or the newest one."""
     folder = sat_folder(site)
-    clock = SystemClock()
+    clock = clock_of()
     if name is None:
         runs = list(runs_in(folder))
         if not runs:
