@@ -62,6 +62,7 @@ bench-ledger: dev  ## append, verify, prove, beside bare syncs and SQLite
 
 bench-devices: dev  ## Modbus client beside libmodbus, pymodbus, plain streams (needs gcc, libmodbus)
 	$(PY) tests/bench/bench_devices.py
+	$(PY) tests/bench/bench_devices_opcua.py
 
 bench-market: dev  ## tables of docs/papers.md, and the digest that must be the same everywhere
 	$(PY) tests/bench/bench_market.py --fast
