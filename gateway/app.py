@@ -173,20 +173,10 @@ def recover(journal: LedgerJournal, core: Site) -> tuple[State, list[tuple[int, 
     return state, verdicts
 
 
-def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
-    """Open the ledger, recover from it and build everything; nothing is connected yet."""
-    core = core_site(site, config)
-    journal = LedgerJournal.open(
-        directory=site.ledger.dir,
-        origin=site.ledger.origin,
-        key_file=site.ledger.key_file,
-        clock=clock,
-    )
-    state, verdicts = recover(journal, core)
-    recorder = Recorder(journal, state)
-    devices = site.devices
-    where = devices[config.station]
-    station = open_station(
+def station_of(site: SiteFile, config: SopConfig, core: Site, clock: Clock) -> Station:
+    """Build the driver of a SOP's station; it connects at its first request."""
+    where = site.devices[config.station]
+    return open_station(
         name=where.name,
         profile=where.profile,
         url=where.url,
@@ -195,17 +185,24 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         clock=clock,
         owner=core.owner_id,
     )
-    meters = {
+
+
+def meters_of(site: SiteFile, core: Site, clock: Clock) -> dict[str, Meter]:
+    """Build the drivers of the settling meters, by terminal."""
+    return {
         t.id: open_meter(
             name=t.meter,
-            profile=devices[t.meter].profile,
-            url=devices[t.meter].url,
-            unit=devices[t.meter].unit,
+            profile=site.devices[t.meter].profile,
+            url=site.devices[t.meter].url,
+            unit=site.devices[t.meter].unit,
             clock=clock,
         )
         for t in core.sop.terminals
     }
-    key = answer_key(site.ledger.key_file.with_name(ANSWER_KEY))
+
+
+def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, MarketOffice]:
+    """Build the link to the broker and the office that judges and answers."""
     topics = Topics(site=site.id, sop=core.sop.id)
     link = MarketLink(
         broker=_broker(site),
@@ -220,11 +217,26 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         sop=core.sop.id,
         signers={dsse.keyid(s.key): s.key for s in site.market.signers},
         required=site.market.required_count,
-        key=key,
+        key=answer_key(site.ledger.key_file.with_name(ANSWER_KEY)),
     )
+    return link, office
+
+
+def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
+    """Open the ledger, recover from it and build everything; nothing is connected yet."""
+    core = core_site(site, config)
+    journal = LedgerJournal.open(
+        directory=site.ledger.dir,
+        origin=site.ledger.origin,
+        key_file=site.ledger.key_file,
+        clock=clock,
+    )
+    state, verdicts = recover(journal, core)
+    recorder = Recorder(journal, state)
+    station, meters = station_of(site, config, core, clock), meters_of(site, core, clock)
+    link, office = market_of(site, core)
     period_us = site.runtime.scan_ms * 1000
     poller = StationPoller(station=station, clock=clock, period_us=period_us)
-    dispatcher = Dispatcher(station=station, recorder=recorder, site=core, clock=clock)
     desk = TradeDesk(market=office, recorder=recorder, clock=clock)
     for index, entry in verdicts:
         desk.remember(index, entry)
@@ -233,13 +245,34 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         clock=clock,
         station=station,
         poller=poller,
-        dispatcher=dispatcher,
+        dispatcher=Dispatcher(station=station, recorder=recorder, site=core, clock=clock),
         desk=desk,
         market=office,
         period_us=period_us,
         watchdog_ds=config.heartbeat.device_timeout_ms // 100,
     )
     journal.time_quality = scan.time_quality
+    heartbeat = Heartbeat(
+        station=station,
+        poller=poller,
+        clock=clock,
+        period_us=config.heartbeat.period_ms * 1000,
+        alive=scan.alive,
+    )
+    meter_poller = MeterPoller(
+        meters=meters,
+        recorder=recorder,
+        clock=clock,
+        period_us=site.runtime.meter_poll_ms * 1000,
+        boundaries=lambda: [(p.interval.start_ms, p.interval.end_ms) for p in state.plans.values()],
+    )
+    control = ControlSocket(
+        path=control_path(site),
+        status=lambda: status_fields(scan, poller, journal, link, office),
+        order=lambda verb, user, arguments: scan.operator(
+            verb=verb, user=user, arguments=arguments
+        ),
+    )
     return Parts(
         clock=clock,
         journal=journal,
@@ -250,29 +283,9 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         office=office,
         poller=poller,
         scan=scan,
-        heartbeat=Heartbeat(
-            station=station,
-            poller=poller,
-            clock=clock,
-            period_us=config.heartbeat.period_ms * 1000,
-            alive=scan.alive,
-        ),
-        meter_poller=MeterPoller(
-            meters=meters,
-            recorder=recorder,
-            clock=clock,
-            period_us=site.runtime.meter_poll_ms * 1000,
-            boundaries=lambda: [
-                (p.interval.start_ms, p.interval.end_ms) for p in state.plans.values()
-            ],
-        ),
-        control=ControlSocket(
-            path=control_path(site),
-            status=lambda: status_fields(scan, poller, journal, link, office),
-            order=lambda verb, user, arguments: scan.operator(
-                verb=verb, user=user, arguments=arguments
-            ),
-        ),
+        heartbeat=heartbeat,
+        meter_poller=meter_poller,
+        control=control,
     )
 
 
@@ -442,16 +455,7 @@ async def stop_directly(site: SiteFile) -> str:
     words = []
     for config in site.sops:
         core = core_site(site, config)
-        where = site.devices[config.station]
-        station = open_station(
-            name=where.name,
-            profile=where.profile,
-            url=where.url,
-            unit=where.unit,
-            terminals=core.sop.terminals,
-            clock=SystemClock(),
-            owner=core.owner_id,
-        )
+        station = station_of(site, config, core, SystemClock())
         try:
             await station.read()
             ack = await station.command(Command.ENTER_STANDBY)

@@ -8,15 +8,15 @@ ROOT = Path(__file__).resolve().parent.parent
 UNITS = (
     "_w", "_var", "_va", "_wh", "_varh", "_v", "_dv", "_a", "_da", "_hz", "_pct", "_s", "_ms", "_us",
     "_ds", "_ucur", "_ncur", "_celsius", "_ppm", "_permille", "_km", "_ohm", "_pu", "_f", "_j", "_rad",
-    "_deg", "_ns", "_bytes", "_baud", "_m", "_kw", "_kvar", "_kwh",
+    "_deg", "_ns", "_bytes", "_baud", "_m", "_kw", "_kvar", "_kwh", "_mwh",
 )  # fmt: skip
 DIMENSIONLESS = (
     "_count", "_index", "_size", "_seq", "_version", "_ratio", "_code", "_port", "_id", "_level",
     "_number", "_position", "_bits", "_seed", "_address", "_mode", "_factor", "_exponent", "_length",
-    "_offset", "_height", "_width", "_percent", "_levels", "_step", "_quorum",
+    "_offset", "_height", "_width", "_percent", "_levels", "_step", "_quorum", "_owner",
 )  # fmt: skip
-PLAIN = {"id", "index", "unit", "port", "seed", "size", "count", "code", "width", "length", "scale", "address", "value", "level", "seq", "line", "column"}  # fmt: skip
-QUALIFIERS = ("_max", "_min", "_mean", "_nominal", "_start", "_end", "_available", "_active", "_received", "_per_s", "_per_kwh")  # fmt: skip
+PLAIN = {"id", "index", "unit", "port", "seed", "size", "count", "code", "width", "length", "scale", "address", "value", "level", "seq", "line", "column", "format", "segment", "tree_end"}  # fmt: skip
+QUALIFIERS = ("_max", "_min", "_mean", "_nominal", "_start", "_end", "_available", "_active", "_received", "_set", "_per_s", "_per_kwh")  # fmt: skip
 LINES_MAX = 70
 FILE_LINES_MAX = 500
 
@@ -32,9 +32,12 @@ def numeric_fields_without_unit(path):
             for item in node.body:
                 if not (isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)):
                     continue
+                # A container says in its docstring what it holds; a number says it in its name.
+                if any(isinstance(n, ast.Subscript) for n in ast.walk(item.annotation)):
+                    continue
                 kinds = {n.id for n in ast.walk(item.annotation) if isinstance(n, ast.Name)}
                 name = item.target.id.lower().lstrip("_")
-                if name in PLAIN or name.endswith("_max") and name.removesuffix("_max") in PLAIN:
+                if name in PLAIN or (name.endswith("_max") and name.removesuffix("_max") in PLAIN):
                     continue
                 for _ in range(3):
                     for qualifier in QUALIFIERS:

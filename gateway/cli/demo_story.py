@@ -22,26 +22,26 @@ class Deal:
     out_terminal: str
     in_terminal: str
     p_w: int
-    first: int
+    first_index: int
     count: int = 1
 
 
 DEALS = (
-    Deal(id="trd-001", out_terminal="T2", in_terminal="T3", p_w=120_000, first=0),
-    Deal(id="trd-002", out_terminal="T4", in_terminal="T3", p_w=60_000, first=0),
-    Deal(id="trd-003", out_terminal="T4", in_terminal="T2", p_w=40_000, first=0, count=2),
-    Deal(id="trd-004", out_terminal="T3", in_terminal="T2", p_w=150_000, first=1),
-    Deal(id="trd-005", out_terminal="T1", in_terminal="T4", p_w=80_000, first=1),
-    Deal(id="trd-006", out_terminal="T2", in_terminal="T4", p_w=280_000, first=2),
-    Deal(id="trd-007", out_terminal="T3", in_terminal="T1", p_w=150_000, first=2),
-    Deal(id="trd-008", out_terminal="T3", in_terminal="T4", p_w=80_000, first=3),
-    Deal(id="trd-009", out_terminal="T2", in_terminal="T3", p_w=100_000, first=4),
+    Deal(id="trd-001", out_terminal="T2", in_terminal="T3", p_w=120_000, first_index=0),
+    Deal(id="trd-002", out_terminal="T4", in_terminal="T3", p_w=60_000, first_index=0),
+    Deal(id="trd-003", out_terminal="T4", in_terminal="T2", p_w=40_000, first_index=0, count=2),
+    Deal(id="trd-004", out_terminal="T3", in_terminal="T2", p_w=150_000, first_index=1),
+    Deal(id="trd-005", out_terminal="T1", in_terminal="T4", p_w=80_000, first_index=1),
+    Deal(id="trd-006", out_terminal="T2", in_terminal="T4", p_w=280_000, first_index=2),
+    Deal(id="trd-007", out_terminal="T3", in_terminal="T1", p_w=150_000, first_index=2),
+    Deal(id="trd-008", out_terminal="T3", in_terminal="T4", p_w=80_000, first_index=3),
+    Deal(id="trd-009", out_terminal="T2", in_terminal="T3", p_w=100_000, first_index=4),
 )
 INTERVALS = 5
 CURTAILED = "trd-006"
 CUT = "trd-008"
 DUPLICATE = "trd-001"
-RETAINED = Deal(id="trd-010", out_terminal="T2", in_terminal="T3", p_w=50_000, first=1)
+RETAINED = Deal(id="trd-010", out_terminal="T2", in_terminal="T3", p_w=50_000, first_index=1)
 
 
 def intervals(first_ms: int) -> list[Interval]:
@@ -52,7 +52,7 @@ def intervals(first_ms: int) -> list[Interval]:
 
 def trade_of(deal: Deal, first_ms: int) -> Trade:
     """Write a deal as a settled trade."""
-    chosen = intervals(first_ms)[deal.first : deal.first + deal.count]
+    chosen = intervals(first_ms)[deal.first_index : deal.first_index + deal.count]
     return Trade(
         id=deal.id,
         revision_number=1,

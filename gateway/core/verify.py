@@ -18,7 +18,7 @@ class MarketPolicy:
     gate_ms: int  # a trade is known at least this long before its first interval
     horizon_ms: int
     over_limit: str  # curtail | refuse
-    open_trades_max: int = 10_000  # memory and scan time stay bounded
+    open_count_max: int = 10_000  # memory and scan time stay bounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ def admit(
         reasons.append(Reason(code=ReasonCode.MODE_BLOCKED, detail="mode is off"))
     if earlier is None and trade.cancelled:
         reasons.append(Reason(code=ReasonCode.ORPHAN, detail="cancels a trade never accepted"))
-    if earlier is None and open_count >= policy.open_trades_max:
+    if earlier is None and open_count >= policy.open_count_max:
         reasons.append(Reason(code=ReasonCode.RATE, detail=f"{open_count} trades are open"))
     if earlier is not None and not reasons:
         reasons += _same_ends(trade, earlier.trade)

@@ -18,7 +18,14 @@ def render(view: SiteView) -> str:
     """Return every metric of a site as one exposition."""
     where = {"sop": view.sop}
     lines: list[str] = []
-    for name, kind, told, samples in (*_power(view, where), *_market(view, where), *_host(view)):
+    families = (
+        *_power(view, where),
+        *_market(view, where),
+        *_ledger(view, where),
+        *_host(view),
+        *_devices(view),
+    )
+    for name, kind, told, samples in families:
         found = list(samples)
         if not found:
             continue
@@ -127,6 +134,11 @@ def _market(view: SiteView, where: Mapping[str, str]) -> list[Family]:
             "The day's trades by their status.",
             (({**where, "outcome": k}, v) for k, v in sorted(counts.items())),
         ),
+    ]
+
+
+def _ledger(view: SiteView, where: Mapping[str, str]) -> list[Family]:
+    return [
         _family(
             "sopgw_ledger_entries_total",
             "counter",
@@ -179,7 +191,6 @@ def _market(view: SiteView, where: Mapping[str, str]) -> list[Family]:
 
 def _host(view: SiteView) -> list[Family]:
     where = {"sop": view.sop}
-    devices = [({"device": d.name}, d) for d in view.devices]
     return [
         _family(
             "sopgw_scan_timestamp_seconds",
@@ -205,6 +216,13 @@ def _host(view: SiteView) -> list[Family]:
             "Largest error of the clock by its own account.",
             [(where, None if view.clock_error_ms is None else view.clock_error_ms / 1000)],
         ),
+    ]
+
+
+def _devices(view: SiteView) -> list[Family]:
+    where = {"sop": view.sop}
+    devices = [({"device": d.name}, d) for d in view.devices]
+    return [
         _family(
             "sopgw_devices_stale",
             "gauge",
