@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ledger.contracts.document import canonical
 from ledger.log.canonical import decode, encode
 from ledger.network import record
 from ledger.network.block import Block, block_hash, fill
@@ -34,6 +35,8 @@ RANK_DELAY_S = 0.15
 """How much longer each further node waits before it proposes what the first should have."""
 SKEW_MS = 2_000
 """How far ahead of its own clock a node accepts a block's time."""
+SNAPSHOT_EVERY = 256
+"""Heights between two kept states: what a restart has to execute again at most."""
 PRUNE_EVERY = 128
 """Heights between two looks at what every node has countersigned and may be forgotten."""
 EFFECTS_KEPT_MAX = 10_000
@@ -94,6 +97,7 @@ class Node:
         *,
         utc_ms: Callable[[], int],
         skew_ms: int = SKEW_MS,
+        keep_state: Callable[[bytes], None] | None = None,
     ) -> None:
         self.replica = replica
         self.evidence: list[Evidence] = []
@@ -104,6 +108,7 @@ class Node:
         self._key = key
         self._utc_ms = utc_ms
         self._skew_ms = skew_ms
+        self._keep_state = keep_state
         self._waiters = Waiters()
         self._wanted_since: float | None = None
         self._published = 0
@@ -250,11 +255,15 @@ class Node:
         certificate = replica.certificate(subject)
         effects = _summary(executed)
         height = replica.height + 1
-        await self._ledger.append_many(record.finished(height, other, certificate, effects))
+        leaves = record.finished(height, other, certificate, effects)
+        index = (await self._ledger.append_many(leaves))[-1]
         replica.finish(executed)
         self.alarm = ""
         self._answer(executed, height)
         self._progress.set()
+        if self._keep_state is not None and height % SNAPSHOT_EVERY == 0:
+            document = record.snapshot_document(replica, index)
+            await asyncio.to_thread(self._keep_state, canonical(document))
         if height % PRUNE_EVERY == 0:
             await self._ordering.prune(height - PRUNE_EVERY)
         return True

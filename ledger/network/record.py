@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ledger.contracts.market import Market
 from ledger.log.canonical import CanonicalError, decode, encode
 from ledger.network.block import BLOCK_BYTES_MAX, block_hash
 from ledger.network.message import vote_from
@@ -63,6 +64,47 @@ def finished(
     return leaves
 
 
+def snapshot_document(replica: Replica, index: int) -> dict[str, Any]:
+    """The last final state, with the place of its ``net.final`` entry in the ledger."""
+    return {
+        "height": replica.height,
+        "head": replica.head,
+        "index": index,
+        "state": replica.market.snapshot(),
+    }
+
+
+def restore(replica: Replica, document: dict[str, Any], leaf: bytes) -> None:
+    """Start from a kept state instead of the ledger's beginning; raise ReplayDiffers if it lies.
+
+    The state is only a shortcut: it must be what a quorum signed in the ledger's own entry.
+    """
+    entry: dict[str, Any] = decode(leaf)
+    height = document["height"]
+    if entry.get("kind") != "net.final" or entry["height"] != height:
+        raise ReplayDiffers(f"the kept state of height {height} has no final entry")
+    market = Market(document["state"])
+    good = _certified(replica, height, entry["votes"], document["head"], market.root())
+    if good < replica.committee.quorum:
+        raise ReplayDiffers(f"the kept state of height {height} is not what the nodes signed")
+    replica.market, replica.height, replica.head = market, height, document["head"]
+
+
+def _certified(
+    replica: Replica, height: int, votes: list[dict[str, Any]], block: str, state: str
+) -> int:
+    """Count the nodes whose signatures say that this block led to this state."""
+    committee = replica.committee
+    return len(
+        {
+            vote.node
+            for document in votes
+            if (vote := vote_from(committee.market, document, committee.keys)) is not None
+            and (vote.height, vote.block, vote.state) == (height, block, state)
+        }
+    )
+
+
 def replay(replica: Replica, leaves: Iterable[bytes], key: Sign) -> None:
     """Bring a fresh replica to where its ledger ends; raise ReplayDiffers when it can not."""
     raw: tuple[bytes, str] | None = None
@@ -91,14 +133,7 @@ def replay(replica: Replica, leaves: Iterable[bytes], key: Sign) -> None:
 
 def _finish(replica: Replica, raw: bytes, name: str, votes: list[dict[str, Any]]) -> None:
     executed = replica.execute(raw, name=name)
-    committee = replica.committee
-    good = {
-        vote.node
-        for document in votes
-        if (vote := vote_from(committee.market, document, committee.keys)) is not None
-        and vote.height == replica.height + 1
-        and vote.subject == executed.subject
-    }
-    if len(good) < committee.quorum:
+    block, _, state = executed.subject
+    if _certified(replica, replica.height + 1, votes, block, state) < replica.committee.quorum:
         raise ReplayDiffers(f"height {replica.height + 1} lacks a certificate for its state")
     replica.finish(executed)

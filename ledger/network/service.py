@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 from aiohttp import web
 
 from ledger.contracts.market import Market
-from ledger.log import reader
+from ledger.log import reader, tiles
+from ledger.log.canonical import CanonicalError
 from ledger.log.keys import load_key
 from ledger.log.writer import LedgerWriter
 from ledger.network.etcd import EtcdOrdering
 from ledger.network.mutual import PATH, be_witnessed, known_elsewhere, witness_of
 from ledger.network.node import Node
 from ledger.network.ordering import EmbeddedOrdering
-from ledger.network.record import replay
+from ledger.network.record import ReplayDiffers, replay, restore
 from ledger.network.replica import Committee, Replica
 from ledger.network.server import Door
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from ledger.network.config import NodeConfig
     from ledger.network.ordering import Ordering
+
+
+log = logging.getLogger(__name__)
+
+STATE = "market.state"
+"""Beside the ledger: the state at some recent height, so that a restart need not execute all."""
+
+
+UNREADABLE = (
+    msgspec.DecodeError,
+    CanonicalError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    ReplayDiffers,
+)
+"""What a kept state that was damaged or tampered with can lead to; the ledger then decides."""
 
 
 class KeyDiffers(Exception):  # noqa: N818 - a fault of the node file
@@ -74,13 +96,20 @@ async def serve(config: NodeConfig, *, utc_ms: Callable[[], int], ready: Ready) 
             known=known,
         )
         stack.push_async_callback(writer.close)
-        leaves = [leaf for _, leaf in reader.entries(config.ledger_directory)]
+        leaves = ledger_leaves(config.ledger_directory, replica)
         replay(replica, leaves, signer)
         ordering = ordering_of(config)
         stack.push_async_callback(ordering.close)
         if config.etcd is None:
             await resume(ordering, replica)
-        node = Node(replica, ordering, writer, signer, utc_ms=utc_ms)
+        node = Node(
+            replica,
+            ordering,
+            writer,
+            signer,
+            utc_ms=utc_ms,
+            keep_state=lambda data: tiles.write_file(config.ledger_directory / STATE, data),
+        )
         node.remember(leaves)
         del leaves
         app = Door(node, key=signer, public=public, delivery=config.delivery).application()
@@ -100,6 +129,21 @@ async def serve(config: NodeConfig, *, utc_ms: Callable[[], int], ready: Ready) 
         # Halted: the door stays open, so that people can read why and take the evidence.
         await asyncio.Event().wait()
     return replica.halted
+
+
+def ledger_leaves(directory: Path, replica: Replica) -> list[bytes]:
+    """Entries still to be executed: all, or those after the kept state where it can be believed."""
+    path = directory / STATE
+    if path.exists():
+        try:
+            document = msgspec.json.decode(path.read_bytes())
+            leaves = [leaf for _, leaf in reader.entries(directory, document["index"])]
+            restore(replica, document, leaves[0])
+        except UNREADABLE as error:
+            log.warning("kept state not used: %s", error)
+        else:
+            return leaves[1:]
+    return [leaf for _, leaf in reader.entries(directory)]
 
 
 async def resume(ordering: Ordering, replica: Replica) -> None:

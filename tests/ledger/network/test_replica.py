@@ -1,8 +1,19 @@
+import copy
+from json import loads as decode_json
+
 import pytest
 
+from ledger.contracts.document import canonical
 from ledger.network.block import Block, genesis_hash
 from ledger.network.message import sign_vote
-from ledger.network.record import ReplayDiffers, finished, replay, voted
+from ledger.network.record import (
+    ReplayDiffers,
+    finished,
+    replay,
+    restore,
+    snapshot_document,
+    voted,
+)
 from ledger.network.replica import Committee, Replica
 
 
@@ -96,6 +107,30 @@ def test_a_ledger_leads_back_to_its_state_and_a_forged_one_does_not(net, replica
         again = Replica(net.committee(), net.genesis(), node="n0")
         with pytest.raises(ReplayDiffers):
             replay(again, damaged, net.key_of("n0"))
+
+
+def test_a_kept_state_is_believed_only_with_the_quorums_signatures(net, replica):
+    raw = a_block(replica)
+    leaves = certified(net, replica, raw)
+    replica.finish(replica.executed)
+    document = decode_json(canonical(snapshot_document(replica, 2)))
+    fresh = Replica(net.committee(), net.genesis(), node="n0")
+    restore(fresh, document, leaves[2])
+    assert (fresh.height, fresh.head) == (1, replica.head)
+    assert fresh.market.root() == replica.market.root()
+    richer = copy.deepcopy(document)
+    richer["state"]["parties"]["op"]["deposit"] = 10**6
+    for lie, leaf in (
+        (richer, leaves[2]),
+        ({**document, "head": "00" * 32}, leaves[2]),
+        ({**document, "height": 2}, leaves[2]),
+        (document, leaves[1]),
+        (document, leaves[2].replace(b'"n1"', b'"n4"').replace(b'"n2"', b'"n5"')),
+    ):
+        again = Replica(net.committee(), net.genesis(), node="n0")
+        with pytest.raises(ReplayDiffers):
+            restore(again, lie, leaf)
+        assert again.height == 0
 
 
 def test_genesis_differs_by_market():

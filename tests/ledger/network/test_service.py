@@ -1,0 +1,82 @@
+import asyncio
+import contextlib
+
+import aiohttp
+import pytest
+
+from ledger.log.keys import create_key
+from ledger.network import node as node_module
+from ledger.network.config import config_from
+from ledger.network.service import STATE, KeyDiffers, serve
+
+
+@contextlib.asynccontextmanager
+async def serving(config, clock):
+    """The service in the background; gives its address and node."""
+    loop = asyncio.get_running_loop()
+    started = loop.create_future()
+    task = asyncio.create_task(
+        serve(config, utc_ms=clock, ready=lambda port, node: started.set_result((port, node)))
+    )
+    done, _ = await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
+    if task in done:
+        await task
+    port, node = await started
+    try:
+        yield f"http://127.0.0.1:{port}", node
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def config(tmp_path, net):
+    public = create_key(tmp_path / "n1.key", "n1").key.public.hex()
+    create_key(tmp_path / "log.key", "n1.example")
+    return config_from(
+        {
+            "market": "m",
+            "node": "n1",
+            "key": "n1.key",
+            "ledger": {"dir": "ledger", "origin": "n1.example", "key": "log.key"},
+            "operator": {"id": "op", "key": net.public("op")},
+            "nodes": {"n1": public},
+        },
+        tmp_path,
+    )
+
+
+async def post(url, message):
+    async with aiohttp.ClientSession() as session, session.post(url + "/v1/messages", data=message) as answer:  # fmt: skip
+        return answer.status
+
+
+async def test_a_restart_goes_on_from_the_kept_state(config, net, monkeypatch):
+    monkeypatch.setattr(node_module, "SNAPSHOT_EVERY", 3)
+    clock, send = net.Clock(), net.Sender()
+    async with serving(config, clock) as (url, node):
+        for message in send.joins():
+            assert await post(url, message) == 200
+        height, root = node.replica.height, node.replica.market.root()
+    state = config.ledger_directory / STATE
+    assert state.exists()
+    async with serving(config, clock) as (url, node):
+        assert (node.replica.height, node.replica.market.root()) == (height, root)
+        assert await post(url, send("op", kind="deposit", id="R1", amount=5)) == 200
+        height, root = node.replica.height, node.replica.market.root()
+    # A kept state that was tampered with is not believed: the ledger decides.
+    state.write_bytes(state.read_bytes().replace(b'"deposit":1000000000', b'"deposit":9000000000'))
+    async with serving(config, clock) as (url, node):
+        assert (node.replica.height, node.replica.market.root()) == (height, root)
+    state.write_bytes(b"rubbish")
+    async with serving(config, clock) as (url, node):
+        assert (node.replica.height, node.replica.market.root()) == (height, root)
+
+
+async def test_a_key_the_committee_does_not_know_is_refused(config, tmp_path):
+    (tmp_path / "n1.key").unlink()
+    create_key(tmp_path / "n1.key", "n1")
+    with pytest.raises(KeyDiffers):
+        async with serving(config, lambda: 0):
+            pass
