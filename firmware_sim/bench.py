@@ -153,14 +153,25 @@ class SopDevice(SimulatedDevice):
             return int(number) - 1
         raise ValueError(f"no such target {target!r}; station, meters, m1 … m{self.sop.n}, all")
 
-    def reboot(self) -> None:
-        """Power-cycle the station: set values and lease are gone, counters stay, no auto-start."""
+    def reboot(self, *, remembering: bool = False) -> None:
+        """Power-cycle the station: set values and lease are gone, counters stay, no auto-start.
+
+        ``remembering`` makes it a bad device that comes back at its old set values.
+        """
+        sop = self.sop
+        goals = [(c.goal_p_w, c.goal_q_var) for c in sop.converters]
+        was_running = any(c.modulating for c in sop.converters)
         self.station.drop_connections()
-        for index in range(self.sop.n):
-            self.sop.raise_event(index, Event.POWER_OFF)
-            self.sop.raise_event(index, Event.POWER_ON)
-        self.firmware = Firmware(self.sop, limit_floor_us=self._floor_us)
+        for index in range(sop.n):
+            sop.raise_event(index, Event.POWER_OFF)
+            sop.raise_event(index, Event.POWER_ON)
+        self.firmware = Firmware(sop, limit_floor_us=self._floor_us)
         self.firmware.booted_us = self.now_us()
+        if remembering and was_running:
+            for converter, (p_w, q_var) in zip(sop.converters, goals, strict=True):
+                converter.state = OpState.RUN
+                converter.accept(round(p_w), round(q_var))
+        sop.close_balance()
 
     def estop(self) -> None:
         """The hard-wired emergency stop of the device."""

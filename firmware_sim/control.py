@@ -16,9 +16,11 @@ ON_STATION = (
     "stuck", "feeder", "clock_step", "bad_quality", "opcua_bomb",
     "branch_out",
     "fan",
+    "clip",
     "breaker_stuck",
 )  # fmt: skip
 ON_METER = ("meter_reset", "meter_exchange", "meter_counters", "wiring", "load")
+FOR_EVER_US = 1 << 62
 INJECTIONS = (*ON_WIRE, *ON_STATION, *ON_METER, "clear")
 
 
@@ -27,7 +29,7 @@ class Injector:
 
     def __init__(self, device: SimulatedDevice) -> None:
         self._device = device
-        # Each timed fault with the simulated instant of its end.
+        # What takes each fault back, with the simulated instant when it does by itself.
         self._ends: list[tuple[int, Undo]] = []
 
     def tick(self) -> None:
@@ -52,8 +54,9 @@ class Injector:
         else:
             undo = device.disturb(fault, order)
         for_s = order.get("for_s")
-        if undo is not None and for_s is not None:
-            self._ends.append((device.now_us() + int(float(for_s) * 1_000_000), undo))
+        if undo is not None:
+            lasts_us = FOR_EVER_US if for_s is None else int(float(for_s) * 1_000_000)
+            self._ends.append((device.now_us() + lasts_us, undo))
         device.note(f"injected {fault} {order.get('target', '')}".rstrip())
 
     def _on_wire(self, fault: str, order: Mapping[str, Any]) -> Undo:
@@ -84,6 +87,8 @@ class Injector:
         return heal
 
     def _clear(self) -> None:
+        for _, undo in self._ends:
+            undo()
         self._ends.clear()
         for server in self._device.servers():
             was_cut = server.wire.cut

@@ -40,7 +40,7 @@ class Station(Protocol):
     def release_estop(self) -> None:
         """Local release and reset."""
 
-    def reboot(self) -> None:
+    def reboot(self, *, remembering: bool = False) -> None:
         """Power cycle."""
 
     def meter_index(self, target: str, /) -> int:
@@ -63,7 +63,7 @@ def disturb_station(device: Station, fault: str, order: Mapping[str, Any]) -> Un
         case "trip":
             sop.trip(int(order["terminal"]) - 1, Fault(int(order.get("bits", Fault.INTERNAL))))
         case "reboot":
-            device.reboot()
+            device.reboot(remembering=bool(order.get("remembering", False)))
         case "watchdog_disabled":
             firmware.watchdog_disabled = True
             return lambda: setattr(device.firmware, "watchdog_disabled", False)
@@ -79,6 +79,8 @@ def disturb_station(device: Station, fault: str, order: Mapping[str, Any]) -> Un
             return lambda: sop.breaker_stuck.discard(index)
         case "derate":
             return _derate(device, float(order.get("ratio", 0.5)), order)
+        case "clip":
+            return _clip(device, int(order["terminal"]) - 1, float(order["limit_w"]))
         case "stuck":
             return _stuck(device, int(order["terminal"]) - 1)
         case "feeder":
@@ -130,6 +132,13 @@ def _stuck(device: Station, index: int) -> Undo:
     converter = device.sop.converters[index]
     converter.stuck = True
     return lambda: setattr(converter, "stuck", False)
+
+
+def _clip(device: Station, index: int, limit_w: float) -> Undo:
+    """Set values beyond a limit are cut without LIM_REASON: the echo is the only witness."""
+    converter = device.sop.converters[index]
+    converter.clip_w = limit_w
+    return lambda: setattr(converter, "clip_w", None)
 
 
 def _feeder(device: Station, order: Mapping[str, Any]) -> Undo:

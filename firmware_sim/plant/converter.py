@@ -72,6 +72,7 @@ class Converter:
         "_alpha_p",
         "absorbed_wh",
         "bias_ratio",
+        "clip_w",
         "derate_ratio",
         "droop_pu",
         "f_hz",
@@ -128,6 +129,8 @@ class Converter:
         self.goal_p_w = self.goal_q_var = 0.0
         self.q_first = False
         self.stuck = False
+        # A device that cuts set values without saying so.
+        self.clip_w: float | None = None
         self.p_set_w = self.p_ref_w = self.p_clean_w = self.p_w = 0.0
         self.q_set_var = self.q_ref_var = self.q_var = 0.0
         self.ramp_permille_per_s = 200
@@ -198,6 +201,8 @@ class Converter:
         """Make the goal active within the capability and say what limits it."""
         available = self.s_va_available()
         p_w, q_var = self.goal_p_w, self.goal_q_var
+        if self.clip_w is not None:
+            p_w = max(-self.clip_w, min(self.clip_w, p_w))
         if p_w * p_w + q_var * q_var <= available * available:
             self.p_set_w, self.q_set_var, self.limits = p_w, q_var, Limit(0)
             return

@@ -242,10 +242,11 @@ class Sop:
     def protect(self, dt_s: float) -> None:
         """Follow feeder voltage and heat, derate, and trip what has come due."""
         level = self.link.v_v / self.spec.v_dc_nominal_v
-        for index in watched(self.converters):
-            converter = self.converters[index]
+        for converter in self.converters:
             if converter.state is not OpState.ISLAND:
                 converter.v_ac_v = converter.feeder_v_v
+        for index in watched(self.converters):
+            converter = self.converters[index]
             if converter.state in (OpState.RUN, OpState.DERATED):
                 self._derate(index, converter)
             elif converter.state in (OpState.STANDBY, OpState.SYNC):

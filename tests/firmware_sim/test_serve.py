@@ -196,3 +196,22 @@ def test_faults_inside_the_device(start):
     assert device.ask({"inject": "clear"})["ok"]
     assert fresh.read(4, 1000, 28) != first
     assert device.ask({"inject": "master_trip"})["ok"]
+
+
+def test_bad_devices_that_remember_and_that_clip(start):
+    device = start("--speed", "20", "--bias", "0%")
+    wire = device.wire()
+    assert device.ask({"inject": "clip", "terminal": 2, "limit_w": 20_000})["ok"]
+    assert select_and_operate(wire, [0, 50_000, 0, 0]) == 2
+    words = wire.read(4, 1140, 30)
+    assert i32(words, 12) == 20_000  # the echo of the active value is the only witness
+    assert i32(words, 14) == 50_000
+    assert words[29] == 0
+    assert device.ask({"inject": "clear"})["ok"]
+    assert select_and_operate(wire, [0, 50_000, 0, 0], seq=3, heartbeat=2) == 2
+    assert i32(wire.read(4, 1140, 30), 12) == 50_000
+    assert device.ask({"inject": "reboot", "remembering": True})["ok"]
+    truth = device.truth()
+    assert truth["state"] == "RUN"
+    assert truth["terminals"][1]["p_set_w"] == 50_000
+    assert truth["active_instr_id"] == 0
