@@ -1,0 +1,240 @@
+"""Sees the true state and every byte that leaves; says which invariant broke, and when."""
+
+import hashlib
+
+from gateway.core import tracking
+from gateway.model.interval import utc_ms_from
+from gateway.model.setpoint import Command
+from gateway.model.telemetry import State
+
+from .market import body_of
+from .staged import block_of
+
+SETTLED_US = 6_000_000  # poll, staleness and one instruction: after this the gateway must know
+DETECT_US = 8_000_000
+LATE_US = 7_500_000  # 2 s, 0.5 s of real stalls, and 5 s a timed instruction may wait selected
+
+
+class Oracle:
+    """Checks while it runs; ``broken`` keeps every finding with its time."""
+
+    def __init__(self, world):
+        self.world = world
+        self.broken = []
+        self.intents = {}  # instr id -> (index, entry)
+        self.stage = {}  # instr id -> set of entry kinds
+        self.sent = {"select": set(), "operate": set(), "command": set()}
+        self.plans = {}
+        self.received = set()
+        self.since = {}  # true condition -> when it began
+        self.foreign_us = None
+        self.checked_count = 0
+
+    def check(self, holds, invariant, what):
+        """Count one judgement; a broken one is kept, for an exception would end up in the gateway."""
+        self.checked_count += 1
+        if not holds:
+            text = f"{invariant} at {self.world.loop.now_us / 1e6:.3f} s: {what}"
+            self.broken.append(text)
+            self.world.note("VIOLATION", text)
+
+    # ------------------------------------------------------------------ ledger
+
+    def durable(self, index, entry):
+        kind = entry["kind"]
+        self.world.note("entry", f"{index} {kind}")
+        match kind:
+            case "intent":
+                self.intents[entry["instr_id"]] = (index, entry)
+                self.stage[entry["instr_id"]] = {"intent"}
+                self._intent(entry)
+            case "prepared" | "commit" | "abort":
+                self.stage[entry["instr_id"]].add(kind)
+                if kind == "abort":
+                    self.check(
+                        entry["instr_id"] not in self.sent["operate"], "I28",
+                        "aborted after OPERATE left",
+                    )
+            case "outcome":
+                self._outcome(entry)
+            case "plan":
+                self.plans[index] = entry
+                self.check(sum(entry["planned_wh"].values()) == 0, "I14", "a plan's sum is not zero")
+            case "trade.received":
+                self.received.add(entry["sha256"])
+            case "readback":
+                if entry["cause"] in ("foreign", "failsafe", "zero"):
+                    self.foreign_us = None
+
+    def _intent(self, entry):
+        moves = any(s["p_w"] for s in entry["setpoints"])
+        if not moves:
+            return
+        now_us = self.world.loop.now_us
+        for name in ("estop", "local", "fault"):
+            since_us = self.since.get(name)
+            held = since_us is not None and now_us - since_us > SETTLED_US
+            self.check(not held, "I30" if name == "estop" else "I25", f"power intended under {name}")
+        stepped_us = self.since.get("step")
+        fresh = stepped_us is not None and 2_000_000 < now_us - stepped_us < 55_000_000
+        opened = entry["authority"] == "plan"
+        # Degraded time may go on with what moves already (permissive of §1.3).
+        self.check(not (fresh and opened and not self._moving()), "I40", "opened after a step")
+
+    def _moving(self):
+        return any(self.world.plant.set_w.values())
+
+    def _outcome(self, entry):
+        if entry["outcome"] != "executed" or entry["instr_id"] not in self.sent["select"]:
+            return
+        done = {i for _, i in self.world.plant.operated}
+        self.check(entry["instr_id"] in done, "I34", "executed, says the ledger; the plant did not")
+        intent = self.intents[entry["instr_id"]][1]
+        told = {s["terminal"]: s["p_w"] for s in intent["setpoints"] if s["mode"] == "P_Q"}
+        same = all(entry["active"].get(t) == p for t, p in told.items())
+        self.check(same, "I34", f"executed with another echo: {told} {entry['active']}")
+
+    # -------------------------------------------------------------------- wire
+
+    def writes(self, what, under_way):
+        self.check(not under_way or what == "command", "I26", f"{what} while another write is out")
+
+    def _known(self, instruction, staged):
+        found = self.intents.get(instruction.id)
+        self.check(found is not None, "I17", "bytes leave without a durable intent")
+        if found is None:
+            return None
+        self.check(found[1]["staged"] == staged.hex(), "I17", "bytes differ from the intent's")
+        late_us = self.world.clock.mono_us() - found[1]["expires_mono_us"] + 2_000_000
+        self.check(
+            not (0 <= late_us and late_us > LATE_US), "I24", f"leaves {late_us / 1e6:.1f} s late"
+        )
+        return found[1]
+
+    def sends_select(self, instruction, staged):
+        self.check(instruction.id not in self.sent["select"], "I18", "SELECT sent twice")
+        self.sent["select"].add(instruction.id)
+        self._known(instruction, staged)
+
+    def sends_operate(self, instruction):
+        self.check(instruction.id not in self.sent["operate"], "I18", "OPERATE sent twice")
+        self.sent["operate"].add(instruction.id)
+        entry = self._known(instruction, block_of(instruction, self.world.plant.terminals))
+        stages = self.stage.get(instruction.id, set())
+        self.check({"prepared", "commit"} <= stages, "I28", f"OPERATE after {sorted(stages)}")
+        if entry is not None and any(s.p_w for s in instruction.setpoints):
+            self._authorised(instruction, entry)
+
+    def _authorised(self, instruction, entry):
+        """Power has a plan, its sign and its size, and its time."""
+        plan = self.plans.get(entry["plan_index"])
+        self.check(plan is not None, "I19", f"power without a plan: {entry['authority']}")
+        if plan is None:
+            return
+        start_ms, end_ms = (utc_ms_from(plan["interval"][k]) for k in ("start", "end"))
+        now_ms = self.world.clock.utc_us() // 1000
+        stepped = self.since.get("step")
+        steady = stepped is None or self.world.loop.now_us - stepped > 3_000_000
+        if steady:
+            inside = start_ms - 1500 <= now_ms <= end_ms + 1000
+            self.check(inside, "L2", f"operated {now_ms - start_ms} ms after the start")
+            over_ms = now_ms + instruction.ttl_s * 1000 - end_ms
+            self.check(over_ms <= 9_000, "I24", f"lives {over_ms} ms beyond its interval")
+        sop = self.world.site.sop
+        for s in instruction.setpoints:
+            if s.terminal == sop.master:
+                self.check(s.p_w == 0, "I23", "the master was scheduled")
+                continue
+            terminal = sop.terminal(s.terminal)
+            mean_w = tracking.mean_w(plan["planned_wh"][s.terminal], end_ms - start_ms)
+            band_w = max(abs(mean_w) // 10, terminal.s_va // 50) + 10
+            if entry["authority"] in ("plan", "tracking"):
+                self.check(abs(s.p_w - mean_w) <= band_w, "I20", f"{s.terminal} {s.p_w} for {mean_w}")
+            self.check(s.p_w * mean_w >= 0 or abs(s.p_w) <= band_w, "I20", f"{s.terminal} wrong sign")
+            available = min(terminal.s_va, self.world.available_va[s.terminal])
+            known = self.world.derated_us is None or (
+                self.world.loop.now_us - self.world.derated_us > SETTLED_US
+            )
+            if known and entry["authority"] in ("plan", "tracking"):
+                self.check(abs(s.p_w) <= available, "I20", f"{s.terminal} over what it can carry")
+        self.check(self.world.plant.watchdog_ds == 50, "I25", "power without its watchdog")
+
+    def operated(self, ack):
+        """OPERATE acted: whatever subset of the change is reached, the master can carry it."""
+        plant = self.world.plant
+        s_va = self.world.site.sop.terminal(plant.master).s_va
+        self.check(plant.worst_master_w <= s_va * 1.001, "I22", f"master at {plant.worst_master_w:.0f} W")
+        del ack
+
+    def guard(self, serious, refused):
+        self.check(not serious, "I20", f"the last guard had to refuse: {refused}")
+
+    def sends_command(self, command):
+        if command is Command.ENTER_STANDBY:
+            return  # STOP waits for nobody and is written down after it
+        name = command if isinstance(command, str) else command.name
+        mine = [
+            i for i, (_, e) in self.intents.items()
+            if e.get("command") == name and i not in self.sent["command"]
+        ]  # fmt: skip
+        self.check(bool(mine), "I17", f"{name} without a durable intent")
+        self.sent["command"].update(mine)
+
+    def sends_heartbeat(self):
+        self.world.beat_us = self.world.loop.now_us
+
+    # ------------------------------------------------------------------ market
+
+    def acknowledges(self, inbound):
+        sha256 = hashlib.sha256(inbound.payload).hexdigest()
+        self.check(sha256 in self.received, "I6", "acknowledged to the broker before durable")
+
+    def publishes(self, topic, payload):
+        if topic.endswith(("/acknowledgement", "/delivery")):
+            index = body_of(payload)["ledger_index"]
+            entries = self.world.disk.entries
+            self.check(index < len(entries), "I6", f"an answer names entry {index} ahead of the disk")
+            kinds = ("delivery",) if topic.endswith("/delivery") else ("trade.accepted", "trade.refused")
+            self.check(
+                index >= len(entries) or entries[index]["kind"] in kinds, "I6", "names another entry"
+            )
+
+    # -------------------------------------------------------------------- field
+
+    def begins(self, name):
+        self.since.setdefault(name, self.world.loop.now_us)
+
+    def ends(self, name):
+        self.since.pop(name, None)
+
+    def second(self):
+        """Once a second: what must hold of the true state whatever the gateway believes."""
+        world, plant, now_us = self.world, self.world.plant, self.world.loop.now_us
+        plant.advance(now_us)
+        moving = any(plant.set_w.values()) and plant.state is State.RUN
+        if moving and not plant.foreign:
+            silent_us = now_us - plant.last_beat_us
+            self.check(silent_us <= 12_000_000, "L4", f"power after {silent_us / 1e6:.1f} s of silence")
+        if plant.foreign and moving and world.reachable_us is not None and world.alive:
+            since_us = max(world.reachable_us, world.foreign_us, world.living_us)
+            if now_us - since_us > DETECT_US and not world.disk_is_slow:
+                seen = world.recorder is not None and (
+                    world.recorder.state.foreign or not world.recorder.state.adopted
+                )
+                self.check(seen, "I27", "a stranger's setpoint goes unnoticed")
+        if plant.foreign or not moving:
+            return
+        self._in_time(now_us)
+
+    def _in_time(self, now_us):
+        """Nobody is under power outside an interval that was planned for it."""
+        found = self.intents.get(self.world.plant.active)
+        if found is None:
+            return
+        plan = self.plans.get(found[1]["plan_index"])
+        stepped_us = self.since.get("step")
+        if plan is None or (stepped_us is not None and now_us - stepped_us < 3_600_000_000):
+            return
+        end_ms = utc_ms_from(plan["interval"]["end"])
+        late_ms = self.world.clock.utc_us() // 1000 - end_ms
+        self.check(late_ms <= 9_000, "I24", f"power {late_ms} ms after the interval's end")
