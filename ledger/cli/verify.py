@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import click
 
 from ledger.cli.arguments import (
     anchor_line,
@@ -15,17 +19,18 @@ from ledger.cli.arguments import (
     read_policy,
     read_vkeys,
 )
-from ledger.cli.output import Answer, ExitCode, Remark, command, progress
-from ledger.log import derived
+from ledger.cli.output import Answer, ExitCode, Failure, Remark, command, progress
+from ledger.log import anchor, checkpoint, derived, note, tiles
 from ledger.log import verify as verification
-from ledger.log.verify import Report
+from ledger.log.policy import Policy
+from ledger.log.verify import Fault, Report
 
 CHECKED = (
     "every byte of every segment: record checksums, lengths, indexes, unused space",
     "the Merkle root of every signed checkpoint, recomputed from the entries",
     "every signature against the given key",
     "that segments continue one another without a gap",
-    "tiles, checkpoint file and index against the entries, where they are",
+    "tiles, checkpoint file, index and kept evidence against the entries, where they are",
 )
 NOT_CHECKED = (
     "whether entries were cut off at the end that nobody outside has seen",
@@ -42,7 +47,17 @@ NOT_CHECKED = (
 @directory_argument
 @key_option
 @policy_option
-def verify(directory: Path, key_file: Path, policy_file: Path | None) -> Answer:
+@click.option("--remember", type=click.Path(path_type=Path), metavar="FILE",
+              help="Keep the last verified checkpoint here; refuse a ledger that lost it.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on behind the remembered checkpoint.")
+def verify(
+    directory: Path,
+    key_file: Path,
+    policy_file: Path | None,
+    remember: Path | None,
+    *,
+    resume: bool,
+) -> Answer:
     """Recompute a ledger from its bytes and check every signature.
 
     Exit code 0 when no errors were found, 8 otherwise.
@@ -51,21 +66,59 @@ def verify(directory: Path, key_file: Path, policy_file: Path | None) -> Answer:
     if not directory.is_dir():
         first_header(directory)
     total = sum(p.stat().st_size for p in (directory / "segments").glob("*.seg"))
+    keys = [note.parse_vkey(v) for v in vkeys]
+    known = remembered(remember)
+    if resume and remember is None:
+        raise Failure(ExitCode.USAGE, "remember", "--resume needs --remember FILE")
+    verified_size = checkpoint.parse(known).checkpoint.size if known and resume else 0
+    keep = (lambda _c: None) if remember is None else partial(tiles.write_file, remember)
     with progress("verify", total) as advance:
-        report = verification.verify(directory, vkeys, advance)
+        report = verification.verify(
+            directory, vkeys, advance, verified_size=verified_size, reached=keep
+        )
         if report.ok:
-            report = replace(report, faults=tuple(derived.faults(directory)))
+            report = replace(report, faults=tuple(beside(directory, keys, policy, known)))
+    if report.faults and remember is not None and known:
+        tiles.write_file(remember, known)
     anchored, line = anchor_line(directory, policy)
-    return answer(report, anchored, line)
+    return answer(report, anchored, line, verified_size)
 
 
-def answer(report: Report, anchored: dict[str, Any] | None, anchor: str) -> Answer:
+def remembered(path: Path | None) -> bytes:
+    """The checkpoint an earlier run kept; empty when there is none."""
+    if path is None or not path.exists():
+        return b""
+    data = path.read_bytes()
+    try:
+        checkpoint.parse(data)
+    except note.NoteError as error:
+        raise Failure(ExitCode.INPUT, "remember", f"{path}: {error}") from None
+    return data
+
+
+def beside(
+    directory: Path, keys: Sequence[note.Key], policy: Policy | None, known: bytes
+) -> Iterator[Fault]:
+    """Faults of what stands beside the segments: evidence, derived files, what was remembered."""
+    every = [*keys, *(policy.keys() if policy else ())]
+    evidence = [*anchor.kept(directory), known] if known else anchor.kept(directory)
+    for what in (
+        *anchor.contradictions(directory, evidence, keys),
+        *anchor.damaged(directory, every),
+    ):
+        yield Fault(what=what)
+    yield from derived.faults(directory)
+
+
+def answer(report: Report, anchored: dict[str, Any] | None, line: str, skipped: int) -> Answer:
     """Put a report into words."""
     checked, unchecked = list(CHECKED), list(NOT_CHECKED)
     if report.unsigned_count:
         unchecked.insert(
             0, f"{report.unsigned_count} earlier checkpoints signed by other keys than the given"
         )
+    if skipped:
+        unchecked.insert(0, f"again, the segments before entry {skipped}: verified earlier")
     if report.removed_count:
         unchecked.insert(0, f"bodies of {report.removed_count} entries that were removed after "
                          "export; their hashes are under the checkpoints")  # fmt: skip
@@ -88,7 +141,7 @@ def answer(report: Report, anchored: dict[str, Any] | None, anchor: str) -> Answ
     lines = [
         f"Ledger   {report.origin or 'unknown'}: {report.size} entries, "
         f"{report.checkpoint_count} checkpoints, {report.segment_count} segments ({state})",
-        anchor,
+        line,
         "Checked",
         *(f"  + {line}" for line in checked),
         "Not checked",

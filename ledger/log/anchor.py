@@ -85,6 +85,19 @@ def anchored(
     return None
 
 
+def damaged(directory: Path, keys: Sequence[Key]) -> list[str]:
+    """Kept evidence that cannot be read or whose signatures do not verify."""
+    found = []
+    for path in kept_files(directory):
+        try:
+            signed = checkpoint.parse(path.read_bytes())
+            if not checkpoint.verified_keys(signed.note, keys):
+                found.append(f"{FOLDER}/{path.name} is signed by none of the given keys")
+        except (OSError, NoteError) as error:
+            found.append(f"{FOLDER}/{path.name}: {error}")
+    return found
+
+
 def contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key]) -> list[str]:
     """What checkpoints known elsewhere say against the ledger as it is now.
 

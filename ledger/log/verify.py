@@ -332,10 +332,15 @@ def results(
             yield result
 
 
-def joint_fault(before: SegmentResult | None, result: SegmentResult) -> Fault | None:
-    """What is wrong between a segment and the one before it."""
+def joint_fault(
+    before: SegmentResult | None, result: SegmentResult, *, resumed: bool = False
+) -> Fault | None:
+    """What is wrong between a segment and the one before it.
+
+    A resumed verification takes its first segment's start from the signed checkpoint there.
+    """
     header = result.header
-    if header is None:
+    if header is None or (before is None and resumed):
         return None
     start = (header.size, header.frontier)
     if before is None:
@@ -354,14 +359,33 @@ def joint_fault(before: SegmentResult | None, result: SegmentResult) -> Fault | 
     return Fault(what=what, segment=result.name, offset=0) if wrong else None
 
 
+def from_size(paths: Sequence[Path], verified_size: int) -> list[Path]:
+    """The segments that hold anything behind what was verified before."""
+    later = [p for p in paths if segment.first_index(p) <= verified_size]
+    return list(paths[max(0, len(later) - 1) :])
+
+
 def verify(
     directory: Path,
     vkeys: Sequence[str],
     advance: Callable[[int], None] = lambda _done: None,
+    *,
+    verified_size: int = 0,
+    reached: Callable[[bytes], None] = lambda _checkpoint: None,
 ) -> Report:
-    """Verify every byte of a ledger's segments against the given verifier keys."""
+    """Verify every byte of a ledger's segments against the given verifier keys.
+
+    Args:
+        directory: The ledger.
+        vkeys: Verifier keys that are trusted.
+        advance: Told how many bytes were checked, for a progress bar.
+        verified_size: Entries an earlier, interrupted run has verified; the segments before them
+            are passed over.
+        reached: Told the newest verified checkpoint after each segment, so that a run can go on
+            after an interruption.
+    """
     live = being_written(directory)
-    paths = segment.segments(directory)
+    paths = from_size(segment.segments(directory), verified_size)
     done: list[SegmentResult] = []
     faults: list[Fault] = []
     in_flight = 0
@@ -369,7 +393,7 @@ def verify(
         faults.append(Fault(what=f"no segments in {directory}"))
     before: SegmentResult | None = None
     for path, result in zip(paths, results(paths, vkeys, advance), strict=True):
-        fault = joint_fault(before, result) or result.fault
+        fault = joint_fault(before, result, resumed=verified_size > 0) or result.fault
         last = path == paths[-1]
         if fault is not None and live and last and at_tail(fault, result):
             in_flight, fault = result.tree_end[0] - result.good_size, None
@@ -378,6 +402,8 @@ def verify(
             faults.append(fault)
             break
         before = result
+        if result.newest and result.newest_signed:
+            reached(result.newest)
     newest = done[-1] if done else None
     if newest is not None and not faults:
         faults.extend(end_faults(directory, newest, vkeys, live=live))

@@ -302,3 +302,34 @@ def test_searching_with_and_without_the_index(
     assert sh("rebuild", directory) == 0
     assert [sh.json("log", directory, *s)["data"]["entries"] for s in searches] == plain
     assert sh("log", directory, "--since", "yesterday") == 2
+
+
+def test_verify_remembers_and_resumes(sh: Shell, made: Path, tmp_path: Path) -> None:
+    vkey, memory = tmp_path / "ledger.vkey", tmp_path / "seen.checkpoint"
+    verify = ["verify", made, "--key", vkey, "--remember", memory]
+    assert sh("verify", made, "--key", vkey, "--resume") == 2
+    assert sh(*verify) == 0
+    assert memory.read_text().startswith(f"{ORIGIN}\n40\n")
+    older = {p: p.read_bytes() for p in segment.segments(made)}
+    assert sh("append", made, "--jsonl", tmp_path / "e.jsonl") == 0
+    assert sh(*verify, "--resume") == 0
+    assert "verified earlier" in sh.out
+    assert memory.read_text().startswith(f"{ORIGIN}\n80\n")
+    for path, data in older.items():
+        path.write_bytes(data)
+    assert sh("verify", made, "--key", vkey) == 0, "alone, a shortened ledger looks whole"
+    assert sh(*verify) == 8
+    assert "rolled back" in sh.err
+    assert sh(*verify) == 8, "and it is not forgotten"
+    memory.write_text("spoiled")
+    assert sh(*verify) == 3
+
+
+def test_verify_judges_kept_evidence(sh: Shell, made: Path, tmp_path: Path) -> None:
+    from ledger.log import anchor, reader
+
+    path = anchor.keep(made, reader.last_checkpoint(made))
+    assert sh("verify", made, "--key", tmp_path / "ledger.vkey") == 0
+    path.write_bytes(path.read_bytes().replace(b"\n40\n", b"\n41\n"))
+    assert sh("verify", made, "--key", tmp_path / "ledger.vkey") == 8
+    assert "evidence/" in sh.err

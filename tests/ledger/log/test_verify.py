@@ -193,3 +193,24 @@ def test_removed_bodies_still_verify_and_a_wrong_hash_does_not(
         report = verify(directory, [signer.vkey])
         assert report.ok is ok
     assert report.size <= 3
+
+
+def test_a_run_can_go_on_where_another_was_interrupted(
+    make: Callable[..., Path], signer: Signer
+) -> None:
+    from ledger.log.checkpoint import parse
+
+    directory = make(*BATCHES, segment_bytes=1_500)
+    seen: list[bytes] = []
+    whole = verify(directory, [signer.vkey], reached=seen.append)
+    assert len(seen) == whole.segment_count > 4
+    middle = parse(seen[2]).checkpoint.size
+    rest = verify(directory, [signer.vkey], verified_size=middle)
+    assert rest.ok
+    assert (rest.size, rest.segment_count) == (COUNT, whole.segment_count - 3)
+    for number, found in ((1, False), (5, True)):
+        path = segment.segments(directory)[number]
+        clean = path.read_bytes()
+        path.write_bytes(clean[:-40] + bytes([clean[-40] ^ 1]) + clean[-39:])
+        assert verify(directory, [signer.vkey], verified_size=middle).ok is not found
+        path.write_bytes(clean)
