@@ -48,7 +48,7 @@ NOT_CHECKED = (
 @key_option
 @policy_option
 @click.option("--remember", type=click.Path(path_type=Path), metavar="FILE",
-              help="Keep the last verified checkpoint here; refuse a ledger that lost it.")  # fmt: skip
+              help="Keep the last verified checkpoint here and hold later ones to it.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on behind the remembered checkpoint.")
 def verify(
     directory: Path,

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from ledger.log import record, recovery, segment
 from ledger.log.anchor import kept, refuse_contradictions
@@ -28,6 +27,7 @@ from ledger.log.merkle import Frontier
 from ledger.log.note import Note
 from ledger.log.record import Kind
 from ledger.log.segment import Header, LedgerCorrupt
+from ledger.log.waiting import Waiting, answer_all, settle
 
 LOCK = "lock"
 RESERVE = "reserve"
@@ -56,16 +56,6 @@ class LedgerFailed(Exception):  # noqa: N818 - a state of the ledger, in its own
 
 class LedgerBusy(Exception):  # noqa: N818 - a state of the ledger, in its own word
     """Another process writes this ledger."""
-
-
-class Waiting(NamedTuple):
-    """Entries somebody waits for; a tuple, because one is made for every append."""
-
-    leaves: Sequence[bytes]
-    answer: asyncio.Future[int]
-    loop: asyncio.AbstractEventLoop
-    urgent: bool
-    held_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,14 +267,7 @@ class LedgerWriter:
         self._check_clock()
         leaves = [leaf for item in batch for leaf in item.leaves]
         self._write_batch(leaves, urgent=batch[0].urgent)
-        index = self._durable.size - len(leaves)
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[int], int]]] = {}
-        for item in batch:
-            by_loop.setdefault(item.loop, []).append((item.answer, index))
-            index += len(item.leaves)
-        for loop, answers in by_loop.items():
-            with suppress(RuntimeError):  # the loop of a caller that has gone
-                loop.call_soon_threadsafe(resolve, answers)
+        settle(batch, self._durable.size - len(leaves))
 
     def _check_clock(self) -> None:
         if self._mono_us is None:
@@ -469,26 +452,6 @@ def take_lock(directory: Path) -> int:
         os.close(descriptor)
         raise LedgerBusy(f"{directory} is being written by another process") from None
     return descriptor
-
-
-def resolve(answers: list[tuple[asyncio.Future[int], int]]) -> None:
-    """Give each caller its index."""
-    for answer, index in answers:
-        if not answer.done():
-            answer.set_result(index)
-
-
-def answer_all(batch: Sequence[Waiting], error: Exception) -> None:
-    """Tell callers that their entries are not in the ledger."""
-    for item in batch:
-        with suppress(RuntimeError):  # the loop of a caller that has gone
-            item.loop.call_soon_threadsafe(refuse, item.answer, error)
-
-
-def refuse(answer: asyncio.Future[int], error: Exception) -> None:
-    """Fail one caller's wait."""
-    if not answer.done():
-        answer.set_exception(error)
 
 
 __all__ = [
