@@ -37,6 +37,8 @@ def refuse(schema: str, mistakes: list[dict[str, str]], *, code: int = EXIT_INVA
 
 def run_contract(schema: str, file: Path, contract: Callable[[Any], dict[str, Any]]) -> None:
     """Read, run, print: every mistake of a refused file comes with its path."""
+    from ledger.contracts.exact import NotProven
+
     with file.open("rb") as stream:
         data = stream.read(FILE_BYTES_MAX + 1)
     if len(data) > FILE_BYTES_MAX:
@@ -46,6 +48,11 @@ def run_contract(schema: str, file: Path, contract: Callable[[Any], dict[str, An
     except DocumentRefused as refused:
         mistakes = [{"path": m.path, "message": m.message} for m in refused.mistakes]
         refuse(schema, mistakes)
+    except NotProven as missing:
+        refuse(schema, [{"path": "$", "message": f"not proven optimal: {missing}"}], code=9)
+    except ModuleNotFoundError as missing:
+        message = f"{missing}: exact needs the extra, pip install 'sop-gateway[market]'"
+        refuse(schema, [{"path": "$", "message": message}], code=2)
     click.echo(json.dumps({"schema": schema, "ok": True, "exit_code": 0, **result}, indent=1))
 
 
@@ -114,17 +121,13 @@ def hco(file: Path, as_json: bool, html_file: str | None) -> None:  # noqa: ARG0
 )
 def requests(file: Path, as_json: bool, method: str, order: str) -> None:  # noqa: ARG001, FBT001
     """Clear a region's day between its suppliers and users."""
-    from ledger.contracts.exact import NotProven
     from ledger.contracts.requests_document import day_from, outcome
 
-    schema = "sopledger/v1/settle.requests"
-    try:
-        run_contract(schema, file, lambda value: outcome(day_from(value), method, order=order))
-    except NotProven as missing:
-        refuse(schema, [{"path": "$", "message": f"not proven optimal: {missing}"}], code=9)
-    except ModuleNotFoundError as missing:
-        message = f"{missing}: exact needs the extra, pip install 'sop-gateway[market]'"
-        refuse(schema, [{"path": "$", "message": message}], code=2)
+    run_contract(
+        "sopledger/v1/settle.requests",
+        file,
+        lambda value: outcome(day_from(value), method, order=order),
+    )
 
 
 @settle.command(cls=ExampleCommand)

@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,19 @@ def test_regions_write_their_trades_plain_and_signed(tmp_path):
     assert message["signatures"][0]["keyid"] == hashlib.sha256(key.key.public).hexdigest()
     code, answer = run("regions", regions, "--out", tmp_path / "no", "--sign", regions)
     assert code == 3
+
+
+@pytest.mark.parametrize("command", [("requests", DAY), ("regions", ROOT / "configs/rounds/four-regions.json")])  # fmt: skip
+def test_without_the_solver_the_extra_is_named(monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "highspy", None)
+    code, answer = run(*command)
+    assert code == 2
+    assert "sop-gateway[market]" in answer["errors"][0]["message"]
+
+
+def test_checking_a_proof_needs_neither_solver_nor_numpy(monkeypatch, tmp_path):
+    result = tmp_path / "result.json"
+    result.write_text(json.dumps(run("requests", DAY)[1]))
+    monkeypatch.setitem(sys.modules, "highspy", None)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert run("check", DAY, result)[0] == 0
