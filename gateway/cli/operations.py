@@ -11,10 +11,11 @@ import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gateway.cli.field import Field, Preview, known_device, known_terminal, progress
-from gateway.cli.output import ExitCode, fail
+from gateway.cli.output import ExitCode, fail, say
 from gateway.commissioning.plan import Level, level_of
 from gateway.commissioning.runs import panel, passive, silence, steps, wire
 from gateway.commissioning.runs.silence import WatchdogOrder
@@ -207,7 +208,31 @@ async def _step(field: Field, given: Parameters) -> CheckOutcome:
     if order.to_w == order.from_w:
         fail(ExitCode.USAGE, "a step goes somewhere: --from and --to are equal", code="E002")
     measured = await steps.run_step(field.rack, order, journal=field.journal, say=progress)
-    return steps.step_outcome(order.terminal, measured, steps.default_limits(field.rack, order))
+    outcome = steps.step_outcome(order.terminal, measured, steps.default_limits(field.rack, order))
+    if given["plot"]:
+        show_curves(outcome)
+    if given["csv"] is not None:
+        write_csv(outcome, given["csv"])
+    return outcome
+
+
+def show_curves(outcome: CheckOutcome) -> None:
+    """Draw measured curves with dots, the set value dotted."""
+    from gateway.hmi.braille import plot
+
+    for curve in outcome.curves:
+        measured, wanted = (
+            [(round(t_s * 1e6), p_w / 1000) for t_s, p_w in points]
+            for points in (curve.measured, curve.wanted)
+        )
+        say(f"{curve.name}, seconds after the write")
+        say(plot(measured, dotted=wanted, width=90, height=10, unit="kW"))
+
+
+def write_csv(outcome: CheckOutcome, path: Path) -> None:
+    """Write every sample: step, seconds after the write, W."""
+    rows = [f"{c.name},{t_s:.6f},{p_w:.0f}" for c in outcome.curves for t_s, p_w in c.measured]
+    path.write_text("\n".join(["step,t_s,p_w", *rows]) + "\n", encoding="utf-8")
 
 
 def _sweep_order(field: Field, given: Parameters) -> SweepOrder:

@@ -96,6 +96,8 @@ def interlock(
 @click.option("--hold", type=DURATION_MS, default="10s", show_default=True)
 @click.option("--return", "return_", is_flag=True, help="Measure the way back too.")
 @click.option("--repeat", type=click.IntRange(1, 20), default=1, show_default=True)
+@click.option("--plot", is_flag=True, help="Draw the curves in the terminal.")
+@click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Samples to a file.")
 @site_option
 @sop_option
 @power_options
@@ -107,6 +109,8 @@ def step(
     hold: int,
     return_: bool,
     repeat: int,
+    plot: bool,
+    csv: Path | None,
     config_path: Path,
     sop_id: str | None,
     yes: bool,
@@ -121,6 +125,8 @@ def step(
         "hold": hold,
         "return_": return_,
         "repeat": repeat,
+        "plot": plot,
+        "csv": csv,
     }
     command = typed(
         "test step",
@@ -130,6 +136,8 @@ def step(
         ("--hold", f"{hold}ms"),
         ("--return", return_),
         ("--repeat", repeat),
+        ("--plot", plot),
+        ("--csv", csv),
         ("--sop", sop_id),
     )
     perform(

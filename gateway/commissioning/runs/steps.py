@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from gateway.commissioning import step, sweep
 from gateway.commissioning.equipment import Rack, Say, silent
 from gateway.commissioning.finding import Finding, Punch, Verdict, worst
-from gateway.commissioning.sat.record import CheckOutcome, Row
+from gateway.commissioning.sat.plots import curve, polygon
+from gateway.commissioning.sat.record import CheckOutcome, Curve, Row
 from gateway.commissioning.session import Power, Session, hold
 from gateway.commissioning.step import StepLimits, StepMetrics, StepSample
 from gateway.commissioning.sweep import Capability, Target, Visited
@@ -43,6 +44,7 @@ class MeasuredStep:
 
     from_w: int
     to_w: int
+    t_write_s: float
     metrics: StepMetrics
     samples: tuple[StepSample, ...]
 
@@ -136,6 +138,7 @@ async def run_step(
                     MeasuredStep(
                         from_w=from_w,
                         to_w=to_w,
+                        t_write_s=sent_s,
                         metrics=step.measure(
                             samples, t_write_s=sent_s, from_w=from_w, to_w=to_w, s_va=s_va
                         ),
@@ -203,11 +206,31 @@ def step_outcome(where: str, measured: list[MeasuredStep], limits: StepLimits) -
             ),
         ]  # fmt: skip
     period_s = max((m.metrics.period_s for m in measured), default=0.0)
+    curves = tuple(_curve(m) for m in measured)
     return CheckOutcome(
         verdict=worst(verdicts),
         rows=tuple(rows),
         findings=tuple(findings.values()),
         note=f"polled every {1000 * period_s:.0f} ms; nothing finer than half of that is printed",
+        plot_svg=curve(curves[0].measured, curves[0].wanted, title=f"{where} {curves[0].name}")
+        if curves
+        else "",
+        curves=curves,
+    )
+
+
+def _curve(measured: MeasuredStep) -> Curve:
+    """Put a step on a time axis that begins with its write."""
+    t0_s = measured.t_write_s
+    end_s = measured.samples[-1].t_s - t0_s if measured.samples else 0.0
+    return Curve(
+        name=f"{measured.from_w / 1000:+.0f} → {measured.to_w / 1000:+.0f} kW",
+        measured=tuple((s.t_s - t0_s, s.p_w) for s in measured.samples),
+        wanted=(
+            (-BEFORE_S, float(measured.from_w)),
+            (0.0, float(measured.to_w)),
+            (end_s, float(measured.to_w)),
+        ),
     )
 
 
@@ -324,4 +347,14 @@ def sweep_outcome(capability: Capability, visited: list[Visited]) -> CheckOutcom
         for v in visited
     ]
     # Less than asked is a capability, not a failure: it narrows the envelope and is listed.
-    return CheckOutcome(verdict=Verdict.OK, rows=tuple(rows), findings=findings)
+    return CheckOutcome(
+        verdict=Verdict.OK,
+        rows=tuple(rows),
+        findings=findings,
+        plot_svg=polygon(
+            capability.corners,
+            [(v.target.p_w, v.target.q_var) for v in visited],
+            radius=capability.s_va,
+            title=f"capability of {capability.terminal}",
+        ),
+    )

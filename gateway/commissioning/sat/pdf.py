@@ -10,6 +10,7 @@ the glyphs that are used are embedded.
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import logging
 import re
@@ -222,6 +223,10 @@ class _Sheet:
                 for r in result["rows"]
             ]
             self._table([head, *rows], (5, 5, 4, 2))
+        if result["plot_svg"]:
+            if self._pdf.will_page_break(50):
+                self._pdf.add_page()
+            self._pdf.image(io.BytesIO(result["plot_svg"].encode()), w=130)
         for finding in result["findings"]:
             self._line(f"! {finding['what']}. {finding['mend']}.")
 

@@ -18,6 +18,7 @@ from gateway.commissioning.sat.canonical import canonical
 from gateway.commissioning.sat.plan import SatPlan, Step, from_record
 from gateway.model.errors import GatewayError
 
+Places = tuple[tuple[float, float], ...]  # (s, W)
 EVENTS = "events.jsonl"
 LINE_BYTES_MAX = 1 << 20  # a check with a thousand rows is under 200 kB
 
@@ -46,6 +47,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One measured curve with what was asked for; seconds after the write, and W."""
+
+    name: str
+    measured: Places
+    wanted: Places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOutcome:
     """What a check found out."""
 
@@ -54,7 +64,8 @@ class CheckOutcome:
     findings: tuple[Finding, ...] = ()
     note: str = ""
     ledger_index: int = -1
-    plot_svg: str = ""
+    plot_svg: str = ""  # for the report
+    curves: tuple[Curve, ...] = ()  # for the terminal and a file; not in the record
 
 
 @dataclass(slots=True, kw_only=True)

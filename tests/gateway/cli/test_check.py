@@ -272,3 +272,50 @@ def test_the_ledger_holds_an_intent_before_each_write(site, sopgw):
     folder = Path(os.environ["SOPGW_CONFIG"]).parent / "ledger"
     kinds = [json.loads(leaf)["kind"] for _index, leaf in reader.entries(folder, first - 1)]
     assert kinds[:3] == ["operator", "intent", "outcome"]
+
+
+def test_interrupted_in_mid_step_it_goes_back_to_zero_and_says_so(tmp_path):
+    cabinet = cabinet_module.Cabinet(tmp_path, factor=5)
+    try:
+        held = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "gateway",
+                "test",
+                "step",
+                "T2",
+                "--to",
+                "25kW",
+                "--hold",
+                "1h",
+                "--yes",
+            ],
+            env=cabinet.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while cabinet.say(do="look")["p_w"][1] < 24_000:
+            assert held.poll() is None
+            time.sleep(0.05)
+        held.send_signal(signal.SIGINT)
+        _out, err = held.communicate(timeout=60)
+        assert held.returncode == 130
+        assert "interrupted" in err
+        assert abs(cabinet.say(do="look")["p_w"][1]) < 2_500, "back before the program ended"
+    finally:
+        cabinet.close()
+
+
+def test_a_step_is_drawn_and_its_samples_are_written(site, sopgw, tmp_path):
+    samples = tmp_path / "step.csv"
+    answer = sopgw(
+        "test", "step", "T4", "--to", "20kW", "--hold", "3s", "--plot", "--csv", samples, "--yes"
+    )
+    assert "seconds after the write" in answer.out
+    assert any("\u2801" <= c <= "\u28ff" for c in answer.out), "drawn with dots"
+    rows = samples.read_text().splitlines()
+    assert rows[0] == "step,t_s,p_w"
+    assert len(rows) > 5
+    assert float(rows[1].split(",")[1]) < 0 < float(rows[-1].split(",")[1])

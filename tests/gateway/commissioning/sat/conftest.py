@@ -5,6 +5,7 @@ import pytest
 
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.sat import plan, record, walk
+from gateway.commissioning.sat.plots import curve
 from gateway.commissioning.sat.record import CheckOutcome, Row
 
 DATA = {
@@ -35,6 +36,9 @@ PLACES = [
 ]
 
 
+RAMP = [(t / 10, min(25.0, max(0.0, t - 10.0))) for t in range(60)]
+
+
 class Clock:
     def __init__(self, utc_us=1_764_000_000_000_000):
         self.utc_us = utc_us
@@ -59,6 +63,7 @@ class Site:
             verdict=Verdict.FAULT if finding else Verdict.OK,
             rows=(Row(name="power", value_text=self.value, limit="≤ 5 kW"),),
             findings=(finding,) if finding else (),
+            plot_svg=curve(RAMP, RAMP[::20], title=check.title) if "step" in check.run else "",
         )
 
 

@@ -50,6 +50,14 @@ def test_the_pdf_is_the_same_bytes_and_carries_its_data(drawn, language):
     assert document.startswith(b"%PDF-")
 
 
+def test_plots_are_drawn_in_both_forms(drawn):
+    assert html.render(drawn).count(b"<svg ") == 1
+    with_plot = pdf.render(drawn)
+    for check in drawn["record"]["checks"]:
+        check["plot_svg"] = ""
+    assert len(with_plot) > len(pdf.render(drawn)) + 300
+
+
 def test_a_pdf_without_a_report_is_told():
     with pytest.raises(ValueError, match="carries no report"):
         pdf.attached(b"%PDF-1.4\n%%EOF\n")
