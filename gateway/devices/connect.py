@@ -1,7 +1,7 @@
 """From a URL and a profile to a driver; devices of one endpoint share its connection.
 
 ``modbus+tcp://host:port``, ``modbus+rtutcp://host:port`` (RTU frames over TCP),
-``modbus+tls://host:802?ca=…&cert=…&key=…`` and ``modbus+rtu:///dev/ttyUSB0?baud=9600&format=8N1``.
+``modbus+tls://host:802/?ca=…&cert=…&key=…`` and ``modbus+rtu:///dev/ttyUSB0?baud=9600&format=8N1``.
 """
 
 from __future__ import annotations

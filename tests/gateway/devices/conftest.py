@@ -28,17 +28,20 @@ class Peer:
         self.requests, self.functions, self.connections, self.dropped = [], Counter(), 0, 0
         self.registers = list(range(1000, 1200))
         self.seen = asyncio.Condition()
+        self.wires, self.tasks = [], set()
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
-        self.wires = []
         return self
 
     async def __aexit__(self, *_):
         self.server.close()
         for wire in self.wires:
             wire.writer.transport.abort()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.server.wait_closed()
         # A few turns of the loop let the aborted transports close their sockets.
         for _ in range(3):
@@ -52,8 +55,14 @@ class Peer:
         async with self.seen:
             self.seen.notify_all()
 
-    async def _serve(self, reader, writer):
+    def _serve(self, reader, writer):
+        # A plain callback and a task of our own, which can be ended and waited for.
         self.connections += 1
+        task = asyncio.get_running_loop().create_task(self._answer(reader, writer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _answer(self, reader, writer):
         wire = Wire(reader, writer)
         self.wires.append(wire)
         try:

@@ -319,14 +319,11 @@ async def test_a_device_that_comes_back_is_found_by_the_next_poll(peer, honestly
     assert failures == 3
     again = peer(honestly)
     again.server = await asyncio.start_server(again._serve, "127.0.0.1", port)
-    again.wires, again.port = [], port
+    again.port = port
     await asyncio.sleep(1.0)  # one poll period: longer than the longest pause of a lone device
     assert words(await unit.read(READ)) == [1000, 1001]
     await unit.client.close()
-    again.server.close()
-    for wire in again.wires:
-        wire.writer.transport.abort()
-    await asyncio.sleep(0)
+    await again.__aexit__()
 
 
 def test_back_off_grows_to_its_limit_with_jitter():
