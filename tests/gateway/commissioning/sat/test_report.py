@@ -38,7 +38,8 @@ def test_the_page_is_the_same_bytes_and_carries_its_data(drawn, language):
     assert WORDS[language]["rejected"] in text
     assert "CT &lt;L2&gt; is reversed" in text, "what was recorded is shown, never run"
     assert "<L2>" not in text
-    assert not re.search(r"(src|href)=|http", text), "nothing is fetched"
+    plain = text.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"(src|href)=|http", plain), "nothing is fetched"
 
 
 @pytest.mark.parametrize("language", list(languages()))
