@@ -120,6 +120,7 @@ class Dispatcher:
         if settle.outcome == "abort":
             await self._recorder.record("abort", **common, reasons=reasons)
             return
+        was_unknown = settle.intent.phase is Phase.UNKNOWN  # the read-back's fold changes it
         await self._recorder.record(
             "readback",
             sop=self._site.sop.id,
@@ -130,7 +131,7 @@ class Dispatcher:
             intent_index=settle.intent.index,
             outcome=settle.outcome,
         )
-        if settle.intent.phase is Phase.UNKNOWN:
+        if was_unknown:
             return  # its one outcome stands; the read-back says how it turned out
         await self._recorder.record(
             "outcome", **common, outcome=settle.outcome, active=dict(settle.active), reasons=reasons
