@@ -215,3 +215,28 @@ def test_bad_devices_that_remember_and_that_clip(start):
     assert truth["state"] == "RUN"
     assert truth["terminals"][1]["p_set_w"] == 50_000
     assert truth["active_instr_id"] == 0
+
+
+@pytest.mark.parametrize(("speed", "stretch_s"), [("2", 4), ("60", 120), ("120", 240)])
+def test_energy_over_simulated_time_is_the_same_at_every_speed(start, speed, stretch_s):
+    device = start("--speed", speed, "--bias", "0%")
+    wire = device.wire()
+    assert select_and_operate(wire, [0, 100_000, -60_000, 0], instr=9) == 2
+    beat = 100
+
+    def alive(until_us):
+        nonlocal beat
+        while (truth := device.truth())["t_us"] < until_us:
+            beat += 1
+            assert wire.write(4, [beat & 0xFFFF]) == 0
+            time.sleep(0.01)
+        return truth
+
+    first = alive(5e6)
+    last = alive(first["t_us"] + stretch_s * 1e6)
+    hours = (last["utc_us"] - first["utc_us"]) / 3.6e9
+    for meter, power in ((1, 100_000), (2, -60_000)):
+        a, b = first["meters"][meter], last["meters"][meter]
+        net = (b["export_wh"] - a["export_wh"]) - (b["import_wh"] - a["import_wh"])
+        assert net / hours == pytest.approx(power, rel=0.005)
+    assert last["state"] == "RUN"
