@@ -73,7 +73,7 @@ def decoded(profile, words):
 
 
 async def test_no_mutation_of_the_profile_passes_under_load(bench):
-    async with bench("loads:40000", factor=20) as b:
+    async with bench("loads:40000", factor=60) as b:
         await b.rack.pause(60)  # so that the phases carry different loads
         reader = b.rack.reader("m2")
         poll = await reader.read(FLOWING)

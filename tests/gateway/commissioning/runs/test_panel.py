@@ -67,7 +67,7 @@ async def test_a_station_that_does_not_heed_local_is_found(bench):
 
 
 async def test_the_emergency_stop_is_watched_and_behaves(bench):
-    async with bench(factor=2) as b:
+    async with bench(factor=5) as b:
         outcome = await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
     assert (outcome.verdict, codes(outcome)) == (Verdict.OK, []), outcome.rows
     assert len(outcome.rows) == 4

@@ -6,7 +6,7 @@ from gateway.commissioning.runs.steps import StepOrder, SweepOrder
 
 
 async def test_a_step_is_measured_against_the_known_ramp(bench):
-    async with bench(factor=2) as b:
+    async with bench(factor=4) as b:
         order = StepOrder(terminal="T2", to_w=25_000, hold_s=4.0, back=True)
         measured = await steps.run_step(b.rack, order)
         outcome = steps.step_outcome("T2", measured, steps.default_limits(b.rack, order))
@@ -34,7 +34,7 @@ async def test_a_limit_that_is_not_kept_is_named(bench):
 
 
 async def test_a_sweep_finds_the_polygon_and_ends_at_zero(bench):
-    async with bench(factor=20) as b:
+    async with bench(factor=40) as b:
         order = SweepOrder(terminal="T2", angles_count=4, radii=(0.3, 0.6))
         capability, visited = await steps.run_sweep(b.rack, order)
         assert all(abs(p) < 2500 for p in b.powers_w[1:])
@@ -47,7 +47,7 @@ async def test_a_sweep_finds_the_polygon_and_ends_at_zero(bench):
 
 
 async def test_a_derated_converter_narrows_its_polygon(bench):
-    async with bench(factor=20) as b:
+    async with bench(factor=40) as b:
         b.site.device.sop.converters[1].derate_ratio = 0.4
         order = SweepOrder(terminal="T2", angles_count=4, radii=(0.3, 0.6))
         capability, visited = await steps.run_sweep(b.rack, order)

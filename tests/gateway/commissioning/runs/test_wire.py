@@ -49,7 +49,7 @@ async def test_a_planted_fault_is_named(bench, plant, meter, wanted):
 
 async def test_a_fault_is_found_among_switching_loads(bench):
     outcome, _powers, run = await check(
-        bench, "m2", "loads:3000", "reversed:m2:L1", p_w=20_000, before_s=60, span_s=160
+        bench, "m2", "loads:3000", "reversed:m2:L1", p_w=20_000, before_s=40, span_s=160
     )
     assert run.load_step_w > 0
     assert codes(outcome) == [("ct-reversed", "m2 L1")]
