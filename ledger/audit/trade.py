@@ -25,14 +25,16 @@ RESOLUTIONS_MS = {"PT1M": 60_000, "PT5M": 300_000, "PT15M": 900_000}
 def strict_json(data: bytes) -> Any:
     """Parse JSON without floats, constants or repeated keys."""
     try:
-        return json.loads(
-            data,
+        found = json.loads(
+            data.decode(),
             object_pairs_hook=pairs,
             parse_float=refuse_number,
             parse_constant=refuse_number,
         )
+        json.dumps(found, ensure_ascii=False).encode()  # half a character has no bytes
     except (ValueError, RecursionError) as error:
-        raise EntryError(f"not JSON: {error}") from None
+        raise EntryError(f"not JSON: {error!r}") from None
+    return found
 
 
 def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -192,6 +192,12 @@ def test_what_is_no_receipt_is_refused(text: str, signer: Signer) -> None:
     assert [f.place for f in report.faults] == ["receipt"]
 
 
+@pytest.mark.parametrize("key", [b"\xed\xb6\xbd", b"\\ud800", b"\xff"])
+def test_half_characters_are_refused_not_a_crash(signer: Signer, key: bytes) -> None:
+    for text in (b'{"%s":1}' % key, b'{"schema":"%s"}' % key):
+        assert not verify(text, vkey=signer.vkey).ok
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(data: bytes) -> None:
     vkey = "gw.example/ledger+d5a4fd22+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
