@@ -13,9 +13,10 @@ ENTRIES ?= 500
 FUZZ ?= 100000
 FLOOD ?= 20000
 DURATION_S ?= 60
+HOURS ?= 1
 CALL_STEP ?= 10
 
-.PHONY: help dev check format test demo docs dist clean
+.PHONY: help dev check format test demo docs dist dst clean
 .PHONY: bench bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring
 .PHONY: fault fault-kill fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network
 
@@ -81,6 +82,9 @@ bench-sim: dev  ## physics and Modbus of the simulated devices
 
 bench-wiring: dev  ## how often the wiring check is right
 	$(PY) tests/bench/bench_wiring.py 3
+
+dst: dev  ## HOURS of plant time in the deterministic simulation, seed by seed from SEED
+	$(PY) tests/dst/run.py --hours $(HOURS) --seed $(SEED)
 
 fault: fault-kill fault-syscalls fault-flip fault-ledger-fuzz fault-modbus  ## campaigns that need no root and no etcd
 
