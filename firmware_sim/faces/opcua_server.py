@@ -196,7 +196,11 @@ class OpcUaFace:
             ("MasterTerminal", ua.VariantType.UInt16, lambda: sop.master_index + 1),
             ("HeartbeatOut", ua.VariantType.UInt32, lambda: device.now_us() // 1_000_000),
             ("AckCode", ua.VariantType.UInt16, lambda: int(device.firmware.ack_code)),
-            ("InstrId", ua.VariantType.UInt32, lambda: device.firmware.active_id),
+            (
+                "InstrId",
+                ua.VariantType.UInt32,
+                lambda: device.firmware.echoed_id(device.now_us()),
+            ),
         )
         for name, kind, value in rows:
             node = await station.add_variable(index, name, value(), kind)

@@ -106,8 +106,6 @@ class StationMap:
     def _station(self) -> list[int]:
         sop, firmware, now_us = self._sop, self._firmware(), self._now_us()
         uptime_s = max(0, now_us - firmware.booted_us) // 1_000_000
-        selection = firmware.selected(now_us)
-        echoed = selection.instruction_id if selection is not None else firmware.active_id
         return [
             int(sop.station_state()),
             self.status_bits(),
@@ -117,7 +115,7 @@ class StationMap:
             int(firmware.ack_code),
             uptime_s & 0xFFFF,
             min(0xFFFF, math.ceil(firmware.watchdog_remaining_us(now_us) / 100_000)),
-            *i32(echoed),
+            *i32(firmware.echoed_id(now_us)),
             sop.master_index + 1,
             *i32(sop.v_dc_measured_v * 10),
             *i32(sop.loss_w),

@@ -147,6 +147,11 @@ class Firmware:
                 self.selection_expired = True
         return self.selection
 
+    def echoed_id(self, now_us: int) -> int:
+        """INSTR_ID echo: the selected instruction while one waits, else the active one."""
+        selection = self.selected(now_us)
+        return self.active_id if selection is None else selection.instruction_id
+
     def heartbeat(self, code: int, now_us: int) -> None:
         """The controller's sign of life: only a changed value counts."""
         if code != self.heartbeat_code or self._heartbeat_us is None:
