@@ -5,6 +5,7 @@ The behaviour is kept true by ``tests/contract``, which runs the same cases over
 the simulated device on the wire.
 """
 
+import asyncio
 import struct
 import time
 from dataclasses import replace
@@ -26,6 +27,15 @@ class RealClock:
 
     def mono_us(self):
         return time.monotonic_ns() // 1000
+
+    async def sleep_until(self, mono_us):
+        await asyncio.sleep(max(0, mono_us - self.mono_us()) / 1e6)
+
+    def quality(self):
+        return "good"
+
+    def at_least(self, real_us):
+        return real_us
 
 
 def four_terminals(**changes):

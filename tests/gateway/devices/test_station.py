@@ -27,7 +27,12 @@ class Clock:
         return time.time_ns() // 1000
 
     def mono_us(self):
-        return time.monotonic_ns() // 1000
+        return time.monotonic_ns() // 1000 + self.ahead_us
+
+    def at_least(self, real_us):
+        return real_us * self.factor
+
+    ahead_us, factor = 0, 1
 
 
 class Station:
@@ -200,6 +205,27 @@ async def test_every_rejection_is_returned(peer, code):
         assert await driver.select(instruction()) is Ack(code)
         with pytest.raises(DeviceNotSent):
             await driver.operate(instruction())
+        await driver.close()
+
+
+async def test_a_selection_grows_old_but_not_by_a_stall_of_a_fast_bench(peer):
+    station = Station()
+    async with peer(station) as device:
+        driver = open_to(device)
+        clock = driver._clock
+        for ahead_us, factor, refused in (
+            (9_900_000, 1, False),
+            (10_100_000, 1, True),
+            (20_000_000, 60, False),
+        ):
+            await driver.read()
+            assert await driver.select(instruction(id=ahead_us)) is Ack.ACCEPTED
+            clock.ahead_us, clock.factor = clock.ahead_us + ahead_us, factor
+            if refused:
+                with pytest.raises(DeviceNotSent, match="not-selected"):
+                    await driver.operate(instruction(id=ahead_us))
+            else:
+                assert await driver.operate(instruction(id=ahead_us)) is Ack.EXECUTED
         await driver.close()
 
 
