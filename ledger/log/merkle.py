@@ -56,9 +56,13 @@ class Frontier:
 
     def extend(self, leaves: Iterable[bytes]) -> None:
         """Append many leaves, given as data."""
+        self.extend_hashed([sha256(b"\x00" + data).digest() for data in leaves])
+
+    def extend_hashed(self, hashed_leaves: Iterable[bytes]) -> None:
+        """Append many leaves, given as leaf hashes."""
         stack, size = self._stack, self.size
-        for data in leaves:
-            n, h = size, sha256(b"\x00" + data).digest()
+        for hashed in hashed_leaves:
+            n, h = size, hashed
             while n & 1:
                 h = sha256(b"\x01" + stack.pop() + h).digest()
                 n >>= 1

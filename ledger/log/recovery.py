@@ -118,8 +118,9 @@ def whole_batches(view: bytes, header: Header) -> tuple[Frontier, bytes, int]:
     end = segment.parse_start(view, header.size)[1]
     try:
         for batch in parse_batches(view, header.size, header.size):
-            for body, removed in batch.bodies:
-                tree.push(body if removed else leaf_hash(body))
+            tree.extend_hashed(
+                body if removed else leaf_hash(body) for body, removed in batch.bodies
+            )
             newest, end = batch.checkpoint, batch.end_offset
     except Damage:  # judged where the tail is read record by record
         pass

@@ -197,8 +197,7 @@ def walk_batch(
             counts.removed_count += 1
         index += 1
         offset = end
-    for h in hashes:
-        tree.push(h)
+    tree.extend_hashed(hashes)
     item = record.read(data, offset, index, first)
     if item is None or item.kind is not Kind.CHECKPOINT:
         if hashes:
