@@ -105,8 +105,9 @@ def _follow(
     if target == held and (opened or idle):
         return replace(IDLE, wake_ms=wake_ms)
     authority = "plan" if not opened else "close" if closing else "tracking"
-    write = _write(target, authority, record.index, end_ms, utc_ms)
     act_ms = record.interval.start_ms if not opened else close_ms if closing else 0
+    # Its life counts from OPERATE, which waits for that instant.
+    write = _write(target, authority, record.index, end_ms, max(utc_ms, act_ms))
     return replace(write, wake_ms=wake_ms, act_ms=act_ms if act_ms > utc_ms else 0)
 
 

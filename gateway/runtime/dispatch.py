@@ -66,6 +66,16 @@ class Dispatcher:
             operating_us = self._clock.mono_us()
             await self._record("commit", intent_index, instruction, reasons=[])
             committed_us = self._clock.mono_us()
+            if refusal := self._refusal(decision, began_us):  # the disk or a stall took its time
+                await self._record(
+                    "outcome",
+                    intent_index,
+                    instruction,
+                    outcome="expired",
+                    active={},
+                    reasons=[refusal.fields()],
+                )
+                return
             ack = await self._station.operate(instruction)
             # The station acts somewhere between the write and its answer: take the middle.
             acted_us = (committed_us + self._clock.mono_us()) // 2
