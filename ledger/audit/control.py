@@ -58,6 +58,8 @@ class Outcomes(Invariant):
             self.open[entry.index] = self.intents[entry.index] = entry
         elif entry.kind == "readback":
             self.unknown.pop(entry.fields["sop"], None)
+        elif entry.kind == "abort":
+            self.open.pop(entry.fields["intent_index"], None)  # OPERATE never left: that ends it
         elif entry.kind == "outcome":
             intent = self.open.pop(entry.fields["intent_index"], None)
             word = entry.fields["outcome"]
