@@ -154,7 +154,8 @@ async def _step(world, fault):
     for sign in (1, -1):  # it is put right again
         world.clock.step_us += sign * step_us
         world.oracle.ends("step")
-        world.oracle.begins("step")
+        if fault.lasts_s > 2:  # shorter ones are over before a scan could see them
+            world.oracle.begins("step")
         world.disturbed.append((world.loop.now_us / 1e6, world.loop.now_us / 1e6 + 90))
         await asyncio.sleep(fault.lasts_s)
 

@@ -253,5 +253,3 @@ class Network:
     def heal(self):
         self.cut, self.torn = None, False
         self.trouble.clear()
-
-

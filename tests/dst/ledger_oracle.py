@@ -58,7 +58,8 @@ def _verdicts(world, entries):
             continue
         wanted, trade = _expected(message, newest, world.site.policy.gate_ms)
         world.oracle.check(
-            accepted == (wanted == "accept"), "I10",
+            accepted == (wanted == "accept"),
+            "I10",
             f"entry {i} is {e['kind']} {e.get('reasons')}, a plain list says {wanted}",
         )
         if accepted and trade is not None:
@@ -130,7 +131,9 @@ def _readings(world, entries):
         elif e["kind"] == "readback" and e["cause"] == "reconcile":
             waiting.discard(e["intent_index"])
         elif e["kind"] == "intent" and any(s["p_w"] for s in e["setpoints"]):
-            world.oracle.check(not waiting, "I18", f"entry {i}: power while {sorted(waiting)} unknown")
+            world.oracle.check(
+                not waiting, "I18", f"entry {i}: power while {sorted(waiting)} unknown"
+            )
 
 
 def _promptness(world, entries):
@@ -141,7 +144,9 @@ def _promptness(world, entries):
             received.clear()
         elif e["kind"] == "delivery":
             late_us = e["utc_us"] - utc_ms_from(e["interval"]["end"]) * 1000
-            world.oracle.check(late_us < 900_000_000 + world.setting.minutes * 60e6, "L9", "report late")
+            world.oracle.check(
+                late_us < 900_000_000 + world.setting.minutes * 60e6, "L9", "report late"
+            )
 
 
 def quiet(world, from_s, to_s):
@@ -155,7 +160,9 @@ def _quiet_intervals(world, entries):
             continue
         start_s = utc_ms_from(e["interval"]["start"]) / 1000 - UTC0_US / 1e6
         end_s = utc_ms_from(e["interval"]["end"]) / 1000 - UTC0_US / 1e6
-        if start_s < QUIET_BEFORE_S or not quiet(world, start_s - QUIET_BEFORE_S, end_s + QUIET_AFTER_S):
+        if start_s < QUIET_BEFORE_S or not quiet(
+            world, start_s - QUIET_BEFORE_S, end_s + QUIET_AFTER_S
+        ):
             continue
         hours = (end_s - start_s) / 3600
         for t in e["terminals"]:
@@ -164,7 +171,8 @@ def _quiet_intervals(world, entries):
             off_wh = abs(t["judged_wh"] - t["planned_wh"])
             limit_wh = max(250_000 * hours / 500, abs(t["planned_wh"]) * 0.005, 3)
             world.oracle.check(
-                t["metered_wh"] is not None and off_wh <= limit_wh, "D16",
+                t["metered_wh"] is not None and off_wh <= limit_wh,
+                "D16",
                 f"{e['interval']['start']} {t}: off by {off_wh} Wh",
             )
         late = [t for t in e["trades"] if t["status"] == "failed" and t["planned_wh"] > 3]

@@ -120,7 +120,9 @@ class MemoryJournal:
             yield index, dict(decode(self._disk.leaves[index]))
 
     def status(self):
-        return LedgerStatus(size=self._disk.size, checkpoint=f"size {self._disk.size}", anchored=False)
+        return LedgerStatus(
+            size=self._disk.size, checkpoint=f"size {self._disk.size}", anchored=False
+        )
 
     async def close(self):
         await self._life.seam("close")

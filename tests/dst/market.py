@@ -77,7 +77,9 @@ class SimMarket:
 
     def document(self, trade, key=KEY):
         body = schedule_writer.write(
-            trade, site="sim", created_utc_ms=(UTC0_US + self.world.loop.now_us) // 1000 // 1000 * 1000
+            trade,
+            site="sim",
+            created_utc_ms=(UTC0_US + self.world.loop.now_us) // 1000 // 1000 * 1000,
         )
         return dsse.sign(dsse.PAYLOAD_TYPE_SCHEDULE, body, [key])
 
@@ -127,9 +129,15 @@ class SimMarket:
         )  # fmt: skip
         old = draw.choice(known) if known else None
         if what == "late":
-            self.send(self.document(self.make(f"l{self.sent_count}", next_ms - 3 * self.length_ms, p_w=60_000)))
+            self.send(
+                self.document(
+                    self.make(f"l{self.sent_count}", next_ms - 3 * self.length_ms, p_w=60_000)
+                )
+            )
         elif what == "forged":
-            self.send(self.document(self.make(f"f{self.sent_count}", next_ms, p_w=60_000), STRANGER))
+            self.send(
+                self.document(self.make(f"f{self.sent_count}", next_ms, p_w=60_000), STRANGER)
+            )
         elif what == "junk":
             self.send(bytes(draw.randrange(256) for _ in range(draw.randrange(1, 200))))
         elif what == "orphan":
@@ -143,7 +151,9 @@ class SimMarket:
             for _ in range(draw.randrange(1, 5)):
                 self.send(self.document(old))
         elif what == "conflict":
-            self.send(self.document(self.vary(old, old.revision_number, old.positions[0].p_w + 12_000)))
+            self.send(
+                self.document(self.vary(old, old.revision_number, old.positions[0].p_w + 12_000))
+            )
         else:
             p_w = 0 if what == "cancel" else draw.choice((12_000, 60_000, 120_000))
             newer = self.vary(old, old.revision_number + 1, p_w)

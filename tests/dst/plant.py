@@ -96,7 +96,8 @@ class Plant:
                 self.export_wus[name] += area
             else:
                 self.import_wus[name] -= area
-        self.worst_master_w = max(self.worst_master_w, abs(self.p_w[self.master]))
+        if not self.foreign:
+            self.worst_master_w = max(self.worst_master_w, abs(self.p_w[self.master]))
         idle = all(abs(self.p_w[t.id]) < 1 for t in self.slaves)
         if self.latched and idle and self.state is State.RUN:
             self.state = State.STANDBY
@@ -192,6 +193,7 @@ class Plant:
         """Somebody else's setpoints, by a way that asks for no lease."""
         self.advance(now_us)
         self.set_w.update(setpoints)
+
         self.active, self.foreign, self.latched = identity, True, False
         self.ttl_end_us, self.state = None, State.RUN
         self.beat_us = self.beat_us or now_us

@@ -53,7 +53,9 @@ def main(words=None):
             messages, faults = messages + got[7], faults + got[8]
             if got[1]:
                 failed.append(got[0])
-                print(f"seed {got[0]} digest {got[2][:16]}: {len(got[1])} broken, first {got[1][0]}")
+                print(
+                    f"seed {got[0]} digest {got[2][:16]}: {len(got[1])} broken, first {got[1][0]}"
+                )
                 if asked.shrink:
                     from dst.shrink import shrunk
 

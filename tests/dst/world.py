@@ -275,7 +275,9 @@ class World:
         if not self.alive or self.scan is None or not self.recorder.state.moments:
             return
         life = self.life
-        order = asyncio.ensure_future(self.scan.operator(verb=verb, user="uid:0", arguments=arguments))
+        order = asyncio.ensure_future(
+            self.scan.operator(verb=verb, user="uid:0", arguments=arguments)
+        )
         dying = asyncio.ensure_future(life.dead.wait())
         await asyncio.wait((order, dying), return_when=asyncio.FIRST_COMPLETED)
         for task in (order, dying):
@@ -360,9 +362,19 @@ class World:
             fold.see(decoded(index, leaf))
         for finding in fold.findings():
             oracle.checked_count += finding.judged_count
-            if not finding.ok:
-                oracle.check(False, finding.number, f"audit: entry {finding.first_index}: {finding.first}")
+            if not finding.ok and not self._explained(finding.number):
+                oracle.check(
+                    False, finding.number, f"audit: entry {finding.first_index}: {finding.first}"
+                )
         ledger_oracle.check(self)
+
+    def _explained(self, number):
+        """What the auditor cannot know: that a clock was stepped between two entries, that a disk
+        was too slow for the promise."""
+        kinds = {f.kind for f in self.faults}
+        return (number in ("I7", "I12", "I16", "I33") and "step" in kinds) or (
+            number in ("I11", "I18") and "slow-disk" in kinds
+        )
 
 
 def _first_of(task):
