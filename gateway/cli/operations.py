@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.field import Field, Preview, known_device, known_terminal, progress
+from gateway.cli.field import Field, Preview, known_device, known_terminal, progress, user
 from gateway.cli.output import ExitCode, fail, say
 from gateway.commissioning.plan import Level, level_of
 from gateway.commissioning.runs import panel, passive, silence, steps, wire
@@ -298,7 +298,21 @@ async def _watchdog(field: Field, given: Parameters) -> CheckOutcome:
 
 
 async def hold_elsewhere(field: Field, order: WatchdogOrder) -> silence.Kill:
-    """Let another process hold the power; return what kills it."""
+    """Let another process hold the power; return what kills it.
+
+    This process keeps the ledger, so it notes what the other one is about to do.
+    """
+    if field.journal is not None:
+        arguments = [order.terminal, f"{order.p_w}W"]
+        await field.journal.append(
+            "operator",
+            {
+                "user": user(),
+                "verb": "test hold",
+                "arguments": arguments,
+                "reason": "watchdog test by killing the process that holds the power",
+            },
+        )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", "test", "hold", order.terminal,
         "--power", f"{order.p_w}W", "--confirm", field.equipment.sop.id,

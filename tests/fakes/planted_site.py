@@ -235,6 +235,11 @@ class PlantedSite:
         device, firmware = self.device, self.device.firmware
         device.advance()
         match word:
+            case "unplug":
+                device.station.cut(silent=True)
+            case "plug":
+                device.responder.wire.heal()
+                device.station.drop_connections()
             case "local":
                 firmware.local = True
             case "remote":

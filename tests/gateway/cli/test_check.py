@@ -259,8 +259,8 @@ def test_killed_in_mid_step_the_station_goes_to_zero_by_itself(tmp_path):
         while (look := cabinet.say(do="look"))["p_w"][1] > 2_500:
             assert look["t_s"] - began < 60
             time.sleep(0.02)
-        # watchdog 5 s, a heartbeat's period, 0.5 s of ramp; and what the polling here costs
-        assert look["t_s"] - began < 5 + 1 + 0.5 + 1.5
+        # watchdog 5 s, a heartbeat's period, 0.5 s of ramp; and a second of a stalled host
+        assert look["t_s"] - began < 5 + 1 + 0.5 + 5
         assert LIFE_S >= 5
     finally:
         cabinet.close()
@@ -319,3 +319,34 @@ def test_a_step_is_drawn_and_its_samples_are_written(site, sopgw, tmp_path):
     assert rows[0] == "step,t_s,p_w"
     assert len(rows) > 5
     assert float(rows[1].split(",")[1]) < 0 < float(rows[-1].split(",")[1])
+
+
+def test_the_process_that_holds_the_power_is_killed_and_the_station_goes_to_zero(tmp_path):
+    cabinet = cabinet_module.Cabinet(tmp_path, factor=5)
+    try:
+        run = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "gateway",
+                "test",
+                "watchdog",
+                "station",
+                "--how",
+                "kill-service",
+                "--yes",
+                "--json",
+            ],
+            env=cabinet.env,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        answer = json.loads(run.stdout)
+        assert (run.returncode, answer["data"]["verdict"]) == (0, "ok"), run.stdout
+        kinds = [json.loads(leaf) for _index, leaf in reader.entries(tmp_path / "ledger", 0)]
+        assert [k["verb"] for k in kinds if k["kind"] == "operator"] == ["test", "test hold"]
+        assert abs(cabinet.say(do="look")["p_w"][1]) < 2_500
+    finally:
+        cabinet.close()

@@ -70,7 +70,7 @@ def equipment(listening):
 
 WORDS = {
     "LOCAL": "local", "REMOTE": "remote", "Open the cabinet": "open-door",
-    "Close the cabinet": "close-door", "Press the": "press", "Release": "release",
+    "Pull the network": "unplug", "Plug the cable": "plug", "Close the cabinet": "close-door", "Press the": "press", "Release": "release",
 }  # fmt: skip
 
 

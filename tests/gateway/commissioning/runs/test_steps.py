@@ -17,7 +17,7 @@ async def test_a_step_is_measured_against_the_known_ramp(bench):
     for m in measured:
         true_s = 0.9 * 25_000 / 50_000 + 0.02
         assert abs(m.metrics.response.value_s - true_s) <= m.metrics.response.resolution_s + 0.06
-        assert m.metrics.dead_time.value_s < 0.3
+        assert m.metrics.dead_time.value_s - m.metrics.dead_time.resolution_s < 0.1
         assert m.metrics.overshoot_pct < 6
         assert m.metrics.v_dc_min_v > 750
     assert outcome.verdict is not Verdict.FAULT, outcome.findings

@@ -26,7 +26,7 @@ async def test_a_good_meter_is_ok_and_the_terminal_is_back_at_zero(bench):
     outcome, powers_w, run = await check(bench, "m2")
     assert (outcome.verdict, codes(outcome)) == (Verdict.OK, [])
     assert abs(powers_w[1]) < 2500
-    assert run.decided_after_s <= 50
+    assert 4 <= len(run.halves) <= 8
     assert len(outcome.rows) == 4
 
 
