@@ -97,7 +97,7 @@ class WiringResult:
                 code="ct-reversed",
                 where=f"{meter} {phase.phase}",
                 what=f"CT on {phase.phase} is reversed (arrow or S1/S2 swapped)",
-                mend=f"swap S1 and S2 at the CT, or set ct.{phase.phase}.reverse for {meter}",
+                mend="swap S1 and S2 at the CT, then run the same check again",
             )
             for phase in self.phases
             if phase.reversed

@@ -115,7 +115,7 @@ def _judge(name: str, signal: Signal, *, rest: bool, changed: bool, back: bool) 
             where=where,
             what=f"{signal.name} reads active at rest and inactive when provoked: wired or mapped "
             "the wrong way round",
-            mend="use the other contact (NC for NO) or invert the point in the profile",
+            mend="use the other contact (NC for NO) or the input's other polarity",
             punch=Punch.A,
         )
     if rest == changed:
