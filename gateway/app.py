@@ -441,6 +441,7 @@ async def _close(parts: Parts, why: Reason) -> None:
             mode = parts.recorder.state.mode
             await parts.recorder.record("mode", mode=mode, state="OFF", reasons=[why.fields()])
     finally:
+        await parts.recorder.settled()
         await parts.station.close()
         for meter in parts.meters.values():
             await meter.close()

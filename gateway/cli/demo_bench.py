@@ -161,6 +161,9 @@ async def gateway(site: Path, folder: Path) -> AsyncIterator[Any]:
     async with process(*arguments, log=folder / "gateway.log") as started:
         await until_answering(started, site.parent / "sopgw.sock", folder / "gateway.log")
         yield started
+    if started.returncode != 0:
+        log = folder / "gateway.log"
+        raise GatewayError(f"the gateway ended with {started.returncode}{tail_of(log)}")
 
 
 async def until_answering(started: Any, path: Path, log: Path) -> None:

@@ -18,10 +18,26 @@ class Recorder:
         self.listeners: list[Callable[[int, Mapping[str, Any]], None]] = []
         self._journal = journal
         self._early: dict[int, Mapping[str, Any]] = {}
+        self._writing: set[asyncio.Future[int]] = set()
         self._folded = asyncio.Condition()
 
     async def record(self, kind: str, **fields: Any) -> int:
-        """Append one entry; return its index once it is durable and folded."""
+        """Append one entry; return its index once it is durable and folded.
+
+        A caller that is cancelled meanwhile does not take the entry with it: what may be on disk
+        is folded, or the state would wait for ever for the index that is missing.
+        """
+        writing = asyncio.ensure_future(self._write(kind, fields))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        return await asyncio.shield(writing)
+
+    async def settled(self) -> None:
+        """Return once every entry under way is folded, those of cancelled callers included."""
+        while self._writing:
+            await asyncio.wait(self._writing)
+
+    async def _write(self, kind: str, fields: Mapping[str, Any]) -> int:
         index, entry = await self._journal.append(kind, fields)
         async with self._folded:
             self._early[index] = entry

@@ -33,3 +33,16 @@ async def test_an_entry_is_folded_before_its_writer_goes_on():
     recorder = Recorder(MemoryJournal(ManualClock()), State(make_site()))
     index = await recorder.record("alarm", code="x", active=True, detail="")
     assert recorder.state.size == index + 1
+
+
+async def test_a_cancelled_caller_leaves_no_hole_that_others_wait_for():
+    journal = LateJournal(ManualClock())
+    recorder = Recorder(journal, State(make_site()))
+    first = asyncio.ensure_future(recorder.record("alarm", code="a", active=True, detail=""))
+    while not journal.written:
+        await asyncio.sleep(0)
+    first.cancel()
+    async with asyncio.timeout(5):
+        assert await recorder.record("alarm", code="b", active=True, detail="") == 1
+        await recorder.settled()
+    assert recorder.state.alarms == {"a", "b"}
