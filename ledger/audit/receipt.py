@@ -16,7 +16,9 @@ from ledger.audit.delivery import EntryError, bounds_ms
 from ledger.audit.evidence import Entry, has_trade, in_force, interval_of
 from ledger.audit.receipt_check import ReceiptReport, verify
 from ledger.audit.trade import base64_bytes, strict_json
-from ledger.log import checkpoint
+from ledger.log import checkpoint, derived
+from ledger.log.merkle import ProofError, leaf_hash, verify_inclusion
+from ledger.log.tiles import TilesMissing, TileTree
 from ledger.log.treeview import TreeView
 
 __all__ = ["SCHEMA", "ReceiptError", "ReceiptReport", "build", "verify"]
@@ -54,8 +56,7 @@ def build(directory: Path, trade_id: str) -> dict[str, Any]:
         raise ReceiptError(f"the ledger's entries about {trade_id} are incomplete: {error}") from (
             error
         )
-    tree = TreeView.open(directory)
-    size = checkpoint.parse(tree.checkpoint).checkpoint.size
+    signed, proofs = proved(directory, chosen)
     return {
         "schema": SCHEMA,
         "trade_id": trade_id,
@@ -65,13 +66,36 @@ def build(directory: Path, trade_id: str) -> dict[str, Any]:
             {
                 "index": index,
                 "leaf": b64encode(chosen[index].leaf).decode(),
-                "proof": [b64encode(h).decode() for h in tree.inclusion(index, size)],
+                "proof": [b64encode(h).decode() for h in proofs[index]],
             }
             for index in sorted(chosen)
         ],
-        "checkpoint": tree.checkpoint.decode(),
+        "checkpoint": signed.decode(),
         "tlog": "C2SP",
     }
+
+
+def proved(directory: Path, chosen: Mapping[int, Entry]) -> tuple[bytes, dict[int, list[bytes]]]:
+    """A checkpoint over the chosen entries and an inclusion proof for each.
+
+    Published tiles serve when they reach far enough, so that a long ledger is not hashed for one
+    receipt; they are derived files, so every proof from them is checked before it is given out.
+    """
+    try:
+        tiled = TileTree.open(directory)
+        point = derived.published(directory)
+        if tiled.size > max(chosen) and isinstance(point, checkpoint.Checkpoint):
+            proofs = {index: tiled.inclusion(index, tiled.size) for index in chosen}
+            for index, entry in chosen.items():
+                verify_inclusion(
+                    index=index, size=tiled.size, leaf=leaf_hash(entry.leaf),
+                    proof=proofs[index], root=point.root,
+                )  # fmt: skip
+            return tiled.checkpoint, proofs
+    except (TilesMissing, ProofError):
+        pass  # behind or damaged: the segments say it themselves
+    tree = TreeView.open(directory)
+    return tree.checkpoint, {index: tree.inclusion(index, tree.size) for index in chosen}
 
 
 def interval_rows(

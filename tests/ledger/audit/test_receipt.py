@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ledger.audit import receipt
 from ledger.audit.receipt import ReceiptError
 from ledger.audit.receipt_check import verify
+from ledger.log import tiles
 from ledger.log.keys import Signer, create_key
 
 Write = Callable[[list[dict[str, Any]]], Path]
@@ -47,6 +48,23 @@ def test_a_receipt_holds_and_says_what_was_delivered(made: dict[str, Any], signe
     }  # fmt: skip
     assert report.checked
     assert report.not_checked
+
+
+def test_published_tiles_serve_and_damaged_ones_do_no_harm(
+    day: Any, write: Write, signer: Signer
+) -> None:
+    directory = write(day.entries)
+    plain = receipt.build(directory, "A-1")
+    tiles.materialise(directory)
+    tiled = receipt.build(directory, "A-1")
+    assert tiled == plain
+    path = next((directory / "tile" / "0").rglob("*.p")) / str(len(day.entries))
+    path.write_bytes(path.read_bytes()[::-1])
+    assert receipt.build(directory, "A-1") == plain
+    tiles.materialise(directory)
+    signed = (directory / "checkpoint").read_bytes()
+    (directory / "checkpoint").write_bytes(signed[:-10] + b"AAAA" + signed[-6:])
+    assert receipt.build(directory, "A-1") == plain
 
 
 def test_the_other_trade_has_its_own(day: Any, write: Write, signer: Signer) -> None:
