@@ -258,7 +258,7 @@ def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
     if moves and not failsafe and not ours:
         return None if state.foreign else as_read("foreign")
     if not state.adopted:
-        return as_read("adopt" if ours and active is not None else "zero")
+        return as_read("adopt" if ours and active is not None and moves else "zero")
     if state.foreign and not moves:
         return as_read("zero")
     return None
