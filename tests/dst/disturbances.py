@@ -102,7 +102,7 @@ async def _foreign(world, fault):
     plant.advance(world.loop.now_us)
     if plant.foreign:
         plant.zero()
-        plant.foreign = False
+        plant.foreign, plant.strange_us = False, world.loop.now_us
 
 
 async def _clip(world, fault):

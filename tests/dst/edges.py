@@ -136,7 +136,7 @@ class SimStation:
         self.world.oracle.sends_operate(instruction)
         return await self._write("operate", lambda: self.world.operates(instruction, self.owner))
 
-    async def command(self, command, argument=0):  # noqa: ARG002
+    async def command(self, command, argument=0):
         self._mine = None
         self.world.oracle.sends_command(command)
         return await self._write(

@@ -24,9 +24,11 @@ class Plant:
         self.import_wus = {t.id: 0.0 for t in terminals}
         self.seq, self.ack = 0, Ack.NONE
         self.foreign = self.local = self.estop = False
+        self.strange_us = -(1 << 60)  # when a stranger's setpoints were last held
         self.fault_bits = 0
         self.clip_percent = 100
         self.worst_master_w = 0.0
+        self.dropped_us = -(1 << 60)
         self.operated = []  # (time, id) of every OPERATE that acted
         self.reboot(now_us)
 
@@ -96,7 +98,7 @@ class Plant:
                 self.export_wus[name] += area
             else:
                 self.import_wus[name] -= area
-        if not self.foreign:
+        if until_us - self.strange_us > 12_000_000:
             self.worst_master_w = max(self.worst_master_w, abs(self.p_w[self.master]))
         idle = all(abs(self.p_w[t.id]) < 1 for t in self.slaves)
         if self.latched and idle and self.state is State.RUN:
@@ -104,6 +106,7 @@ class Plant:
 
     def _drop(self, cause):
         self.told("drop", cause)
+        self.dropped_us = self.then_us
         self.latched = True
         self.zero()
         self.ramp_permille = 200
@@ -178,6 +181,7 @@ class Plant:
             return Ack.TIMEOUT
         self.selected, self.active = None, instruction.id
         self.ttl_end_us = now_us + instruction.ttl_s * 1_000_000
+        self.strange_us = now_us if self.foreign else self.strange_us
         self.latched, self.foreign, self.state = False, False, State.RUN
         self.ramp_permille = instruction.ramp_permille_per_s
         if self.beat_us is None or now_us >= self._watchdog_us():
@@ -195,6 +199,7 @@ class Plant:
         self.set_w.update(setpoints)
 
         self.active, self.foreign, self.latched = identity, True, False
+        self.strange_us = 1 << 60  # as long as it lasts
         self.ttl_end_us, self.state = None, State.RUN
         self.beat_us = self.beat_us or now_us
 
