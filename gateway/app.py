@@ -23,7 +23,7 @@ from gateway.config.site_file import Site as SiteFile
 from gateway.config.site_file import SopConfig
 from gateway.core.state import Site, State
 from gateway.core.verify import MarketPolicy
-from gateway.devices.connect import open_meter, open_station
+from gateway.devices.connect import Endpoints, open_meter, open_station
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.market import dsse
 from gateway.market.mqtt import Broker, MarketLink, broker_from
@@ -173,7 +173,9 @@ def recover(journal: LedgerJournal, core: Site) -> tuple[State, list[tuple[int, 
     return state, verdicts
 
 
-def station_of(site: SiteFile, config: SopConfig, core: Site, clock: Clock) -> Station:
+def station_of(
+    site: SiteFile, config: SopConfig, core: Site, clock: Clock, endpoints: Endpoints
+) -> Station:
     """Build the driver of a SOP's station; it connects at its first request."""
     where = site.devices[config.station]
     return open_station(
@@ -184,10 +186,11 @@ def station_of(site: SiteFile, config: SopConfig, core: Site, clock: Clock) -> S
         terminals=core.sop.terminals,
         clock=clock,
         owner=core.owner_id,
+        endpoints=endpoints,
     )
 
 
-def meters_of(site: SiteFile, core: Site, clock: Clock) -> dict[str, Meter]:
+def meters_of(site: SiteFile, core: Site, clock: Clock, endpoints: Endpoints) -> dict[str, Meter]:
     """Build the drivers of the settling meters, by terminal."""
     return {
         t.id: open_meter(
@@ -196,6 +199,7 @@ def meters_of(site: SiteFile, core: Site, clock: Clock) -> dict[str, Meter]:
             url=site.devices[t.meter].url,
             unit=site.devices[t.meter].unit,
             clock=clock,
+            endpoints=endpoints,
         )
         for t in core.sop.terminals
     }
@@ -233,7 +237,9 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
     )
     state, verdicts = recover(journal, core)
     recorder = Recorder(journal, state)
-    station, meters = station_of(site, config, core, clock), meters_of(site, core, clock)
+    endpoints = Endpoints()  # devices behind one address share its connection
+    station = station_of(site, config, core, clock, endpoints)
+    meters = meters_of(site, core, clock, endpoints)
     link, office = market_of(site, core)
     period_us = site.runtime.scan_ms * 1000
     poller = StationPoller(station=station, clock=clock, period_us=period_us)
@@ -456,7 +462,7 @@ async def stop_directly(site: SiteFile) -> str:
     words = []
     for config in site.sops:
         core = core_site(site, config)
-        station = station_of(site, config, core, SystemClock())
+        station = station_of(site, config, core, SystemClock(), Endpoints())
         try:
             await station.read()
             ack = await station.command(Command.ENTER_STANDBY)

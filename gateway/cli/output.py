@@ -26,6 +26,7 @@ from gateway.model.errors import (
     ConfigError,
     ContractError,
     DeviceError,
+    DeviceNotSent,
     DeviceRefused,
     GatewayError,
     JournalError,
@@ -255,7 +256,7 @@ def end_of(error: BaseException) -> End:
         return _config_end(error)
     if isinstance(error, DeviceError):
         code = ExitCode.UNREACHABLE
-        if isinstance(error, DeviceRefused):
+        if isinstance(error, DeviceRefused) or _guarded(error):
             code = ExitCode.REFUSED
         elif isinstance(error, OutcomeUnknown):
             code = ExitCode.UNVERIFIED
@@ -283,6 +284,11 @@ def end_of(error: BaseException) -> End:
         f"bug in the program: {type(error).__name__}: {error}",
         help_text=f"please report it with {crash_report(error)}",
     )
+
+
+def _guarded(error: DeviceError) -> bool:
+    """Tell whether our own guard refused: nothing was sent, and trying again does not help."""
+    return isinstance(error, DeviceNotSent) and not error.retryable
 
 
 def _one(exit_code: ExitCode, code: str, message: str, *, help_text: str = "") -> End:
