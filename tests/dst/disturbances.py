@@ -107,7 +107,7 @@ async def _foreign(world, fault):
 
 async def _clip(world, fault):
     world.plant.advance(world.loop.now_us)
-    world.plant.clip_percent = 60
+    world.plant.clip_percent, world.plant.clip_us = 60, world.loop.now_us
     await asyncio.sleep(fault.lasts_s)
     world.plant.advance(world.loop.now_us)
     world.plant.clip_percent = 100

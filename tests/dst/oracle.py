@@ -4,7 +4,7 @@ import hashlib
 
 from gateway.core import tracking
 from gateway.model.interval import utc_ms_from
-from gateway.model.setpoint import Command
+from gateway.model.setpoint import Ack, Command
 from gateway.model.telemetry import State
 
 from .market import body_of
@@ -101,6 +101,10 @@ class Oracle:
         done = {i for _, i in self.world.plant.operated}
         self.check(entry["instr_id"] in done, "I34", "executed, says the ledger; the plant did not")
         intent = self.intents[entry["instr_id"]][1]
+        plant, now_us = self.world.plant, self.world.loop.now_us
+        clipped = plant.clip_percent < 100 and now_us - plant.clip_us > 1_000_000
+        moves = any(s["p_w"] for s in intent["setpoints"])
+        self.check(not (clipped and moves), "I34", "executed, though the station clips")
         told = {s["terminal"]: s["p_w"] for s in intent["setpoints"] if s["mode"] == "P_Q"}
         same = all(entry["active"].get(t) == p for t, p in told.items())
         self.check(same, "I34", f"executed with another echo: {told} {entry['active']}")
@@ -181,7 +185,7 @@ class Oracle:
         restarted = self.world.loop.now_us - plant.start_us < 3_000_000  # not polled yet
         self.check(restarted or plant.watchdog_ds == 50, "I25", "power without its watchdog")
 
-    def operated(self, ack):
+    def operated(self, ack, instruction):
         """OPERATE acted: whatever subset of the change is reached, the master can carry it."""
         plant = self.world.plant
         s_va = self.world.site.sop.terminal(plant.master).s_va
@@ -190,7 +194,9 @@ class Oracle:
             "I22",
             f"master at {plant.worst_master_w:.0f} W",
         )
-        del ack
+        if ack is Ack.EXECUTED:
+            meant = block_of(instruction, plant.terminals)
+            self.check(plant.staged == meant, "I28", "operated a block that nobody intended")
 
     def guard(self, serious, refused):
         self.check(not serious, "I20", f"the last guard had to refuse: {refused}")

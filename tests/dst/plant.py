@@ -26,7 +26,7 @@ class Plant:
         self.foreign = self.local = self.estop = False
         self.strange_us = -(1 << 60)  # when a stranger's setpoints were last held
         self.fault_bits = 0
-        self.clip_percent = 100
+        self.clip_percent, self.clip_us = 100, 0
         self.worst_master_w = 0.0
         self.dropped_us = -(1 << 60)
         self.operated = []  # (time, id) of every OPERATE that acted

@@ -155,7 +155,7 @@ class World:
 
     def operates(self, instruction, owner):
         ack = self.plant.answer(_OPERATE, owner, self.loop.now_us, instruction)
-        self.oracle.operated(ack)
+        self.oracle.operated(ack, instruction)
         return ack
 
     # -------------------------------------------------------------------- life

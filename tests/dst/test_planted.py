@@ -1,0 +1,51 @@
+"""Each planted bug is found; the seeds are the first that did, and are clean without it."""
+
+import contextlib
+import logging
+
+import pytest
+from dst.planted import PLANTED
+from dst.shrink import shrunk
+from dst.world import Setting, run
+
+SEEDS = {
+    "local ignored": 5, "time quality ignored": 6, "echo not compared": 5, "outcome not read": 5,
+    "sent again after unknown": 17, "unknown outcomes stay open": 4, "strangers go unnoticed": 3,
+    "never closed": 3, "clock steps unseen": 6, "the gate ignored": 24,
+}  # fmt: skip
+SLOW = {"verdicts forgotten", "plans forgotten"}  # their runs end in a loop of restarts
+NOT_YET = {"staged block not read back"}  # needs a torn block in a quiet moment
+
+
+@pytest.fixture(autouse=True)
+def quiet_log():
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def setting(seed):
+    return Setting(seed=seed, minutes=8, length_s=60, gap_s=30)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in PLANTED if n not in NOT_YET],
+)  # fmt: skip
+def test_a_planted_bug_is_found(name):
+    with contextlib.ExitStack() as planted:
+        planted.enter_context(PLANTED[name]())
+        outcome = run(setting(SEEDS.get(name, 1)))
+    assert outcome.broken
+
+
+@pytest.mark.parametrize("seed", sorted({1, *SEEDS.values()}))
+def test_the_same_seeds_are_clean_without_it(seed):
+    assert run(setting(seed)).broken == []
+
+
+def test_faults_that_matter_not_are_left_out():
+    with PLANTED["local ignored"]():
+        left = shrunk(5, 8, runs_max=25, length_s=60, gap_s=30)
+    assert 0 < len(left) < len(run(setting(5)).faults)
+    assert any(f.kind == "local" for f in left)
