@@ -21,6 +21,7 @@ _RECORD_KEYS = {
     "run", "header", "plan", "plan_sha256", "verdict", "started_us", "ended_us", "events",
     "events_sha256", "witnessed", "checks", "punch",
 }  # fmt: skip
+_SIGNED_KEYS = {"kind", "role", "name", "utc_us", "fingerprint", "signature", "sha256"}
 _REPORT_KEYS = {"schema", "language", "record", "record_sha256", "signatures", "anchors"}
 
 
@@ -162,6 +163,9 @@ def _signatures(
         return
     for signed in report["signatures"]:
         who = f"{signed['role']} {signed['name']}"
+        stray = signed["sha256"] if signed["kind"] == "ssh" else signed["signature"]
+        if set(signed) != _SIGNED_KEYS or stray:
+            result.problems.append(f"the signature of {who} holds what no signature holds")
         if signed["kind"] == "paper":
             result.not_checked.append(f"the paper signature of {who}: compare the photo")
         elif allowed_signers is None:

@@ -4,6 +4,8 @@ from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import steps
 from gateway.commissioning.runs.steps import StepOrder, SweepOrder
 
+pytestmark = pytest.mark.alone  # times are compared: a busy neighbour is a fault here
+
 
 async def test_a_step_is_measured_against_the_known_ramp(bench):
     async with bench(factor=4) as b:

@@ -47,6 +47,12 @@ def test_one_changed_digit_anywhere_fails(signed, agent):
         assert not check(changed, agent).ok, text[place - 20 : place + 20]
 
 
+def test_a_renamed_field_of_a_signature_fails(signed, agent):
+    changed = html.render(signed).replace(b'"sha256":"","signature"', b'"sha266":"","signature"')
+    assert changed != html.render(signed)
+    assert not check(changed, agent).ok
+
+
 @pytest.mark.parametrize("kind", ["json", "pdf"])
 def test_a_changed_byte_of_the_other_forms_fails(signed, agent, kind):
     document = RENDER[kind](signed)
