@@ -80,12 +80,11 @@ class LedgerJournal:
         return read_entries(self.directory, start)
 
     def status(self) -> LedgerStatus:
-        """Size and last signed checkpoint; cosignatures of others anchor it."""
+        """Size and last signed checkpoint; only a signature of somebody else anchors it."""
         checkpoint = self._writer.checkpoint().decode()
-        signatures = sum(line.startswith("— ") for line in checkpoint.splitlines())
-        return LedgerStatus(
-            size=self._writer.size(), checkpoint=checkpoint, anchored=signatures > 1
-        )
+        signers = {line.split(" ")[1] for line in checkpoint.splitlines() if line.startswith("— ")}
+        anchored = bool(signers - {self._writer.origin})
+        return LedgerStatus(size=self._writer.size(), checkpoint=checkpoint, anchored=anchored)
 
     def receipt(self, trade_id: str) -> dict[str, Any]:
         """Build the receipt of a trade from what is durable now."""

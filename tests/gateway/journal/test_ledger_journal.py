@@ -63,3 +63,11 @@ async def test_the_key_is_made_once_private_and_kept(tmp_path):
     again = open_journal(tmp_path)
     assert again.vkey == first.vkey
     await again.close()
+
+
+async def test_our_own_signatures_anchor_nothing(tmp_path):
+    journal = open_journal(tmp_path)
+    await journal.append("alarm", {"code": "x", "active": True, "detail": ""})
+    assert journal.status().anchored is False
+    assert journal.status().checkpoint.startswith(ORIGIN)
+    await journal.close()
