@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from gateway.core import tracking
 from gateway.core.energy import since
+from gateway.core.netting import net
 from gateway.core.state import PlanRecord, State
+from gateway.model.interval import Interval
 from gateway.model.terminal import Terminal
 
 METER_STALE_US = 20_000_000  # four missed polls: from here on open loop
@@ -96,7 +98,10 @@ def _follow(
         elif not frozen and (not opened or _step_due(state, utc_ms)):
             power_w = _tracked_w(state, terminal, record, held, course, at_ms, available_va)
             if not opened or tracking.worth_writing(
-                wanted_w=power_w, held_w=held[terminal.id], s_va=terminal.s_va
+                wanted_w=power_w,
+                held_w=held[terminal.id],
+                s_va=terminal.s_va,
+                left_ms=end_ms - at_ms,
             ):
                 target[terminal.id] = power_w
     target[sop.master] = 0
@@ -124,8 +129,12 @@ class _Course:
 
 
 def _course(state: State, record: PlanRecord, held: Mapping[str, int]) -> _Course:
-    after = current_plan(state, record.interval.end_ms)
-    end_w = {t.id: _boundary_w(t.id, record, after) for t in state.site.sop.slaves}
+    after_w = _after_w(state, record.interval.end_ms)
+    before_w = {t: _mean_w(wh, record.interval) for t, wh in record.target_wh.items()}
+    end_w = {
+        t.id: tracking.boundary_w(before_w[t.id], after_w.get(t.id, 0))
+        for t in state.site.sop.slaves
+    }
     ramp_ms = {
         t.id: tracking.ramp_ms(from_w=held[t.id], to_w=end_w[t.id], ramp_w_per_s=t.ramp_w_per_s)
         for t in state.site.sop.slaves
@@ -144,7 +153,7 @@ def _tracked_w(
 ) -> int:
     interval = record.interval
     held_w, end_w = held[terminal.id], course.end_w[terminal.id]
-    schedule_w = tracking.mean_w(record.target_wh[terminal.id], interval.duration_ms)
+    schedule_w = _mean_w(record.target_wh[terminal.id], interval)
     readings = state.readings.get(terminal.id, [])
     done_mwh = since(readings, interval.start_ms, at_ms * 1000)
     if done_mwh is None or at_ms * 1000 - readings[-1].utc_us > METER_STALE_US:
@@ -171,10 +180,24 @@ def _tracked_w(
     )
 
 
-def _boundary_w(terminal: str, before: PlanRecord, after: PlanRecord | None) -> int:
-    before_w = tracking.mean_w(before.target_wh[terminal], before.interval.duration_ms)
-    after_w = tracking.mean_w(after.target_wh[terminal], after.interval.duration_ms) if after else 0
-    return tracking.boundary_w(before_w, after_w)
+def _after_w(state: State, start_ms: int) -> dict[str, int]:
+    """Mean powers of the interval that begins then: by its plan, before that by its trades.
+
+    Trades are known by the gate, long before a plan is made; an end power that changed in the last
+    half minute could not be followed any more.
+    """
+    planned = current_plan(state, start_ms)
+    if planned is not None:
+        return {t: _mean_w(wh, planned.interval) for t, wh in planned.target_wh.items()}
+    for interval, legs in state.schedule.items():
+        if interval.start_ms == start_ms:
+            position_wh = net(legs.values(), [t.id for t in state.site.sop.terminals])
+            return {t: _mean_w(wh, interval) for t, wh in position_wh.items()}
+    return {}
+
+
+def _mean_w(energy_wh: int, interval: Interval) -> int:
+    return tracking.mean_w(energy_wh, interval.duration_ms)
 
 
 def _step_due(state: State, utc_ms: int) -> bool:

@@ -16,7 +16,9 @@ STEP_MS = 5_000  # how often the setpoint may follow the meter
 FREEZE_MS = 15_000  # the setpoint stays as it is for the last 15 s, but for the closing ramp
 BAND_PERCENT = 10  # of the schedule
 BAND_FLOOR_PERCENT = 2  # of the rating: a band around zero needs a width of its own
-DEAD_BAND_PER_S = 2000  # 0.05 % of the rating
+DEAD_BAND_PARTS = 2000  # 0.05 % of the rating …
+FINE_DEAD_BAND_PARTS = 10_000  # … and 0.01 % in the last minute: nothing corrects it afterwards
+FINE_MS = 60_000
 GAIN_ONE = 1_000_000
 GAIN_MIN, GAIN_MAX = 970_000, 1_030_000  # beyond that something is wrong, not biased
 GAIN_SETTLE_US = 15_000_000  # after opening: ramps are over
@@ -76,9 +78,10 @@ def bounded_w(
     return max(low, min(within_band_w, high))  # what the device can and may do comes last
 
 
-def worth_writing(*, wanted_w: int, held_w: int, s_va: int) -> bool:
-    """Tell whether a change is more than the dead-band."""
-    return abs(wanted_w - held_w) * DEAD_BAND_PER_S > s_va
+def worth_writing(*, wanted_w: int, held_w: int, s_va: int, left_ms: int) -> bool:
+    """Tell whether a change is more than the dead-band, ``left_ms`` before the interval's end."""
+    parts = FINE_DEAD_BAND_PARTS if left_ms <= FINE_MS else DEAD_BAND_PARTS
+    return abs(wanted_w - held_w) * parts > s_va
 
 
 def gain_ppm(held: Sequence[tuple[int, int]], readings: Sequence[Counters], now_us: int) -> int:

@@ -121,3 +121,9 @@ def test_what_was_adopted_is_written_unchanged_first():
 
 def test_an_interval_without_power_of_the_slaves_is_not_written():
     assert ask(planned(T1=0), FIRST_MS).setpoints is None
+
+
+def test_the_end_of_an_interval_is_known_from_the_next_trades_before_their_plan():
+    book = executing()
+    book.accept("b", "T2", "T3", 160_000, interval=NEXT)
+    assert ask(book, QUARTER.end_ms - 300).setpoints["T3"] == 160_000

@@ -73,7 +73,18 @@ def test_capability_bounds_whatever_the_band_says():
 
 @pytest.mark.parametrize(("change_w", "worth"), [(125, False), (126, True), (-126, True)])
 def test_changes_within_the_dead_band_are_not_written(change_w, worth):
-    assert tracking.worth_writing(wanted_w=1000 + change_w, held_w=1000, s_va=250_000) is worth
+    found = tracking.worth_writing(
+        wanted_w=1000 + change_w, held_w=1000, s_va=250_000, left_ms=60_001
+    )
+    assert found is worth
+
+
+@pytest.mark.parametrize(("change_w", "worth"), [(25, False), (26, True), (-26, True)])
+def test_the_dead_band_is_finer_in_the_last_minute(change_w, worth):
+    found = tracking.worth_writing(
+        wanted_w=1000 + change_w, held_w=1000, s_va=250_000, left_ms=60_000
+    )
+    assert found is worth
 
 
 def test_the_ramp_time_is_rounded_up():
