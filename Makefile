@@ -17,7 +17,7 @@ HOURS ?= 1
 CALL_STEP ?= 10
 
 .PHONY: help dev check format test demo docs dist dst clean
-.PHONY: bench bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring
+.PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring
 .PHONY: fault fault-kill fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network
 
 help:  ## this list
@@ -53,10 +53,14 @@ clean:  ## caches and built files, not .venv
 	rm -rf build dist demo-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find gateway ledger firmware_sim tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-bench: bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring  ## every figure that needs no other environment
+bench: bench-core bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring  ## every figure that needs no other environment
 
 bench-gateway: dev  ## message to confirmed setpoint, CPU and memory of the gateway
 	$(PY) tests/bench/bench_gateway.py
+
+bench-core: dev  ## scan cost and delivery error in virtual time
+	$(PY) tests/bench/bench_core.py
+	$(PY) tests/bench/bench_core_delivery.py
 
 bench-ledger: dev  ## append, verify, prove, beside bare syncs and SQLite
 	$(PY) tests/bench/bench_ledger.py

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from firmware_sim.overriding import override
 from firmware_sim.quantity import DURATION, ENERGY, POWER, RATIO, SPEED
 from firmware_sim.timebase import SimClock, TimeBase
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from firmware_sim.scenario.model import Outcome
 
 EXIT_BAD, EXIT_USAGE, EXIT_CONFIG, EXIT_NO_ANSWER, EXIT_REFUSED = 1, 2, 3, 4, 5
+EXIT_BUG = 11
 
 
 def _say(message: dict[str, Any]) -> None:
@@ -36,7 +38,22 @@ def _fail(code: int, message: str, *, as_json: bool) -> NoReturn:
     raise SystemExit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Program(click.Group):
+    """The outermost frame: what nobody caught is a bug, says so and ends with its exit code."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a bug ends the program with 11 and one line that names it."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as bug:
+            click.echo(f"sopsim: bug in the program: {type(bug).__name__}: {bug}", err=True)
+            raise SystemExit(EXIT_BUG) from bug
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Simulated soft open points, energy meters and faults, on loopback only.
 

@@ -113,3 +113,17 @@ def test_a_device_in_its_feeders(start):
 def test_certificates(tmp_path):
     assert run("certs", str(tmp_path / "pki")).exit_code == 0
     assert (tmp_path / "pki" / "operator.pem").exists()
+
+
+def test_a_bug_ends_the_program_with_eleven_and_one_line(monkeypatch, capsys):
+    from firmware_sim import __main__ as program
+
+    def broken(options):
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(program, "_device", broken)
+    with pytest.raises(SystemExit) as ended:
+        program.main(["device", "lv4x250", "--port", "0"])
+    assert ended.value.code == 11
+    told = capsys.readouterr().err
+    assert told == "sopsim: bug in the program: ZeroDivisionError: planted\n"
