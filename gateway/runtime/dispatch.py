@@ -110,7 +110,8 @@ class Dispatcher:
                 lease_owner=self._site.owner_id,
             )
         except DeviceError as error:
-            await self._end_command(index, instr_id, "failed", error)
+            unknown = isinstance(error, OutcomeUnknown | BadAnswer)
+            await self._end_command(index, instr_id, "unknown" if unknown else "failed", error)
             return False
         await self._end_command(index, instr_id, "executed", None)
         return True

@@ -183,3 +183,15 @@ async def test_a_command_is_recorded_like_an_instruction():
     assert journal.kinds() == ["intent", "outcome"]
     assert journal.written[0]["command"] == "ENTER_STANDBY"
     assert recorder.state.active is None
+
+
+async def test_an_unanswered_configuration_is_unknown_not_failed():
+    dispatcher, station, journal, recorder, _ = rig()
+
+    async def silent(**_):
+        raise OutcomeUnknown("s", "silent")
+
+    station.configure = silent
+    assert not await dispatcher.configure(watchdog_ds=50, failsafe=1)
+    assert journal.written[-1]["outcome"] == "unknown"
+    assert len(recorder.state.open_intents) == 1
