@@ -345,6 +345,7 @@ def status_fields(
         "high_water_ms": state.high_water_ms,
         "scans": scan.scans_count,
         "lead_us": scan.lead_us,
+        "tasks": len(asyncio.all_tasks()),
         "ledger": {"entries": ledger.size, "anchored": ledger.anchored},
     }
 

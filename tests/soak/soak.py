@@ -1,0 +1,192 @@
+"""Ten times the nominal load on real sockets for hours: does anything grow, does anything slow down?
+
+Nominal is one decision a second, a meter reading every five and two trades a quarter of an hour.
+The shared bench clock runs ``--factor`` times as fast, so all of it happens that much more often
+over real Modbus, MQTT and disk. Reports the slope of the resident memory with its 95 % interval,
+tasks, threads, file descriptors, and the 99th percentile of answers in the first and last quarter.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from fakes.rig import Rig  # noqa: E402
+
+INTERVAL_MS = 900_000
+WARM_UP_SHARE = 0.4  # of the run, at most an hour: caches fill, histories reach their bounds
+PATHS = (("T2", "T3"), ("T4", "T2"), ("T1", "T4"))
+
+
+def process_figures(pid):
+    """Resident memory in KiB, threads, file descriptors and CPU seconds of a process."""
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return {
+        "rss_kib": int(status["VmRSS"].split()[0]),
+        "threads": int(status["Threads"]),
+        "fds": len(os.listdir(f"/proc/{pid}/fd")),
+        "cpu_s": (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+    }
+
+
+def slope_per_day(samples):
+    """Least squares of (hours, KiB): MiB a day and half of its 95 % interval.
+
+    The samples are averaged over twentieths of the time first: neighbours are not independent.
+    """
+    parts = min(20, len(samples))
+    step = len(samples) / parts
+    points = []
+    for k in range(parts):
+        part = samples[round(k * step) : round((k + 1) * step)]
+        points.append((statistics.fmean(p[0] for p in part), statistics.fmean(p[1] for p in part)))
+    mean_x = statistics.fmean(p[0] for p in points)
+    mean_y = statistics.fmean(p[1] for p in points)
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    rest = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in points)
+    error = math.sqrt(rest / max(1, len(points) - 2) / spread)
+    return slope * 24 / 1024, 2.1 * error * 24 / 1024
+
+
+def p99(values):
+    """The 99th percentile."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+
+
+class Soak:
+    """One run: a rig under load and the samples taken of it."""
+
+    def __init__(self, rig, *, seconds, every_s):
+        self.rig = rig
+        self.seconds = seconds
+        self.every_s = every_s
+        self.samples = []  # (hours, figures)
+        self.answers_ms = []  # (hours, ms) of the status at the control socket
+        self.verdicts_ms = []  # (hours, ms) from the trade to its signed acknowledgement
+        self.sent = 0
+
+    def hours(self):
+        return (time.monotonic() - self.began) / 3600
+
+    async def run(self):
+        self.began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            trading = group.create_task(self.trade())
+            group.create_task(self.ask())
+            await self.sample()
+            trading.cancel()
+
+    def over(self):
+        return self.hours() * 3600 >= self.seconds
+
+    async def trade(self):
+        start_ms = -(-(self.rig.now_ms() + 20_000) // INTERVAL_MS) * INTERVAL_MS
+        while not self.over():
+            for out, into in PATHS[:2]:
+                trade = self.rig.trade(
+                    f"soak-{self.sent}", out, into, 40_000, start_ms, length_ms=INTERVAL_MS
+                )
+                began = time.monotonic()
+                answers = await self.rig.send(self.rig.signed(trade), wait_s=20.0)
+                self.verdicts_ms.append((self.hours(), 1000 * (time.monotonic() - began)))
+                assert answers.accepted, answers
+                self.sent += 1
+            start_ms += INTERVAL_MS
+            await self.rig.until_ms(start_ms - INTERVAL_MS + 60_000)
+
+    async def ask(self):
+        while not self.over():
+            began = time.monotonic()
+            await self.rig.status()
+            self.answers_ms.append((self.hours(), 1000 * (time.monotonic() - began)))
+            await asyncio.sleep(0.25)
+
+    async def sample(self):
+        due = time.monotonic()
+        while not self.over():
+            figures = process_figures(self.rig.process.pid)
+            status = await self.rig.status()
+            figures["tasks"] = status["tasks"]
+            figures["scans"] = status["scans"]
+            figures["entries"] = status["ledger"]["entries"]
+            self.samples.append((self.hours(), figures))
+            due += self.every_s
+            await asyncio.sleep(max(0.0, min(due - time.monotonic(), self.every_s)))
+
+    def report(self):
+        warm = min(1.0, WARM_UP_SHARE * self.seconds / 3600)
+        warmed = [s for s in self.samples if s[0] >= warm]
+        mib, half = slope_per_day([(h, f["rss_kib"]) for h, f in warmed])
+        last = self.samples[-1][1]
+        quarter = (self.samples[-1][0] - warm) / 4
+
+        def drift(rows):
+            early = p99([ms for h, ms in rows if warm <= h < warm + quarter])
+            late = p99([ms for h, ms in rows if h >= self.samples[-1][0] - quarter])
+            return [round(early, 2), round(late, 2)]
+
+        spans = {
+            name: [min(f[name] for _, f in warmed), max(f[name] for _, f in warmed)]
+            for name in ("threads", "fds", "tasks")
+        }
+        return {
+            "hours": round(self.samples[-1][0], 3),
+            "trades": self.sent,
+            "scans": last["scans"],
+            "entries": last["entries"],
+            "rss_mib": [round(warmed[0][1]["rss_kib"] / 1024, 2), round(last["rss_kib"] / 1024, 2)],
+            "rss_slope_mib_per_day": [round(mib, 2), round(half, 2)],
+            **spans,
+            "cpu_percent": round(100 * last["cpu_s"] / (3600 * self.samples[-1][0]), 2),
+            "status_p99_ms": drift(self.answers_ms),
+            "verdict_p99_ms": [round(p99([ms for _, ms in self.verdicts_ms]), 1)],
+        }
+
+
+async def soak(*, seconds, factor, every_s, keep=None):
+    """Run for ``seconds`` of real time; return the report."""
+    with tempfile.TemporaryDirectory() as scratch:
+        rig = Rig(scratch, factor=factor)
+        async with rig.up():
+            await rig.until(lambda s: s["state"] == "READY")
+            run = Soak(rig, seconds=seconds, every_s=every_s)
+            await run.run()
+        if keep is not None:
+            keep.write_text("".join(json.dumps([h, f]) + "\n" for h, f in run.samples))
+        return run.report()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--factor", type=int, default=10, help="times the nominal load")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds between two samples")
+    parser.add_argument("--samples", type=Path, help="keep the samples as JSON lines")
+    arguments = parser.parse_args()
+    found = asyncio.run(
+        soak(
+            seconds=arguments.hours * 3600,
+            factor=arguments.factor,
+            every_s=arguments.every,
+            keep=arguments.samples,
+        )
+    )
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
