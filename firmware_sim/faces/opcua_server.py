@@ -10,33 +10,33 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
-import struct
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from asyncua import Node, Server, ua, uamethod
+from asyncua import Node, Server, ua
+from asyncua.common.callback import CallbackType
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.crypto.permission_rules import USER_TYPES, User, UserRole
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from firmware_sim.faces.opcua_methods import Commands
 from firmware_sim.faces.responder import Responder
-from firmware_sim.faces.station_map import StationMap
+from firmware_sim.faces.station_map import FIRMWARE_VERSION, StationMap
 from firmware_sim.plant.converter import Converter
-from firmware_sim.plant.firmware import Firmware, Order, Request
-from firmware_sim.plant.setpoints import Staged, block_bytes, crc16, encode
+from firmware_sim.plant.firmware import Firmware
+from firmware_sim.plant.setpoints import decode
 from firmware_sim.plant.sop import Sop
 from firmware_sim.timebase import SimClock
 
 NAMESPACE: Final = "urn:sop-gateway:bench:sop-station"
 APPLICATION: Final = "urn:sop-gateway:bench:opcua"
 PERIOD_S: Final = 0.25
-OWNER_ID: Final = 0x0A0A
-WORDS_PER_TERMINAL: Final = 4
 # UN/ECE codes as OPC UA numbers them.
 _UNITS: Final = {
     "W": ("WTT", "watt"), "var": ("D44", "var"), "V": ("VLT", "volt"), "A": ("AMP", "ampere"),
     "Hz": ("HTZ", "hertz"), "Wh": ("WHR", "watt hour"), "VA": ("D46", "volt ampere"),
+    "s": ("SEC", "second"),
 }  # fmt: skip
 
 
@@ -114,7 +114,7 @@ class OpcUaFace:
         self._server = Server(user_manager=Passwords(USERS))
         self._watched: list[tuple[Node, ua.VariantType, Callable[[], Any]]] = []
         self._heartbeat: Node | None = None
-        self._selected: tuple[int, int] | None = None
+        self._commands = Commands(device, self.refresh)
 
     # ---------------------------------------------------------------- life
 
@@ -129,6 +129,8 @@ class OpcUaFace:
         index = await server.register_namespace(NAMESPACE)
         await self._build(index)
         await self.refresh()
+        # The sign of life counts when it comes, not when the values are next refreshed.
+        server.subscribe_server_callback(CallbackType.PostWrite, self._written)
         await server.start()
         bound = server.bserver._server.sockets[0].getsockname()[1]  # noqa: SLF001 (no public way)
         return f"opc.tcp://127.0.0.1:{bound}/sop"
@@ -152,7 +154,7 @@ class OpcUaFace:
         await self._server.stop()
 
     async def run(self, wait: Callable[[float], Awaitable[None]]) -> None:
-        """Keep the values fresh and hear the heartbeat."""
+        """Keep the values fresh."""
         while True:
             await self.refresh()
             await wait(PERIOD_S)
@@ -163,10 +165,6 @@ class OpcUaFace:
         if device.responder.wire.frozen:
             return
         device.advance()
-        if self._heartbeat is not None:
-            beat = await self._heartbeat.read_value()
-            if beat:
-                device.firmware.heartbeat(int(beat) & 0xFFFF, device.now_us())
         stamp = datetime.datetime.fromtimestamp(device.clock.utc_us() * 1e-6, datetime.UTC)
         status = ua.StatusCode(
             ua.StatusCodes.BadSensorFailure if device.bad_quality else ua.StatusCodes.Good
@@ -184,25 +182,24 @@ class OpcUaFace:
                 ),
             )
 
+    def _written(self, event: Any, _dispatcher: object) -> None:
+        """Hear the heartbeat in what clients wrote."""
+        beat = self._heartbeat
+        for item, status in zip(
+            event.request_params.NodesToWrite, event.response_params, strict=True
+        ):
+            if beat is not None and item.NodeId == beat.nodeid and status.is_good():
+                self._device.advance()
+                self._device.firmware.heartbeat(
+                    int(item.Value.Value.Value) & 0xFFFF, self._device.now_us()
+                )
+
     # ------------------------------------------------------------ address space
 
     async def _build(self, index: int) -> None:
         station = await self._server.nodes.objects.add_object(index, "SOPStation")
         sop, device = self._device.sop, self._device
-        rows: tuple[tuple[str, ua.VariantType, Callable[[], Any]], ...] = (
-            ("State", ua.VariantType.UInt16, lambda: int(sop.station_state())),
-            ("StatusWord", ua.VariantType.UInt16, device.station_map.status_bits),
-            ("FaultBits", ua.VariantType.UInt32, lambda: int(device.station_map.fault_bits())),
-            ("MasterTerminal", ua.VariantType.UInt16, lambda: sop.master_index + 1),
-            ("HeartbeatOut", ua.VariantType.UInt32, lambda: device.now_us() // 1_000_000),
-            ("AckCode", ua.VariantType.UInt16, lambda: int(device.firmware.ack_code)),
-            (
-                "InstrId",
-                ua.VariantType.UInt32,
-                lambda: device.firmware.echoed_id(device.now_us()),
-            ),
-        )
-        for name, kind, value in rows:
+        for name, kind, value in self._station_rows():
             node = await station.add_variable(index, name, value(), kind)
             self._watched.append((node, kind, value))
         v_dc = sop.spec.v_dc_nominal_v
@@ -210,13 +207,70 @@ class OpcUaFace:
             station, index, "VdcV", "V", 1.3 * v_dc, lambda: sop.v_dc_measured_v, low=0.0
         )
         s_va = float(sum(t.s_va for t in sop.spec.terminals))
+        for label, seconds in (
+            (
+                "WatchdogRemain",
+                lambda: device.firmware.watchdog_remaining_us(device.now_us()) * 1e-6,
+            ),
+            ("WatchdogTimeout", lambda: device.firmware.watchdog_ds / 10),
+        ):
+            await self._analog(station, index, label, "s", 60.0, seconds, low=0.0)
         await self._analog(station, index, "LossW", "W", 0.1 * s_va, lambda: sop.loss_w, low=0.0)
         self._heartbeat = await station.add_variable(index, "HeartbeatIn", 0, ua.VariantType.UInt32)
         await self._heartbeat.set_writable()
         terminals = await station.add_object(index, "Terminals")
         for number, converter in enumerate(sop.converters, 1):
             await self._terminal(terminals, index, f"T{number}", converter)
-        await self._methods(station, index)
+        await self._staged(station, index)
+        await self._commands.add_to(station, index)
+
+    def _station_rows(self) -> tuple[tuple[str, ua.VariantType, Callable[[], Any]], ...]:
+        """Variables of the station that are no analog items."""
+        sop, device, words = self._device.sop, self._device, self._device.station_map
+        u16, u32 = ua.VariantType.UInt16, ua.VariantType.UInt32
+
+        def uptime_s() -> int:
+            return max(0, device.now_us() - device.firmware.booted_us) // 1_000_000
+
+        return (
+            ("State", u16, lambda: int(sop.station_state())),
+            ("StatusWord", u16, words.status_bits),
+            ("FaultBits", u32, lambda: int(words.fault_bits())),
+            ("AlarmBits", u32, words.alarm_bits),
+            ("MasterTerminal", u16, lambda: sop.master_index + 1),
+            ("HeartbeatOut", u32, uptime_s),
+            ("UptimeS", u32, uptime_s),
+            ("FirmwareVersion", u16, lambda: FIRMWARE_VERSION),
+            ("AckSeq", u16, lambda: device.firmware.ack_seq),
+            ("AckCode", u16, lambda: int(device.firmware.ack_code)),
+            ("InstrId", u32, lambda: device.firmware.echoed_id(device.now_us())),
+            ("LeaseOwner", u16, lambda: device.firmware.lease_owner_id),
+            ("Failsafe", u16, lambda: int(device.firmware.failsafe)),
+            ("FailsafeRamp", u16, lambda: device.firmware.failsafe_ramp_permille_per_s),
+        )
+
+    async def _staged(self, parent: Node, index: int) -> None:
+        """What is staged, terminal by terminal, for reading back between Select and Operate."""
+        device, i32 = self._device, ua.VariantType.Int32
+        node = await parent.add_object(index, "Staged")
+        for label, value in (
+            ("TtlS", lambda: self._commands.ttl_s),
+            ("Owner", lambda: self._commands.owner),
+        ):
+            variable = await node.add_variable(index, label, 0, ua.VariantType.UInt16)
+            self._watched.append((variable, ua.VariantType.UInt16, value))
+        for number in range(device.sop.n):
+            terminal = await node.add_object(index, f"T{number + 1}")
+            for label, field in (
+                ("PSet", "p_w"), ("QSet", "q_var"), ("Mode", "mode_code"),
+                ("Ramp", "ramp_permille_per_s"),
+            ):  # fmt: skip
+
+                def staged(at: int = number, name: str = field) -> int:
+                    return int(getattr(decode(device.firmware.staged)[at], name))
+
+                variable = await terminal.add_variable(index, label, staged(), i32)
+                self._watched.append((variable, i32, staged))
 
     async def _terminal(self, parent: Node, index: int, name: str, c: Converter) -> None:
         node = await parent.add_object(index, name)
@@ -229,6 +283,7 @@ class OpcUaFace:
             ("F", "Hz", 45.0, 55.0, lambda: c.f_hz),
             ("PSet", "W", -s, s, lambda: float(c.p_set_rx_w)),
             ("PSetActive", "W", -s, s, lambda: float(c.p_set_w)),
+            ("QSetActive", "var", -s, s, lambda: float(c.q_set_var)),
             ("SAvail", "VA", 0.0, s, c.s_va_available),
         )
         for label, unit, low, high, value in analogs:
@@ -236,6 +291,8 @@ class OpcUaFace:
         integers: tuple[tuple[str, ua.VariantType, Callable[[], int]], ...] = (
             ("State", ua.VariantType.UInt16, lambda: int(c.state)),
             ("Mode", ua.VariantType.UInt16, lambda: int(c.mode)),
+            ("FaultBits", ua.VariantType.UInt32, lambda: int(c.faults)),
+            ("LimitBits", ua.VariantType.UInt16, lambda: int(c.limits)),
             ("EnergyInjWh", ua.VariantType.UInt64, lambda: math.floor(c.injected_wh)),
             ("EnergyAbsWh", ua.VariantType.UInt64, lambda: math.floor(c.absorbed_wh)),
         )
@@ -269,102 +326,6 @@ class OpcUaFace:
         )
         await node.add_property(ua.NodeId(), "0:EngineeringUnits", information)
         self._watched.append((node, ua.VariantType.Double, value))
-
-    # ----------------------------------------------------------------- methods
-
-    async def _methods(self, station: Node, index: int) -> None:
-        u16, u32, i32 = ua.VariantType.UInt16, ua.VariantType.UInt32, ua.VariantType.Int32
-        ack = _argument("Ack", u16, "as the ACK_CODE register")
-        await station.add_method(
-            index, "Select", uamethod(self._select),
-            [
-                _argument("InstrId", u32, "identifies the instruction"),
-                _argument("Setpoints", i32, "P W, Q var, mode, ramp a terminal", array=True),
-                _argument("Crc", u16, "CRC-16/MODBUS of the setpoints as big-endian int32"),
-            ],
-            [_argument("Token", u32, "for Operate"), ack],
-        )  # fmt: skip
-        await station.add_method(
-            index, "Operate", uamethod(self._operate),
-            [_argument("Token", u32, "from Select"), _argument("TtlS", u16, "life in s")], [ack],
-        )  # fmt: skip
-        orders = {
-            "Cancel": Order.CANCEL, "Start": Order.START, "Stop": Order.STOP,
-            "ResetFault": Order.RESET, "EnterStandby": Order.ENTER_STANDBY,
-            "ExitStandby": Order.EXIT_STANDBY,
-        }  # fmt: skip
-        for name, order in orders.items():
-            await station.add_method(index, name, self._order(order), [], [ack])
-        await station.add_method(
-            index, "SetMaster", uamethod(self._set_master),
-            [_argument("Terminal", u16, "number from 1")], [ack],
-        )  # fmt: skip
-
-    def _order(self, order: Order) -> Any:
-        def call(_parent: ua.NodeId) -> ua.Variant:
-            return ua.Variant(self._request(order), ua.VariantType.UInt16)
-
-        return uamethod(call)
-
-    def _set_master(self, _parent: ua.NodeId, number: int) -> ua.Variant:
-        answer = self._request(Order.SET_MASTER, argument=number)
-        return ua.Variant(answer, ua.VariantType.UInt16)
-
-    def _select(
-        self, _parent: ua.NodeId, instruction: int, values: Sequence[int], crc: int
-    ) -> tuple[ua.Variant, ua.Variant]:
-        n = self._device.sop.n
-        if len(values) != WORDS_PER_TERMINAL * n:
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadInvalidArgument)
-        good = crc16(struct.pack(f">{len(values)}i", *values)) == crc
-        staged = encode(
-            [
-                Staged(
-                    p_w=values[k], q_var=values[k + 1], mode_code=values[k + 2] & 0xFFFF,
-                    ramp_permille_per_s=values[k + 3] & 0xFFFF, vdc_permille=0, fallback_w=0,
-                    droop_permille=0,
-                )
-                for k in range(0, len(values), WORDS_PER_TERMINAL)
-            ]
-        )  # fmt: skip
-        self._device.advance()
-        self._device.firmware.stage(0, staged)
-        # The registers carry their own checksum; a wrong one here must be wrong there too.
-        check = crc16(block_bytes(staged)) ^ (0 if good else 0xFFFF)
-        answer = self._request(Order.SELECT, instruction=instruction, crc=check, ttl_s=1)
-        token = (self._device.firmware.counters.select_count << 16 | check) & 0xFFFF_FFFF
-        self._selected = (token, instruction) if answer == 1 else None
-        return ua.Variant(token, ua.VariantType.UInt32), ua.Variant(answer, ua.VariantType.UInt16)
-
-    def _operate(self, _parent: ua.NodeId, token: int, ttl_s: int) -> ua.Variant:
-        selected, self._selected = self._selected, None
-        instruction = selected[1] if selected is not None and selected[0] == token else -1
-        answer = self._request(Order.OPERATE, instruction=instruction, ttl_s=ttl_s)
-        return ua.Variant(answer, ua.VariantType.UInt16)
-
-    def _request(
-        self, order: Order, *, argument: int = 0, instruction: int = 0, crc: int = 0, ttl_s: int = 0
-    ) -> int:
-        device = self._device
-        device.advance()
-        firmware = device.firmware
-        firmware.request(
-            Request(
-                seq=(firmware.ack_seq + 1) & 0xFFFF, code=int(order), argument_bits=argument,
-                crc_code=crc, instruction_id=instruction, ttl_s=ttl_s, owner_id=OWNER_ID,
-            ),
-            device.now_us(),
-        )  # fmt: skip
-        return int(firmware.ack_code)
-
-
-def _argument(
-    name: str, kind: ua.VariantType, description: str, *, array: bool = False
-) -> ua.Argument:
-    return ua.Argument(
-        Name=name, DataType=ua.NodeId(kind.value), ValueRank=1 if array else -1,
-        ArrayDimensions=[0] if array else [], Description=ua.LocalizedText(description),
-    )  # fmt: skip
 
 
 async def open_face(

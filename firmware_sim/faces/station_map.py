@@ -110,7 +110,7 @@ class StationMap:
             int(sop.station_state()),
             self.status_bits(),
             *i32(self.fault_bits()),
-            *i32(self._alarm_bits()),
+            *i32(self.alarm_bits()),
             firmware.ack_seq,
             int(firmware.ack_code),
             uptime_s & 0xFFFF,
@@ -137,7 +137,8 @@ class StationMap:
                 bits |= Fault.ESTOP
         return bits
 
-    def _alarm_bits(self) -> int:
+    def alarm_bits(self) -> int:
+        """ALARM of the station."""
         sop, firmware = self._sop, self._firmware()
         level = sop.v_dc_measured_v / sop.spec.v_dc_nominal_v
         energised = any(c.energised for c in sop.converters)
@@ -168,7 +169,7 @@ class StationMap:
             state is OpState.STANDBY,
             running,
             tripped,
-            bool(self._alarm_bits()),
+            bool(self.alarm_bits()),
             not firmware.local,
             at_setpoint,
             any(c.limits for c in sop.converters),

@@ -83,13 +83,18 @@ async function main() {
     { dataType: DataType.UInt32, value: 4242 },
     { dataType: DataType.Int32, arrayType: VariantArrayType.Array, value: values },
     { dataType: DataType.UInt16, value: Number(crc) },
+    { dataType: DataType.UInt16, value: 900 },
+    { dataType: DataType.UInt16, value: 0x0a0a },
   ]);
   const operated = await call("Operate", [
     { dataType: DataType.UInt32, value: selected[0] },
     { dataType: DataType.UInt16, value: 900 },
   ]);
   const seen = await reached;
-  const stopped = await call("Stop", []);
+  const stopped = await call("Stop", [
+    { dataType: DataType.UInt16, value: 0 },
+    { dataType: DataType.UInt16, value: 0x0a0a },
+  ]);
   await subscription.terminate();
   await session.close();
   await client.disconnect();

@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from firmware_sim.plant.setpoints import crc16
 
 URI = "urn:sop-gateway:bench:test-client"
+OWNER = 0x0A0A
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,11 @@ async def station_of(client):
     return index, await client.nodes.objects.get_child(f"{index}:SOPStation")
 
 
+async def order(station, index, name, argument=0, owner=OWNER):
+    values = [ua.Variant(v, ua.VariantType.UInt16) for v in (argument, owner)]
+    return await station.call_method(f"{index}:{name}", *values)
+
+
 async def test_browse_units_methods_and_subscription(served):
     client = await connect(served)
     try:
@@ -67,7 +73,8 @@ async def test_browse_units_methods_and_subscription(served):
         assert names >= {
             "State", "StatusWord", "FaultBits", "VdcV", "LossW", "MasterTerminal", "HeartbeatIn",
             "HeartbeatOut", "Terminals", "Select", "Operate", "Cancel", "Start", "Stop",
-            "ResetFault", "SetMaster",
+            "ResetFault", "SetMaster", "Configure", "SoftEstop", "Staged", "LeaseOwner",
+            "WatchdogRemain", "AckSeq",
         }  # fmt: skip
         t2 = await station.get_child([f"{i}:Terminals", f"{i}:T2"])
         names = {(await n.read_browse_name()).Name for n in await t2.get_children()}
@@ -101,6 +108,8 @@ async def test_browse_units_methods_and_subscription(served):
                 ua.Variant(77, ua.VariantType.UInt32),
                 ua.Variant(values, ua.VariantType.Int32),
                 ua.Variant(check, ua.VariantType.UInt16),
+                ua.Variant(900, ua.VariantType.UInt16),
+                ua.Variant(OWNER, ua.VariantType.UInt16),
             )
 
         async def operate(token, ttl_s=900):
@@ -120,7 +129,74 @@ async def test_browse_units_methods_and_subscription(served):
             while abs(await seen.get() - 60_000) > 1000:
                 pass
         assert served[0].truth()["active_instr_id"] == 77
-        assert await station.call_method(f"{i}:Stop") == 2
+        assert await order(station, i, "Stop") == 2
+    finally:
+        await client.disconnect()
+
+
+async def test_staged_block_lease_and_watchdog(served):
+    device, _ = served
+    client = await connect(served)
+    u16, u32, i32 = ua.VariantType.UInt16, ua.VariantType.UInt32, ua.VariantType.Int32
+    try:
+        i, station = await station_of(client)
+
+        async def value(*names):
+            node = await station.get_child([f"{i}:{n}" for n in names])
+            return await node.read_value()
+
+        if device.truth()["state"] in ("STOPPING", "STOPPED"):
+            async with asyncio.timeout(10):
+                while device.truth()["state"] != "STOPPED":
+                    await asyncio.sleep(0.02)
+                assert await order(station, i, "Start") == 2
+                while device.truth()["state"] != "STANDBY":
+                    await asyncio.sleep(0.02)
+
+        async def configure(watchdog_ds, owner, failsafe=1, ramp=200):
+            given = (watchdog_ds, failsafe, ramp, owner)
+            return await station.call_method(f"{i}:Configure", *(ua.Variant(v, u16) for v in given))
+
+        async def select(p_w, owner, number=91):
+            values = [0, 0, 1, 200, p_w, 5, 0, 150, 0, 0, 0, 200, 0, 0, 0, 200]
+            crc = crc16(struct.pack(">16i", *values))
+            return await station.call_method(
+                f"{i}:Select", ua.Variant(number, u32), ua.Variant(values, i32),
+                ua.Variant(crc, u16), ua.Variant(60, u16), ua.Variant(owner, u16),
+            )  # fmt: skip
+
+        assert await configure(9, OWNER) == 4  # rejected_range
+        assert await configure(60, OWNER, failsafe=7) == 4
+        assert await configure(60, OWNER) == 2
+        assert await value("WatchdogTimeout") == 6.0
+        beat = await station.get_child(f"{i}:HeartbeatIn")
+        await beat.write_value(ua.Variant(300, u32))
+        token, ack = await select(40_000, OWNER)
+        assert ack == 1
+        assert await value("InstrId") == 91
+        assert [await value("Staged", "T2", n) for n in ("PSet", "QSet", "Mode", "Ramp")] == [
+            40_000, 5, 0, 150,
+        ]  # fmt: skip
+        assert (await value("Staged", "TtlS"), await value("Staged", "Owner")) == (60, OWNER)
+        assert await value("LeaseOwner") == OWNER
+        # A stranger neither takes over nor changes what is staged; the token stays good.
+        assert (await select(1_000, 7, 92))[1] == 9
+        assert await configure(60, 7) == 9
+        assert await order(station, i, "Cancel", owner=7) == 9
+        assert await value("Staged", "T2", "PSet") == 40_000
+        with pytest.raises(ua.UaError):
+            await station.call_method(f"{i}:Stop")
+        assert (
+            await station.call_method(f"{i}:Operate", ua.Variant(token, u32), ua.Variant(60, u16))
+            == 2
+        )
+        # No further sign of life: the fail-safe is seen through this face too.
+        async with asyncio.timeout(10):
+            while await value("InstrId"):
+                await asyncio.sleep(0.02)
+            while await value("State") != 5:
+                await asyncio.sleep(0.02)
+        assert await value("StatusWord") & 1 << 9
     finally:
         await client.disconnect()
 
@@ -134,7 +210,7 @@ async def test_users_and_roles(served):
         i, station = await station_of(client)
         assert await (await station.get_child(f"{i}:State")).read_value() in (2, 5, 6, 8)
         with pytest.raises(ua.UaError):
-            await station.call_method(f"{i}:Stop")
+            await order(station, i, "Stop")
         beat = await station.get_child(f"{i}:HeartbeatIn")
         with pytest.raises(ua.UaError):
             await beat.write_value(ua.Variant(5, ua.VariantType.UInt32))
