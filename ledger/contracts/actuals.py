@@ -28,10 +28,13 @@ rating capability guard_p below_band throughput ramp feeder_voltage feeder_limit
 master_headroom derated limits_expired mode_blocked test_mode not_armed local estop fault lockout
 maintenance breaker_open state lease foreign_write time_quality stale ledger operator link_lost
 broker_lost watchdog device_rejected device_unknown readback_differs effect_missing select_failed
-expired terminal_lost gateway_restart cancelled
+expired terminal_lost gateway_restart cancelled refused unreported
 """
 EXEMPT_REASONS = frozenset(EXEMPT_WORDS.split())
-"""Words of the gateway's delivery report under which nobody who trades is at fault."""
+"""Words of the gateway's delivery report under which nobody who trades is at fault.
+
+Two are the contract's own: the gateway refused the trade, or never reported on it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

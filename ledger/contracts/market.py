@@ -29,13 +29,14 @@ MEMBERS_ONLY = {
     "rotate": ("operator", "gateway", "region"),
     "commit": ("region",),
     "reveal": ("region",),
+    "answer": ("gateway",),
     "delivery": ("gateway",),
 }
 """Which role may send what."""
 KEEP_SETTLED_MS = 86_400_000
 """A settled round stays in the state for a day, so that late questions find it."""
 UNREPORTED_AFTER_MS = 7 * 86_400_000
-"""Without a delivery report after a week a round settles as if nothing had been delivered."""
+"""Without a delivery report after a week a round settles as undelivered, at nobody's fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +182,8 @@ class Market:
             if settled and self.now_ms >= found["start_ms"] + KEEP_SETTLED_MS:
                 del self.rounds[name]
             elif not settled and self.now_ms >= found["start_ms"] + UNREPORTED_AFTER_MS:
-                self._settle(name, {}, effects)
+                silent = {trade["id"]: (0, ("unreported",)) for trade in found["outcome"]["trades"]}
+                self._settle(name, silent, effects)
 
     def _apply(self, message: Message, effects: Effects) -> list[Mistake]:
         mistakes: list[Mistake] = []
@@ -229,24 +231,25 @@ class Market:
                 rounds.commit(node, self.rounds, message.party, self.now_ms)
             case "reveal":
                 rounds.reveal(node, self.rounds, self.registry, message.party, self.now_ms)
+            case "answer":
+                rounds.answer(node, self.rounds, message.party)
             case _:
-                self._delivery(node, effects)
+                self._delivery(node, message.party, effects)
 
-    def _delivery(self, node: Node, effects: Effects) -> None:
+    def _delivery(self, node: Node, party: str, effects: Effects) -> None:
         node.fields(required={"kind", "round", "trades"})
-        name = node.at("round").name()
-        found = self.rounds.get(name)
-        if found is None or found["outcome"] is None:
-            node.at("round").wrong(f"{name!r} is not cleared")
-            return
-        if found.get("actuals") is not None:
-            node.at("round").wrong(f"{name!r} is already settled")
+        found = rounds.for_gateway(node, self.rounds, party)
+        if found is None:
             return
         if self.now_ms < found["start_ms"]:
             node.wrong("nothing can have been delivered yet")
         delivered = delivered_from(node.at("trades"), found["outcome"])
+        for trade, word in found["answers"].items():
+            if not word["accepted"] and trade in delivered:
+                delivered_wh, reasons = delivered[trade]
+                delivered[trade] = delivered_wh, (*reasons, "refused")
         if not node.mistakes:
-            self._settle(name, delivered, effects)
+            self._settle(node.at("round").value, delivered, effects)
 
     def _settle(self, name: str, delivered: Any, effects: Effects) -> None:
         """Move the money of a round and give its reservations back."""

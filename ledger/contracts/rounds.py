@@ -65,13 +65,16 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
     """Open a round; its document is an hco round whose terminals carry no offers."""
     node.fields(
         required={"kind", "round", "document"},
-        optional={"clock", "penalty_per_kwh", "tolerance_permille"},
+        optional={"clock", "gateway", "penalty_per_kwh", "tolerance_permille"},
     )
     name = node.at("round").name()
     if name in rounds:
         node.at("round").wrong(f"{name!r} is already open")
     if len(rounds) >= OPEN_ROUNDS_MAX:
         node.wrong(f"at most {OPEN_ROUNDS_MAX} rounds are open at once")
+    gateway = node.at("gateway").name() if node.has("gateway") else ""
+    if gateway and registry.role_of(gateway) != "gateway":
+        node.at("gateway").wrong(f"{gateway!r} is no gateway")
     document = _document(node)
     penalty = node.at("penalty_per_kwh").integer(low=0) if node.has("penalty_per_kwh") else 0
     tolerance = (
@@ -102,6 +105,8 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
             "penalty": penalty,
             "tolerance": tolerance,
             "parties": parties,
+            "gateway": gateway,
+            "answers": {},
             "commits": {},
             "offers": {},
             "outcome": None,
@@ -238,3 +243,45 @@ def clear(name: str, found: dict[str, Any], registry: Registry) -> dict[str, Any
             # Covered at the reveal by at least as much; nothing between can have taken it.
             raise AssertionError(f"{party} can not cover what it revealed")
     return result
+
+
+def answer(node: Node, rounds: dict[str, Any], party: str) -> None:
+    """Take a gateway's word on each trade of a cleared round: it will carry it out, or why not."""
+    node.fields(required={"kind", "round", "trades"})
+    found = for_gateway(node, rounds, party)
+    if found is None:
+        return
+    if found["answers"]:
+        node.wrong("already answered")
+    answers: dict[str, Any] = {}
+    for entry in node.at("trades").items():
+        entry.fields(required={"trade_id", "accepted"}, optional={"reasons"})
+        accepted = entry.at("accepted").value
+        if not isinstance(accepted, bool):
+            entry.at("accepted").wrong("must be true or false")
+        reasons = entry.at("reasons").items(high=64) if entry.has("reasons") else []
+        answers[entry.at("trade_id").text()] = {
+            "accepted": accepted,
+            "reasons": [reason.text() for reason in reasons],
+        }
+    wanted = {trade["id"] for trade in found["outcome"]["trades"]}
+    if set(answers) != wanted or len(node.at("trades").items()) != len(wanted):
+        node.at("trades").wrong("must name every trade of the round once")
+    if not node.mistakes:
+        found["answers"] = answers
+
+
+def for_gateway(node: Node, rounds: dict[str, Any], party: str) -> dict[str, Any] | None:
+    """Find a cleared round that waits for this gateway's word."""
+    name = node.at("round").name()
+    found: dict[str, Any] | None = rounds.get(name)
+    if found is None or found["outcome"] is None:
+        node.at("round").wrong(f"{name!r} is not cleared")
+        return None
+    if found.get("actuals") is not None:
+        node.at("round").wrong(f"{name!r} is already settled")
+        return None
+    if found["gateway"] not in ("", party):
+        node.at("round").wrong(f"{name!r} is carried out by {found['gateway']!r}")
+        return None
+    return found

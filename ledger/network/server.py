@@ -128,18 +128,26 @@ class Door:
     async def coming(self, request: web.Request) -> web.Response:  # noqa: ARG002
         """Trades of every final round that is not settled yet: what a gateway polls.
 
-        The same trade gives the same bytes each time, so a gateway knows what it has.
+        The same trade gives the same bytes each time, so a gateway knows what it has. Rounds of
+        terminals that are not this node's delivery site are somebody else's.
         """
-        rounds = self._node.replica.market.rounds
+        market = self._node.replica.market
+        found = {
+            name: round_
+            for name, round_ in sorted(market.rounds.items())
+            if _phase(round_) == "cleared" and self._ours(round_)
+        }
         return web.json_response(
             {
-                "rounds": {
-                    name: self._envelopes(found) or []
-                    for name, found in sorted(rounds.items())
-                    if _phase(found) == "cleared"
-                }
+                "market": market.market,
+                "rounds": {name: self._envelopes(round_) or [] for name, round_ in found.items()},
+                "answered": [name for name, round_ in found.items() if round_["answers"]],
             }
         )
+
+    def _ours(self, found: dict[str, Any]) -> bool:
+        delivery = self._delivery
+        return delivery is None or set(found["parties"]) <= set(delivery.domains)
 
     def _envelopes(self, found: dict[str, Any]) -> list[dict[str, Any]] | None:
         interval_s = _interval_s(found["outcome"]["interval"])

@@ -137,15 +137,17 @@ def test_the_same_blocks_give_the_same_root_and_a_snapshot_goes_on_alike():
     assert restored.root() == two.market.root()
 
 
-def test_a_round_nobody_reports_settles_as_undelivered_and_is_forgotten():
+def test_a_round_nobody_reports_settles_as_undelivered_at_nobodys_fault_and_is_forgotten():
     bench = joined()
-    outcome = cleared(bench)
+    cleared(bench)
     week = -7 * 24 * 60
     assert bench.block(week).settled == ["R1"]
     assert bench.market.money_sum_ucur() == 0
-    sold = sum(t["wh"] for t in outcome["trades"])
-    penalties = sum(row["penalty"] for row in bench.market.rounds["R1"]["actuals"]["rows"])
-    assert 0 < penalties <= sold * 100 // 1000
+    rows = bench.market.rounds["R1"]["actuals"]["rows"]
+    assert rows
+    for row in rows:
+        assert (row["delivered_wh"], row["paid"], row["penalty"]) == (0, 0, 0)
+        assert row["curtailed"] == ["unreported"]
     bench.block(week - 1)
     assert bench.market.rounds == {}
 
@@ -156,3 +158,76 @@ def test_a_round_without_offers_settles_at_once():
     bench.block(10, opening)
     effects = bench.block(3)
     assert effects.cleared == effects.settled == ["R1"]
+
+
+def report(outcome, delivered_wh=0):
+    return [{"trade_id": trade["id"], "delivered_wh": delivered_wh} for trade in outcome["trades"]]
+
+
+def answers(outcome, **refused):
+    return [
+        {"trade_id": t["id"], "accepted": t["id"] not in refused, "reasons": refused.get(t["id"], [])}
+        for t in outcome["trades"]
+    ]  # fmt: skip
+
+
+def test_a_seller_pays_for_what_it_withholds_not_for_what_the_gateway_refused():
+    penalties = {}
+    for refused in (False, True):
+        bench = joined()
+        outcome = cleared(bench)
+        words = {t["id"]: ["late"] for t in outcome["trades"]} if refused else {}
+        answer = bench.message("gw", kind="answer", round="R1", trades=answers(outcome, **words))
+        assert bench.block(2, answer).refused == []
+        said = bench.message("gw", kind="delivery", round="R1", trades=report(outcome))
+        assert bench.block(-16, said).settled == ["R1"]
+        assert bench.market.money_sum_ucur() == 0
+        rows = bench.market.rounds["R1"]["actuals"]["rows"]
+        penalties[refused] = sum(row["penalty"] for row in rows)
+        assert {tuple(row["curtailed"]) for row in rows} == {("refused",) if refused else ()}
+    assert penalties[True] == 0 < penalties[False]
+
+
+def test_answers_are_complete_come_once_and_only_from_a_gateway():
+    bench = joined()
+    outcome = cleared(bench)
+    whole = answers(outcome)
+    wrong = {
+        "must name every trade": whole[1:],
+        "must be true or false": [{**whole[0], "accepted": 1}, *whole[1:]],
+        "unknown key": [{**whole[0], "colour": "red"}, *whole[1:]],
+    }
+    for what, trades in wrong.items():
+        message = bench.message("gw", kind="answer", round="R1", trades=trades)
+        (refusal,) = bench.block(2, message).refused
+        assert what in "; ".join(m.message for m in refusal.mistakes)
+    assert bench.market.rounds["R1"]["answers"] == {}
+    by_seller = bench.message("A", kind="answer", round="R1", trades=whole)
+    first, again = (bench.message("gw", kind="answer", round="R1", trades=whole) for _ in "12")
+    effects = bench.block(2, by_seller, first, again)
+    assert effects.accepted == [first.id]
+    messages = ["; ".join(m.message for m in r.mistakes) for r in effects.refused]
+    assert messages == ["a region may not send 'answer'", "already answered"]
+
+
+def test_only_the_rounds_own_gateway_reports_on_it():
+    bench = joined()
+    join = bench.message("op", kind="join", id="gw2", key="ff" * 32, role="gateway")
+    assert bench.block(20, join).refused == []
+    bench.keys["gw2"], bench.seq["gw2"] = "ff" * 32, 0
+    for gateway, message in (("A", "is no gateway"), ("nobody", "is no gateway")):
+        opening = bench.message("op", kind="open", round="R1", document=document(), gateway=gateway)
+        (refusal,) = bench.block(15, opening).refused
+        assert message in refusal.mistakes[0].message
+    opening = bench.message("op", kind="open", round="R1", document=document(), gateway="gw2")
+    lists = {name: offers(n) for n, name in enumerate(NAMES)}
+    commits = [bench.message(n, kind="commit", round="R1", hash=commitment(SALT, lists[n])) for n in NAMES]  # fmt: skip
+    assert bench.block(10, opening, *commits).refused == []
+    reveals = [bench.message(n, kind="reveal", round="R1", salt=SALT, offers=lists[n]) for n in NAMES]  # fmt: skip
+    assert bench.block(4.5, *reveals).refused == []
+    bench.block(3)
+    trades = report(bench.market.rounds["R1"]["outcome"])
+    stranger, ours = (bench.message(g, kind="delivery", round="R1", trades=trades) for g in ("gw", "gw2"))  # fmt: skip
+    effects = bench.block(-16, stranger, ours)
+    assert (effects.accepted, effects.settled) == ([ours.id], ["R1"])
+    assert "carried out by 'gw2'" in effects.refused[0].mistakes[0].message

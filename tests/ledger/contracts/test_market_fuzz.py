@@ -38,6 +38,7 @@ GOOD = {
     "open": {"round": "R2", "document": DOCUMENT, "penalty_per_kwh": 3},
     "commit": {"round": "R1", "hash": "cd" * 32},
     "reveal": {"round": "R1", "salt": SALT, "offers": {"0": 0, "1": 5}},
+    "answer": {"round": "R1", "trades": [{"trade_id": "x", "accepted": True, "reasons": []}]},
     "delivery": {"round": "R1", "trades": [{"trade_id": "x", "delivered_wh": 3}]},
     "slot": {"slot": "S1", "day": DAY, "result": RESULT},
 }

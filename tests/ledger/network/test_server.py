@@ -10,7 +10,11 @@ from ledger.network.ordering import EmbeddedOrdering
 from ledger.network.server import Door
 
 SITE = DeliverySite(
-    site="bench4", sop="SOP-1", receiver="gateway", currency="CNY", domains={"T1": "region-a"}
+    site="bench4",
+    sop="SOP-1",
+    receiver="gateway",
+    currency="CNY",
+    domains={f"T{i}": f"region-{i}" for i in range(1, 5)},
 )
 
 
@@ -47,7 +51,8 @@ async def cleared(net, clock, client, send):
 async def test_trades_come_signed_and_the_same_each_time(net, lone):
     _, clock, client = lone
     send = net.Sender()
-    assert (await (await client.get("/v1/trades")).json()) == {"rounds": {}}
+    nothing = {"market": "m", "rounds": {}, "answered": []}
+    assert (await (await client.get("/v1/trades")).json()) == nothing
     await cleared(net, clock, client, send)
     first = await (await client.get("/v1/trades")).json()
     assert first == await (await client.get("/v1/trades")).json()
@@ -99,3 +104,16 @@ async def test_a_message_that_is_not_final_in_time_may_be_sent_again(net, monkey
         answer = await client.post("/v1/messages", data=next(iter(net.Sender().joins())))
         assert answer.status == 503
         assert (await answer.json())["accepted"] is None
+
+
+async def test_rounds_of_other_terminals_are_not_offered_to_this_gateway(net, lone):
+    node, clock, client = lone
+    await cleared(net, clock, client, net.Sender())
+    elsewhere = DeliverySite(
+        site="far", sop="SOP-9", receiver="gateway", currency="CNY", domains={"T1": "region-a"}
+    )
+    public = bytes.fromhex(net.public("n0"))
+    door = Door(node, key=net.key_of("n0"), public=public, delivery=elsewhere)
+    async with TestClient(TestServer(door.application())) as other:
+        assert (await (await other.get("/v1/trades")).json())["rounds"] == {}
+    assert list((await (await client.get("/v1/trades")).json())["rounds"]) == ["R1"]
