@@ -110,5 +110,5 @@ fault-ledger-fuzz: dev  ## FUZZ random files to the readers of the ledger
 fault-modbus: dev  ## FLOOD mutated Modbus answers
 	$(PY) tests/fault/fuzz_modbus.py --count $(FLOOD) --seed $(SEED)
 
-fault-network: dev  ## four nodes on three etcd members under kill and freeze (needs etcd)
+fault-network: dev  ## four nodes on three etcd members under crashes, partitions and lies (needs etcd)
 	$(PY) tests/fault/network_etcd.py --seconds $(DURATION_S) --seed $(SEED)

@@ -1,12 +1,14 @@
-"""Four node processes on three etcd members under kill -9 and freezing, for as long as asked.
+"""Four node processes on three etcd members under crashes and lies, for as long as asked.
 
     python tests/fault/network_etcd.py --seconds 60 --seed 1
     python tests/fault/network_etcd.py --seconds 3600 --seed 7
 
 Agents send sealed offers without pause and repeat them until they are acknowledged. Every few
-seconds something is killed (a node or a member, as by a power cut) or frozen (a partition, a slow
-node) and comes back. At the end everything heals and must agree: one block a height on all four
-ledgers, every acknowledged message in every ledger, and settling goes on.
+seconds something is killed (a node or a member, as by a power cut), frozen, cut off from etcd or
+slowed down, and comes back. Beside that the last node lies about the state it reached, or the
+ordering service shows it other blocks than the rest, or a node's clock goes wrong. At the end
+everything heals and must agree: one block a height on all four ledgers, every acknowledged message
+in every ledger, no evidence against an honest node, and settling goes on.
 """
 
 import argparse
@@ -31,6 +33,7 @@ from ledger.network.message import sign_message
 
 HERE = Path(__file__).resolve().parent
 NODES = 4
+TRAITOR = f"n{NODES - 1}"
 REGIONS = 6
 
 
@@ -41,21 +44,25 @@ def load(name, path):
     return module
 
 
+network_proxy = load("network_proxy", HERE / "network_proxy.py")
 etcd_cluster = load("etcd_cluster", HERE.parent / "ledger/network/etcd_cluster.py")
 
 
 class NodeProcess:
     """One ``sopledger node run`` with its own ledger; starts again where it was killed."""
 
-    def __init__(self, config, log):
+    def __init__(self, config, log, wire):
         self.config = config
+        self.control = config.with_suffix(".control")
         self.log = log
+        self.wire = wire
         self.process = None
         self.url = None
 
     async def start(self):
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ledger", "node", "run", "-c", str(self.config),
+            sys.executable, str(HERE / "network_odd_node.py"), str(self.control),
+            "-c", str(self.config),
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
@@ -75,6 +82,12 @@ class NodeProcess:
         async for line in self.process.stderr:
             self.log.write(line.decode())
             self.log.flush()
+
+    def tell(self, **behaviour):
+        """Make the node odd in some way; nothing makes it honest and right again."""
+        fresh = self.control.with_suffix(".new")
+        fresh.write_text(json.dumps(behaviour))
+        fresh.replace(self.control)
 
     async def kill(self, how=signal.SIGKILL):
         self.process.send_signal(signal.SIGCONT)
@@ -124,7 +137,7 @@ class Agents:
             await asyncio.sleep(0.2)
 
 
-def write_files(folder, members):
+def write_files(folder, members, wires):
     """Keys, ledgers' keys and node files."""
     market = "fault"
     agents = Agents(folder, market)
@@ -140,7 +153,7 @@ def write_files(folder, members):
             f"market: {market}\nnode: n{i}\nkey: n{i}.key\n"
             f"ledger: {{dir: ledger{i}, origin: n{i}.example/market, key: n{i}.log.key}}\n"
             f"operator: {{id: op, key: {agents.public('op')}}}\nnodes:\n{nodes}\nfaulty: 1\n"
-            f"ordering: {{etcd: {json.dumps(members.clients)}, ca: {members.directory}/ca.pem, "
+            f"ordering: {{etcd: {json.dumps(wires[i].urls)}, ca: {members.directory}/ca.pem, "
             f"cert: {members.directory}/cert.pem, key: {members.directory}/key.pem}}\n"
         )
         configs.append(config)
@@ -161,31 +174,65 @@ def round_document():
     }
 
 
-async def faults(rng, nodes, members, until, report):
+async def crashes(rng, nodes, members, until, report):
     """Break one thing at a time, hold it broken for a while, mend it."""
+    loop = asyncio.get_running_loop()
+    kinds = ["kill node", "kill member", "freeze node", "freeze member", "partition", "slow node"]
+    while loop.time() < until:
+        await asyncio.sleep(rng.uniform(0.5, 2.0))
+        kind = rng.choice(kinds)
+        report[kind] = report.get(kind, 0) + 1
+        node, member = rng.choice(nodes), rng.randrange(3)
+        held_s = rng.uniform(0.3, 3.0)
+        match kind:
+            case "kill node":
+                await node.kill()
+                await asyncio.sleep(held_s)
+                await node.start()
+            case "kill member":
+                members.kill(member)
+                await asyncio.sleep(held_s)
+                members.start(member)
+            case "freeze node":
+                node.process.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(held_s)
+                node.process.send_signal(signal.SIGCONT)
+            case "freeze member":
+                members.pause(member)
+                await asyncio.sleep(held_s)
+                members.resume(member)
+            case "partition":
+                node.wire.cut()
+                await asyncio.sleep(held_s)
+                node.wire.mend()
+            case "slow node":
+                node.wire.delay_s = rng.uniform(0.05, 0.4)
+                await asyncio.sleep(2 * held_s)
+                node.wire.mend()
+
+
+async def oddities(rng, nodes, until, report):
+    """Beside the crashes: a liar, an orderer that equivocates, a wrong clock; one at a time.
+
+    Only the last node lies or is lied to, for no more than one may: with two at once the nodes
+    stop, as they should.
+    """
     loop = asyncio.get_running_loop()
     while loop.time() < until:
         await asyncio.sleep(rng.uniform(0.5, 2.0))
-        kind = rng.choice(["kill node", "kill member", "freeze node", "freeze member"])
+        kind = rng.choice(["lying node", "equivocating orderer", "clock skew"])
         report[kind] = report.get(kind, 0) + 1
-        index = rng.randrange(NODES if "node" in kind else 3)
-        held_s = rng.uniform(0.3, 3.0)
-        if kind == "kill node":
-            await nodes[index].kill()
-            await asyncio.sleep(held_s)
-            await nodes[index].start()
-        elif kind == "kill member":
-            members.kill(index)
-            await asyncio.sleep(held_s)
-            members.start(index)
-        elif kind == "freeze node":
-            nodes[index].process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(held_s)
-            nodes[index].process.send_signal(signal.SIGCONT)
+        node = nodes[-1]
+        if kind == "lying node":
+            node.tell(lie=True)
+        elif kind == "equivocating orderer":
+            node.tell(equivocate=True)
         else:
-            members.pause(index)
-            await asyncio.sleep(held_s)
-            members.resume(index)
+            node = rng.choice(nodes)
+            # Ahead of the others it holds up a block until their clocks have come so far.
+            node.tell(skew_ms=rng.randint(-60_000, 5_000))
+        await asyncio.sleep(rng.uniform(0.5, 3.0))
+        node.tell()
 
 
 async def offers(session, agents, nodes, region, until, seed):
@@ -199,7 +246,7 @@ async def offers(session, agents, nodes, region, until, seed):
 
 def check(folder, agents):
     """One block a height everywhere, and nothing acknowledged is missing anywhere."""
-    finals, accepted = [], []
+    finals, accepted, evidence = [], [], {}
     for i in range(NODES):
         heights, taken, block = {}, [], None
         for _, leaf in reader.entries(folder / f"ledger{i}"):
@@ -213,7 +260,9 @@ def check(folder, agents):
                 heights[entry["height"]] = next(iter(subjects))
                 taken += block[1]
             elif entry["kind"] == "net.evidence":
-                raise AssertionError(f"evidence against an honest node: {entry}")
+                # Who is deceived accuses the others; what the honest write down must be true.
+                assert i == NODES - 1 or entry["details"]["node"] == TRAITOR, entry
+                evidence[entry["what"]] = evidence.get(entry["what"], 0) + 1
         finals.append(heights)
         accepted.append(taken)
     assert all(heights == finals[0] for heights in finals), "two final results for one height"
@@ -221,7 +270,7 @@ def check(folder, agents):
         found = set(taken)
         missing = [raw for raw in agents.acknowledged if json.loads(raw)["sig"] not in found]
         assert missing == [], f"{len(missing)} acknowledged messages lost"
-    return len(finals[0])
+    return len(finals[0]), evidence
 
 
 async def campaign(folder, seconds, seed):
@@ -229,10 +278,15 @@ async def campaign(folder, seconds, seed):
     rng = random.Random(seed)
     (folder / "etcd").mkdir()
     async with etcd_cluster.cluster(folder / "etcd") as members:
-        agents, configs = write_files(folder, members)
+        ports = [int(url.rsplit(":", 1)[1]) for url in members.clients]
+        wires = [network_proxy.Wire(ports) for _ in range(NODES)]
+        for wire in wires:
+            await wire.start()
+        agents, configs = write_files(folder, members, wires)
         report = {}
         with (folder / "nodes.log").open("w") as log:
-            nodes = [NodeProcess(config, log) for config in configs]
+            pairs = zip(configs, wires, strict=True)
+            nodes = [NodeProcess(config, log, wire) for config, wire in pairs]
             for node in nodes:
                 await node.start()
             try:
@@ -241,11 +295,14 @@ async def campaign(folder, seconds, seed):
             finally:
                 for node in nodes:
                     await node.kill(signal.SIGINT)
-    height = check(folder, agents)
+                for wire in wires:
+                    await wire.stop()
+    height, evidence = check(folder, agents)
     return {
         "seconds": seconds,
         "seed": seed,
         "faults": report,
+        "evidence": evidence,
         "height": height,
         "acknowledged": len(agents.acknowledged),
         "retries": agents.retries,
@@ -262,7 +319,8 @@ async def work(session, agents, nodes, members, rng, seconds, report, seed):
     await agents.deliver(session, nodes, "op", opening, rng)
     until = loop.time() + seconds
     async with asyncio.TaskGroup() as group:
-        group.create_task(faults(rng, nodes, members, until, report))
+        group.create_task(crashes(rng, nodes, members, until, report))
+        group.create_task(oddities(random.Random(f"{seed} odd"), nodes, until, report))
         for i in range(REGIONS):
             group.create_task(offers(session, agents, nodes, f"R{i}", until, seed))
     # Everything is mended: settling goes on, and all four come to one height.
