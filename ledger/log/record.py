@@ -63,15 +63,11 @@ def encode(kind: Kind, index: int, payload: bytes) -> bytes:
     return crc32(payload, crc32(body)).to_bytes(4, "big") + body + payload
 
 
-def encode_leaves(first_index: int, leaves: Iterable[bytes]) -> list[bytes]:
-    """The bytes of leaf records one after another, in pieces to be joined."""
-    pieces: list[bytes] = []
-    pack, kind, index = BODY.pack, int(Kind.LEAF), first_index
-    for leaf in leaves:
-        body = pack(len(leaf), index, kind)
-        pieces += (crc32(leaf, crc32(body)).to_bytes(4, "big"), body, leaf)
-        index += 1
-    return pieces
+def encode_leaves(first_index: int, leaves: Iterable[bytes]) -> bytes:
+    """The bytes of leaf records one after another."""
+    pack, kind = BODY.pack, int(Kind.LEAF)
+    bodies = [pack(len(leaf), index, kind) + leaf for index, leaf in enumerate(leaves, first_index)]
+    return b"".join([crc32(body).to_bytes(4, "big") + body for body in bodies])
 
 
 def read(

@@ -7,6 +7,7 @@ under a temporary name, synced and renamed, and ``checkpoint`` comes last.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ FOLDER = "tile"
 CHECKPOINT = "checkpoint"
 SINGLE_SYNCS_MAX = 32
 """A live ledger publishes a few files at a time; more are synced by one call for the whole disk."""
+
+TEMPORARY = ".tmp"
+"""What a file's name ends in before the file is durable."""
 
 SETTLE_COUNT = 4_096
 """So many unnamed files at most lie around while a large tree is published."""
@@ -70,7 +74,7 @@ class Builder:
     """Turns entries, fed in order, into full tiles as they fill, and partial ones at the end.
 
     ``edges`` holds, level by level, the hashes of the tile that is not full yet; ``bundle`` the
-    entries beside the lowest of them, None standing for a body that was removed.
+    entries beside the lowest of them, each behind its length, None for a body that was removed.
     """
 
     size: int = 0
@@ -86,7 +90,9 @@ class Builder:
             self.edges[0] += [
                 body if removed else sha256(b"\x00" + body).digest() for body, removed in part
             ]
-            self.bundle += [None if removed else body for body, removed in part]
+            self.bundle += [
+                None if removed else len(body).to_bytes(2, "big") + body for body, removed in part
+            ]
             self.size += len(part)
             if len(self.edges[0]) == TILE_WIDTH:
                 yield from self.fill()
@@ -117,10 +123,9 @@ class Builder:
 
 def bundle_tiles(index: int, bundle: list[bytes | None]) -> Iterator[Tile]:
     """A bundle of entries; none when a body in it was removed."""
-    whole = [body for body in bundle if body is not None]
+    whole = [row for row in bundle if row is not None]
     if bundle and len(whole) == len(bundle):
-        data = b"".join(len(body).to_bytes(2, "big") + body for body in whole)
-        yield Tile(level=None, index=index, width=len(bundle), data=data)
+        yield Tile(level=None, index=index, width=len(bundle), data=b"".join(whole))
 
 
 class Publisher:
@@ -128,17 +133,17 @@ class Publisher:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folders: set[Path] = set()
-        self.waiting: list[Path] = []
+        self.folders: set[str] = set()
+        self.waiting: list[str] = []
 
     def put(self, name: str, data: bytes) -> None:
         """Write one file under a temporary name; it is in place after ``settle``."""
-        path = self.root / name
-        if path.parent not in self.folders:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.folders.add(path.parent)
-        with temporary_of(path).open("wb", buffering=0) as file:
-            file.write(data)
+        path = f"{self.root}/{name}"
+        folder = path[: path.rindex("/")]
+        if folder not in self.folders:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.folders.add(folder)
+        write_new(path + TEMPORARY, data)
         self.waiting.append(path)
         if len(self.waiting) >= SETTLE_COUNT:
             self.settle()
@@ -149,20 +154,22 @@ class Publisher:
             sync_filesystem(self.root)
         else:
             for path in self.waiting:
-                sync_file(temporary_of(path))
+                sync_file(path + TEMPORARY)
         for path in self.waiting:
-            temporary_of(path).rename(path)
+            os.rename(path + TEMPORARY, path)
         self.waiting.clear()
         for folder in sorted(self.folders):
-            segment.sync_directory(folder)
+            segment.sync_directory(Path(folder))
 
 
-def temporary_of(path: Path) -> Path:
-    """Where a file lies before it has its name."""
-    return path.with_name(path.name + ".tmp")
+def write_new(path: str, data: bytes) -> None:
+    """Write a whole file."""
+    with open(path, "wb", buffering=0) as file:
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, "short write", path)
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: str) -> None:
     """Make a file's data durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -185,11 +192,10 @@ def sync_filesystem(root: Path) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, sync it, give it its name."""
-    temporary = temporary_of(path)
-    with temporary.open("wb", buffering=0) as file:
-        file.write(data)
-        os.fdatasync(file.fileno())
-    temporary.rename(path)
+    temporary = f"{path}{TEMPORARY}"
+    write_new(temporary, data)
+    sync_file(temporary)
+    os.replace(temporary, path)
 
 
 def resume(root: Path) -> Builder:

@@ -1,52 +1,43 @@
 """Callers that wait for the disk: what they gave, and how they get their answer.
 
-Answers are given in the caller's own event loop, all those of one loop together.
+Whatever will be written together waits together, so that neither the event loop nor the writer
+spends time on regrouping. Answers are given in the callers' own event loop, a batch at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 
-class Waiting(NamedTuple):
-    """Entries somebody waits for; a tuple, because one is made for every append."""
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Entries that one event loop waits for; ``offsets`` says where each caller's begin."""
 
-    leaves: Sequence[bytes]
-    answer: asyncio.Future[int]
     loop: asyncio.AbstractEventLoop
     urgent: bool
-    held_bytes: int
+    leaves: list[bytes] = field(default_factory=list)
+    held_bytes: int = 0
+    answers: list[asyncio.Future[int]] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
 
+    def settle(self, index: int) -> None:
+        """Tell the callers of a durable batch their indexes; the first entry got ``index``."""
+        with suppress(RuntimeError):  # the loop of callers that have gone
+            self.loop.call_soon_threadsafe(self._resolve, index)
 
-def settle(batch: Sequence[Waiting], index: int) -> None:
-    """Tell the callers of a durable batch their indexes; the first entry got ``index``."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[int], int]]] = {}
-    for item in batch:
-        by_loop.setdefault(item.loop, []).append((item.answer, index))
-        index += len(item.leaves)
-    for loop, answers in by_loop.items():
-        with suppress(RuntimeError):  # the loop of a caller that has gone
-            loop.call_soon_threadsafe(resolve, answers)
+    def refuse(self, error: Exception) -> None:
+        """Tell the callers that their entries are not in the ledger."""
+        with suppress(RuntimeError):  # the loop of callers that have gone
+            self.loop.call_soon_threadsafe(self._fail, error)
 
+    def _resolve(self, index: int) -> None:
+        for answer, offset in zip(self.answers, self.offsets, strict=True):
+            if not answer.done():
+                answer.set_result(index + offset)
 
-def resolve(answers: list[tuple[asyncio.Future[int], int]]) -> None:
-    """Give each caller its index."""
-    for answer, index in answers:
-        if not answer.done():
-            answer.set_result(index)
-
-
-def answer_all(batch: Sequence[Waiting], error: Exception) -> None:
-    """Tell callers that their entries are not in the ledger."""
-    for item in batch:
-        with suppress(RuntimeError):  # the loop of a caller that has gone
-            item.loop.call_soon_threadsafe(refuse, item.answer, error)
-
-
-def refuse(answer: asyncio.Future[int], error: Exception) -> None:
-    """Fail one caller's wait."""
-    if not answer.done():
-        answer.set_exception(error)
+    def _fail(self, error: Exception) -> None:
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_exception(error)

@@ -27,7 +27,7 @@ from ledger.log.merkle import Frontier
 from ledger.log.note import Note
 from ledger.log.record import Kind
 from ledger.log.segment import Header, LedgerCorrupt
-from ledger.log.waiting import Waiting, answer_all, settle
+from ledger.log.waiting import Batch
 
 LOCK = "lock"
 RESERVE = "reserve"
@@ -82,13 +82,14 @@ class LedgerWriter:
     ) -> None:
         self.directory = directory
         self.origin = origin
-        self._lock = lock
+        self._held_lock = lock
         self._signers = tuple(signers)
         self._segment_bytes = segment_bytes
         self._mono_us = mono_us
         self._last_us = 0
-        self._changed = threading.Condition()
-        self._waiting: deque[Waiting] = deque()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting: deque[Batch] = deque()
         self._waiting_bytes = 0
         self._waiting_count = 0
         self._idle = False
@@ -166,36 +167,50 @@ class LedgerWriter:
 
         ``urgent`` entries, those of a safe stop, may use the disk's reserve.
         """
-        return await self._enqueue((leaf,), urgent=urgent)
+        return await self._enqueue((leaf,), urgent)
 
     async def append_many(self, leaves: Sequence[bytes], *, urgent: bool = False) -> list[int]:
         """Append entries that stand together in one batch; returns their indexes."""
         if not leaves:
             return []
-        first = await self._enqueue(tuple(leaves), urgent=urgent)
+        first = await self._enqueue(tuple(leaves), urgent)
         return list(range(first, first + len(leaves)))
 
-    def _enqueue(self, leaves: Sequence[bytes], *, urgent: bool) -> asyncio.Future[int]:
-        held = 0
+    def _enqueue(self, leaves: tuple[bytes, ...], urgent: bool) -> asyncio.Future[int]:  # noqa: FBT001 - lean, every append comes here
+        """Put entries into the batch that waits last, or into a new one."""
+        held = record.FRAME_BYTES * len(leaves)
         for leaf in leaves:
             if len(leaf) > LEAF_BYTES_MAX:
                 raise ValueError(f"an entry has {len(leaf)} bytes, at most {LEAF_BYTES_MAX}")
-            held += len(leaf) + record.FRAME_BYTES
+            held += len(leaf)
         if held > BATCH_BYTES_MAX:
             raise ValueError(f"{held} bytes together, at most {BATCH_BYTES_MAX}")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[int] = loop.create_future()
-        with self._changed:
+        with self._lock:
             if self._failure is not None or self._closing:
                 raise LedgerFailed("the ledger is stopped") from self._failure
+            count = self._waiting_count + len(leaves)
             if not urgent and (
-                self._waiting_count + len(leaves) > PENDING_COUNT_MAX
-                or self._waiting_bytes + held > PENDING_BYTES_MAX
+                count > PENDING_COUNT_MAX or self._waiting_bytes + held > PENDING_BYTES_MAX
             ):
                 raise LedgerFull("too many entries wait for the disk")
-            self._waiting.append(Waiting(leaves, answer, loop, urgent, held))
-            self._waiting_count += len(leaves)
+            self._waiting_count = count
             self._waiting_bytes += held
+            batch = self._waiting[-1] if self._waiting else None
+            if (
+                batch is None
+                or batch.loop is not loop
+                or batch.urgent is not urgent
+                or len(batch.leaves) + len(leaves) > BATCH_COUNT_MAX
+                or batch.held_bytes + held > BATCH_BYTES_MAX
+            ):
+                batch = Batch(loop, urgent)
+                self._waiting.append(batch)
+            batch.offsets.append(len(batch.leaves))
+            batch.answers.append(answer)
+            batch.leaves += leaves
+            batch.held_bytes += held
             if self._idle:
                 self._changed.notify()
         return answer
@@ -215,9 +230,9 @@ class LedgerWriter:
                 try:
                     self._commit(batch)
                 except LedgerFull as full:
-                    answer_all(batch, full)
+                    batch.refuse(full)
                 except (OSError, LedgerFailed) as error:
-                    self._fail(batch, error)
+                    self._fail([batch], error)
                     return
             self._write_close()
         except OSError as error:
@@ -225,8 +240,8 @@ class LedgerWriter:
         finally:
             self._release()
 
-    def _next_batch(self) -> list[Waiting] | None:
-        """Take what waits, up to the limits of a batch; None when the ledger closes."""
+    def _next_batch(self) -> Batch | None:
+        """Take what has waited longest; None when the ledger closes."""
         with self._changed:
             while not self._waiting:
                 if self._closing:
@@ -234,40 +249,28 @@ class LedgerWriter:
                 self._idle = True
                 self._changed.wait()
             self._idle = False
-            batch: list[Waiting] = []
-            count = held = 0
-            urgent = self._waiting[0].urgent
-            while self._waiting:
-                item = self._waiting[0]
-                if batch and (
-                    count + len(item.leaves) > BATCH_COUNT_MAX
-                    or held + item.held_bytes > BATCH_BYTES_MAX
-                    or item.urgent is not urgent
-                ):
-                    break
-                batch.append(self._waiting.popleft())
-                count += len(item.leaves)
-                held += item.held_bytes
-            self._waiting_count -= count
-            self._waiting_bytes -= held
+            batch = self._waiting.popleft()
+            self._waiting_count -= len(batch.leaves)
+            self._waiting_bytes -= batch.held_bytes
             return batch
 
-    def _fail(self, batch: list[Waiting], error: BaseException) -> None:
+    def _fail(self, batches: Sequence[Batch], error: BaseException) -> None:
         """Latch the failure and tell everybody who waits."""
         with self._changed:
             self._failure = error
-            batch = [*batch, *self._waiting]
+            batches = [*batches, *self._waiting]
             self._waiting.clear()
         failure = LedgerFailed(f"the ledger has stopped: {error}")
         failure.__cause__ = error
-        answer_all(batch, failure)
+        for batch in batches:
+            batch.refuse(failure)
 
-    def _commit(self, batch: list[Waiting]) -> None:
+    def _commit(self, batch: Batch) -> None:
         """Make one batch durable and answer its callers."""
         self._check_clock()
-        leaves = [leaf for item in batch for leaf in item.leaves]
-        self._write_batch(leaves, urgent=batch[0].urgent)
-        settle(batch, self._durable.size - len(leaves))
+        first = self._durable.size
+        self._write_batch(batch.leaves, urgent=batch.urgent)
+        batch.settle(first)
 
     def _check_clock(self) -> None:
         if self._mono_us is None:
@@ -284,7 +287,7 @@ class LedgerWriter:
         point = self._sign(tree)
         data = b"".join(
             (
-                *record.encode_leaves(first, leaves),
+                record.encode_leaves(first, leaves),
                 record.encode(Kind.CHECKPOINT, first, point.checkpoint),
             )
         )
@@ -436,11 +439,11 @@ class LedgerWriter:
         os.fsync(self._descriptor)
 
     def _release(self) -> None:
-        for descriptor in (self._descriptor, self._lock):
+        for descriptor in (self._descriptor, self._held_lock):
             if descriptor >= 0:
                 with suppress(OSError):
                     os.close(descriptor)
-        self._descriptor = self._lock = -1
+        self._descriptor = self._held_lock = -1
 
 
 def take_lock(directory: Path) -> int:

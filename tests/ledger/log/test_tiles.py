@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,3 +172,19 @@ def test_removed_bodies_leave_the_hash_tiles(make: Callable[..., Path]) -> None:
     made = list(builder.feed(bodies)) + list(builder.partials())
     assert "tile/entries/000" not in {t.path for t in made}
     assert {"tile/0/000", "tile/0/001.p/44", "tile/entries/001.p/44"} <= {t.path for t in made}
+
+
+def test_a_short_write_is_an_error_and_publishes_nothing(
+    tmp_path: Path, make: Callable[..., Path]
+) -> None:
+    directory = make([b"a", b"b"])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5, limit[1]))
+        with pytest.raises(OSError, match="short write"):
+            tiles.materialise(directory, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list((tmp_path / "out").rglob("*[0-9]"))

@@ -5,38 +5,46 @@ import threading
 
 import pytest
 
-from ledger.log.waiting import Waiting, answer_all, settle
+from ledger.log.waiting import Batch
 
 
-def waiting(loop: asyncio.AbstractEventLoop, count: int) -> Waiting:
-    return Waiting([b"x"] * count, loop.create_future(), loop, urgent=False, held_bytes=count)
+def waiting(loop: asyncio.AbstractEventLoop, *counts: int) -> Batch:
+    batch = Batch(loop, urgent=False)
+    for count in counts:
+        batch.offsets.append(len(batch.leaves))
+        batch.answers.append(loop.create_future())
+        batch.leaves += [b"x"] * count
+    return batch
 
 
-async def test_indexes_follow_one_another_across_loops() -> None:
+async def test_indexes_follow_one_another_and_reach_another_loop() -> None:
     here = asyncio.get_running_loop()
     there = asyncio.new_event_loop()
     thread = threading.Thread(target=there.run_forever)
     thread.start()
-    batch = [waiting(here, 2), waiting(there, 3), waiting(here, 1)]
-    settle(batch, 10)
-    assert await asyncio.gather(batch[0].answer, batch[2].answer) == [10, 15]
+    ours, others = waiting(here, 2, 3, 1), waiting(there, 3, 1)
+    ours.settle(10)
+    others.settle(16)
+    assert await asyncio.gather(*ours.answers) == [10, 12, 15]
 
-    async def theirs() -> int:
-        return await batch[1].answer
+    async def theirs() -> list[int]:
+        return list(await asyncio.gather(*others.answers))
 
-    assert await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(theirs(), there)) == 12
+    assert await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(theirs(), there)) == [16, 19]
     there.call_soon_threadsafe(there.stop)
     thread.join()
     there.close()
-    settle(batch, 10)
-    answer_all(batch, OSError("nobody is there any more"))
+    others.settle(10)
+    others.refuse(OSError("nobody is there any more"))
 
 
 async def test_errors_and_callers_that_gave_up() -> None:
-    loop = asyncio.get_running_loop()
-    batch = [waiting(loop, 1), waiting(loop, 1)]
-    batch[0].answer.cancel()
-    answer_all(batch, OSError("no disk"))
+    batch = waiting(asyncio.get_running_loop(), 1, 1)
+    batch.answers[0].cancel()
+    batch.refuse(OSError("no disk"))
     with pytest.raises(OSError, match="no disk"):
-        await batch[1].answer
-    assert batch[0].answer.cancelled()
+        await batch.answers[1]
+    assert batch.answers[0].cancelled()
+    batch.settle(3)
+    await asyncio.sleep(0)
+    assert isinstance(batch.answers[1].exception(), OSError), "an answer is given once"
