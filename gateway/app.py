@@ -38,6 +38,7 @@ from gateway.runtime.control import ControlSocket
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.loop import Scan
+from gateway.runtime.notice import ServiceNotice, this_process
 from gateway.runtime.recorder import Recorder
 from gateway.runtime.telemetry import Heartbeat, MeterPoller, StationPoller
 
@@ -414,6 +415,7 @@ async def _run_parts(parts: Parts) -> None:
             group.create_task(parts.scan.run(), name="scan")
             group.create_task(parts.control.run(), name="control")
             group.create_task(_publish_checkpoints(parts), name="checkpoints")
+            group.create_task(_notice(parts).run(), name="notice")
             group.create_task(_end_when(stopping), name="stop")
     except* Stopped:
         log.info("stopping")
@@ -428,6 +430,16 @@ async def _end_when(asked: asyncio.Event) -> None:
     """Bring the task group down once somebody asks for it."""
     await asked.wait()
     raise Stopped
+
+
+def _notice(parts: Parts) -> ServiceNotice:
+    """Build what tells the service manager that scans end."""
+    return ServiceNotice(
+        manager=this_process(),
+        clock=parts.clock,
+        state=lambda: parts.scan.state,
+        scans_count=lambda: parts.scan.scans_count,
+    )
 
 
 async def _publish_checkpoints(parts: Parts) -> None:
