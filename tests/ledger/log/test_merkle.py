@@ -82,6 +82,11 @@ CONSISTENCIES = [
     (6, 7, ["DrxdNDf74tsVi58Sah0RjjCBgQMdCpSfje3t68VY72o=", "sIaT7C5yFZcTBkHoIR5+7cy0wmQTlj7ubB4u0W/7Gl8=", "037kGJdt2VdTwcc4Yrk5j6Kiz5tP8P3+izDNlSCWFLc="]),
 ]  # fmt: skip
 
+# What the published negative cases put in: a hash of nothing, a leaf and a root of a wrong length.
+STRAY = b64decode("q6yroAAAAAAAAAAAAAAAAAAAAAAAAAAAAGAGHgASNFY=")
+WRONG_LEAF = b"WrongLeaf"
+WRONG_ROOT = b"don't care 2"
+
 leaves = st.lists(st.binary(max_size=40), min_size=1, max_size=80)
 
 
@@ -135,8 +140,9 @@ def test_vector_b_consistency(old_size: int, size: int, proof: list[str]) -> Non
 
 def broken(proof: list[bytes], *roots: bytes) -> list[list[bytes]]:
     """The ways the published negative vectors spoil a list of hashes."""
-    found = [[*proof, h] for h in (b"", b"\0" * 32, *roots)]
-    found += [[h, *proof] for h in (b"", b"\0" * 32, *roots)]
+    found = [[*proof, h] for h in (b"", STRAY, *roots)]
+    found += [[h, *proof] for h in (b"", STRAY, *roots)]
+    found += [[*proof[:n], STRAY, *proof[n:]] for n in range(1, len(proof))]
     found += [proof[:-1], proof[1:], []] if proof else []
     for position, h in enumerate(proof):
         flipped = bytes([h[0] ^ 0x10]) + h[1:]
@@ -163,12 +169,12 @@ def test_vector_b_negative_inclusions(size: int) -> None:
         for wrong in {size * 2, size // 2, 0} - {size}:
             with pytest.raises(ProofError):
                 merkle.verify_inclusion(index=index, size=wrong, leaf=leaf, proof=proof, root=tree)
-        with pytest.raises(ProofError):
-            merkle.verify_inclusion(index=index, size=size, leaf=b"", proof=proof, root=tree)
-        with pytest.raises(ProofError):
-            merkle.verify_inclusion(
-                index=index, size=size, leaf=leaf, proof=proof, root=merkle.EMPTY_ROOT
-            )
+        for wrong_leaf in (b"", WRONG_LEAF, STRAY):
+            with pytest.raises(ProofError):
+                check(index=index, size=size, proof=proof, leaf=wrong_leaf)
+        for wrong_root in (b"", merkle.EMPTY_ROOT, STRAY):
+            with pytest.raises(ProofError):
+                check(index=index, size=size, proof=proof, root=wrong_root)
 
 
 @pytest.mark.parametrize("size", range(1, 9))
@@ -190,6 +196,48 @@ def test_vector_b_negative_consistencies(size: int) -> None:
                 merkle.verify_consistency(
                     old_size=old_size, size=size, old_root=new, root=old, proof=proof
                 )
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("leaf", [b"", STRAY])
+@pytest.mark.parametrize("tree", [b"", merkle.EMPTY_ROOT])
+def test_vector_b_nothing_is_in_an_empty_tree(
+    index: int, size: int, leaf: bytes, tree: bytes
+) -> None:
+    with pytest.raises(ProofError):
+        merkle.verify_inclusion(index=index, size=size, leaf=leaf, proof=[], root=tree)
+
+
+@pytest.mark.parametrize(
+    ("old_size", "size", "old_root", "root_", "proof"),
+    [
+        (0, 0, b"don't care 1", WRONG_ROOT, []), (1, 1, ROOTS[1], ROOTS[2], []),
+        (0, 0, ROOTS[0], ROOTS[0], [WRONG_ROOT]), (1, 1, ROOTS[1], ROOTS[1], [ROOTS[1]]),
+        (0, 1, ROOTS[0], ROOTS[1], []), (0, 1, WRONG_ROOT, ROOTS[1], []),
+        (1, 2, ROOTS[1], ROOTS[2], []), (1, 0, ROOTS[1], ROOTS[0], []),
+        (2, 1, ROOTS[2], ROOTS[1], []), (2, 1, ROOTS[2], ROOTS[1], [ROOTS[1]]),
+        (1, 1, WRONG_ROOT, WRONG_ROOT, []),
+    ],
+)  # fmt: skip
+def test_vector_b_sizes_and_roots_that_do_not_belong_together(
+    old_size: int, size: int, old_root: str | bytes, root_: str | bytes, proof: list[str | bytes]
+) -> None:
+    """The published edge cases; the last one is ours, where a root has not 32 bytes."""
+
+    def raw(h: str | bytes) -> bytes:
+        return bytes.fromhex(h) if isinstance(h, str) else h
+
+    with pytest.raises(ProofError):
+        merkle.verify_consistency(
+            old_size=old_size, size=size, old_root=raw(old_root), root=raw(root_),
+            proof=[raw(h) for h in proof],
+        )  # fmt: skip
+
+
+def test_equal_trees_are_consistent_without_a_proof() -> None:
+    one = bytes.fromhex(ROOTS[1])
+    merkle.verify_consistency(old_size=1, size=1, old_root=one, root=one, proof=[])
 
 
 def test_growth_from_the_empty_tree_proves_nothing() -> None:
