@@ -27,6 +27,7 @@ from gateway.devices.connect import Endpoints, open_meter, open_station
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.market import dsse
 from gateway.market.mqtt import Broker, MarketLink, broker_from
+from gateway.market.node_link import NodeLink
 from gateway.market.office import MarketOffice
 from gateway.market.topics import Topics
 from gateway.model.errors import ConfigError, DeviceError, JournalError
@@ -63,6 +64,7 @@ class Parts:
     station: Station
     meters: Mapping[str, Meter]
     link: MarketLink
+    node: NodeLink | None
     office: MarketOffice
     poller: StationPoller
     scan: Scan
@@ -206,8 +208,8 @@ def meters_of(site: SiteFile, core: Site, clock: Clock, endpoints: Endpoints) ->
     }
 
 
-def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, MarketOffice]:
-    """Build the link to the broker and the office that judges and answers."""
+def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, MarketOffice]:
+    """Build the links to the broker and to an own node, and the office that judges and answers."""
     topics = Topics(site=site.id, sop=core.sop.id)
     link = MarketLink(
         broker=_broker(site),
@@ -215,6 +217,9 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, MarketOffice]:
         subscriptions=[topics.trades],
         availability=topics.availability,
     )
+    key = answer_key(site.ledger.key_file.with_name(ANSWER_KEY))
+    where = site.market.node
+    node = NodeLink(url=where.url, party=where.party, key=key, inbox=link.inbox) if where else None
     office = MarketOffice(
         link=link,
         topics=topics,
@@ -222,9 +227,10 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, MarketOffice]:
         sop=core.sop.id,
         signers={dsse.keyid(s.key): s.key for s in site.market.signers},
         required=site.market.required_count,
-        key=answer_key(site.ledger.key_file.with_name(ANSWER_KEY)),
+        key=key,
+        node=node,
     )
-    return link, office
+    return link, node, office
 
 
 def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
@@ -241,12 +247,14 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
     endpoints = Endpoints()  # devices behind one address share its connection
     station = station_of(site, config, core, clock, endpoints)
     meters = meters_of(site, core, clock, endpoints)
-    link, office = market_of(site, core)
+    link, node, office = market_of(site, core)
     period_us = site.runtime.scan_ms * 1000
     poller = StationPoller(station=station, clock=clock, period_us=period_us)
     desk = TradeDesk(market=office, recorder=recorder, clock=clock)
     for index, entry in verdicts:
         desk.remember(index, entry)
+    if node is not None:
+        node.recall((e for _, e in verdicts), (r.sha256 for r in state.received.values()))
     scan = Scan(
         recorder=recorder,
         clock=clock,
@@ -287,6 +295,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         station=station,
         meters=meters,
         link=link,
+        node=node,
         office=office,
         poller=poller,
         scan=scan,
@@ -409,6 +418,8 @@ async def _run_parts(parts: Parts) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.link.run(), name="market")
+            if parts.node is not None:
+                group.create_task(parts.node.run(), name="node")
             group.create_task(parts.poller.run(), name="station")
             group.create_task(parts.heartbeat.run(), name="heartbeat")
             group.create_task(parts.meter_poller.run(), name="meters")

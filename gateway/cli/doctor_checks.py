@@ -272,8 +272,13 @@ def device_lines(site: Site) -> list[Line]:
 
 
 def broker_lines(site: Site) -> list[Line]:
-    """Does the broker listen?"""
-    return [_reach("broker.listens", site.market.broker, fix="check market.broker and the network")]
+    """Do the broker and the gateway's own market node listen?"""
+    fix = "check market.broker and the network"
+    lines = [_reach("broker.listens", site.market.broker, fix=fix)]
+    if site.market.node is not None:
+        fix = "sopledger node run -c node.yaml starts it; check market.node"
+        lines.append(_reach("node.listens", site.market.node.url, fix=fix))
+    return lines
 
 
 def _reach(id_: str, url: str, *, fix: str) -> Line:
@@ -281,7 +286,14 @@ def _reach(id_: str, url: str, *, fix: str) -> Line:
     if not parts.hostname:
         there = Path(parts.path).exists()
         return Line(id=id_, status="ok" if there else "fail", text=f"{parts.path}", fix=fix)
-    default = {"mqtt": 1883, "mqtts": 8883, "modbus+tls": 802, "opc.tcp": 4840}
+    default = {
+        "mqtt": 1883,
+        "mqtts": 8883,
+        "http": 80,
+        "https": 443,
+        "modbus+tls": 802,
+        "opc.tcp": 4840,
+    }
     port = parts.port or default.get(parts.scheme, 502)
     began_s = time.monotonic()
     try:

@@ -60,6 +60,14 @@ class Signer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """The gateway's own node of a market on the ledger, and its name there."""
+
+    url: str
+    party: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarketConfig:
     """Where settled trades come from and which of them count."""
 
@@ -68,6 +76,7 @@ class MarketConfig:
     password_file: Path | None
     ca_file: Path | None
     signers: tuple[Signer, ...]
+    node: NodeConfig | None
     required_count: int
     gate_s: int
     horizon_s: int
@@ -310,6 +319,7 @@ def _market(found: site_shape.MarketShape, folder: Path) -> MarketConfig:
         password_file=secret_path(found.password, folder) if found.password else None,
         ca_file=folder / found.ca if found.ca else None,
         signers=tuple(Signer(name=s.name, key=s.key) for s in found.signers),
+        node=NodeConfig(url=found.node.url, party=found.node.party) if found.node else None,
         required_count=found.required,
         gate_s=found.gate,
         horizon_s=found.horizon,
@@ -366,6 +376,7 @@ def _effective(
             "password": _secret_name(market.password),
             "ca": market.ca,
             "signers": [{"name": s.name, "key": s.key.hex()} for s in market.signers],
+            "node": market.node.model_dump() if market.node else None,
             "required": market.required,
             "gate_s": market.gate,
             "horizon_s": market.horizon,

@@ -22,6 +22,7 @@ from gateway.config.site_words import (
     DeviceUrl,
     Listen,
     Name,
+    NodeUrl,
     Origin,
     PublicKey,
     Ramp,
@@ -220,6 +221,13 @@ class SignerShape(Shape):
 Secret = Annotated[SecretShape, BeforeValidator(_one_place)]
 
 
+class NodeShape(Shape):
+    """The gateway's own node of a market on the ledger (``sopledger node run``)."""
+
+    url: NodeUrl = described("Its door", trust="engineer", example="http://127.0.0.1:8470")
+    party: Name = described("The gateway's name in the market", trust="market", example="gw")
+
+
 class MarketShape(Shape):
     """Where settled trades come from and which of them count."""
 
@@ -243,6 +251,12 @@ class MarketShape(Shape):
         trust="market",
         example="[{name: market-1, key: …}]",
         min_length=1,
+    )
+    node: NodeShape | None = described(
+        "Own market node: final trades are taken from it, answers and deliveries given to it",
+        trust="market",
+        default=None,
+        example="{url: http://127.0.0.1:8470, party: gw}",
     )
     required: int = described(
         "How many of them must have signed", trust="market", default=1, example="1", ge=1, le=64

@@ -66,6 +66,7 @@ def site_text(site: Site, secrets: list[dict[str, Any]]) -> str:
         f"Market  {market.broker}  {market.required_count} of {len(market.signers)} signatures "
         f"({names}), gate {market.gate_s} s, horizon {market.horizon_s // 3600} h, "
         f"over a limit: {market.over_limit}",
+        *([f"Node    {market.node.url} as {market.node.party}"] if market.node else []),
         f"Ledger  {site.ledger.origin} in {site.ledger.dir}, checkpoint every "
         f"{site.ledger.checkpoint_every_s} s, {len(site.ledger.witnesses)} witnesses",
         f"Pace    scan {site.runtime.scan_ms} ms, meters {site.runtime.meter_poll_ms} ms",

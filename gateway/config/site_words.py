@@ -75,6 +75,14 @@ BrokerUrl = Annotated[
         example="mqtts://broker.example:8883",
     ),
 ]
+NodeUrl = Annotated[
+    str,
+    Word(
+        pattern=r"https?://[A-Za-z0-9_.\[\]:-]+/?",
+        what="the address of a market node",
+        example="http://127.0.0.1:8470",
+    ),
+]
 Listen = Annotated[
     str,
     Word(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from gateway.market import dsse, schedule_document
 from gateway.market.schedule_document import Document
 from gateway.market.strict_json import REASONS_MAX, quoted
+from gateway.market.topics import NODE_DOOR
 from gateway.model.message import Inbound, Readable, Unreadable
 from gateway.model.reason import Reason, ReasonCode
 
@@ -27,7 +28,7 @@ def judge(
 
     Args:
         inbound: the message.
-        topic: the only topic trades may come by.
+        topic: the only topic trades may come by; the gateway's own node is the other door.
         site: this site's id, as documents name it.
         sop: this SOP's id.
         signers: key id to raw public key, from the site file.
@@ -38,7 +39,7 @@ def judge(
     if inbound.retain:
         detail = "a stored message must never move power"
         reasons.append(Reason(code=ReasonCode.RETAINED, detail=detail))
-    if inbound.topic != topic:
+    if inbound.topic not in (topic, NODE_DOOR):
         reasons.append(Reason(code=ReasonCode.TOPIC, detail=quoted(inbound.topic)))
     opened, body = dsse.examine(
         inbound.payload,

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.market import intake, messages
 from gateway.market.mqtt import MarketLink
+from gateway.market.node_link import NodeLink
 from gateway.market.topics import Topics
 from gateway.model.interval import Interval
 from gateway.model.message import Inbound, Readable, Unreadable
@@ -18,7 +19,7 @@ from gateway.model.reason import Reason, ReasonCode
 
 
 class MarketOffice:
-    """Implements ``gateway.ports.Market`` over the link to the broker."""
+    """Implements ``gateway.ports.Market`` over the links to the broker and to an own node."""
 
     def __init__(
         self,
@@ -30,9 +31,11 @@ class MarketOffice:
         signers: Mapping[str, bytes],
         required: int,
         key: Ed25519PrivateKey,
+        node: NodeLink | None = None,
     ) -> None:
         """Serve one SOP; ``signers`` maps key ids to raw public keys, ``key`` signs answers."""
         self._link = link
+        self._node = node
         self._topics = topics
         self._site = site
         self._sop = sop
@@ -87,6 +90,13 @@ class MarketOffice:
         )
         topic = self._topics.acknowledgement(trade_id or message_sha256)
         await self._link.publish(topic, payload)
+        if self._node is not None:
+            self._node.decided(
+                sha256=message_sha256,
+                trade_id=trade_id,
+                accepted=accepted,
+                reasons=[reason.code.value for reason in reasons],
+            )
 
     async def report(
         self,
@@ -111,6 +121,8 @@ class MarketOffice:
             ledger_index=ledger_index,
         )
         await self._link.publish(self._topics.delivery(trade_id), payload)
+        if self._node is not None:
+            self._node.delivered(trade_id, delivered_wh, reasons)
 
     async def tell(self, what: str, body: Mapping[str, Any]) -> None:
         """Publish a retained value under ``what``."""

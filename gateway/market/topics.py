@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+NODE_DOOR = "/v1/trades"
+"""Stands for the topic of trades that came from the gateway's own node; no broker can name it."""
+
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@\-]*", re.ASCII)
 
 
