@@ -197,6 +197,7 @@ def _couple(device: SopDevice, name: str, profile: Path | None) -> None:
     course = built_in() if profile is None else from_file(profile)
     coupling = Coupling(Grid(NETWORKS[name]()), device.sop, course)
     device.couple, device.switch_branch = coupling.step, coupling.switch
+    device.feeders = coupling.truth
 
 
 def _spec(kind: str) -> DeviceSpec:

@@ -102,6 +102,7 @@ class SopDevice(SimulatedDevice):
         # The feeders' power flow, told the second of the simulated day after each step.
         self.couple: Callable[[float], None] | None = None
         self.switch_branch: BranchSwitch | None = None
+        self.feeders: Callable[[float], Mapping[str, Any]] | None = None
 
     # ------------------------------------------------------------------- time
 
@@ -259,6 +260,7 @@ class SopDevice(SimulatedDevice):
             "direct_writes": counters.direct_count,
             "writes": self.station_map.write_count + sum(m.write_count for m in self.terminal_maps),
             "requests": self.responder.request_count,
+            "feeders": self.feeders(self.day_s()) if self.feeders is not None else None,
             "terminals": terminals,
             "meters": meters,
             "events": [{"t_us": t_us, "what": what} for t_us, what in sop.events[-100:]],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from firmware_sim.grid.flow import Flow, Grid
 from firmware_sim.grid.profile import Profile
 from firmware_sim.plant.sop import Sop
@@ -32,6 +35,25 @@ class Coupling:
         """Open or close a branch of the feeders."""
         self.grid.switch(branch, closed=closed)
         self._next_us = self.sop.t_us
+
+    def truth(self, day_s: float) -> Mapping[str, Any]:
+        """Losses and voltages of the feeders now, and as they would be without the SOP."""
+        load_ratio, sun_ratio = self.profile.at(day_s)
+        idle = [0.0] * self.sop.n
+        found = {}
+        for name, p_w, q_var in (
+            ("with", [c.p_w for c in self.sop.converters], [c.q_var for c in self.sop.converters]),
+            ("without", idle, idle),
+        ):
+            flow = self.grid.solve(p_w, q_var, load_ratio=load_ratio, sun_ratio=sun_ratio)
+            node, v_pu = flow.lowest
+            found[name] = {
+                "loss_w": round(flow.loss_w),
+                "lowest_node": node,
+                "lowest_v_pu": round(v_pu, 5),
+                "terminal_v_pu": [round(v, 5) for v in flow.terminal_v_pu],
+            }
+        return {"load_ratio": load_ratio, "loss_wh": self.loss_wh, **found}
 
     def step(self, day_s: float) -> None:
         """Solve when the period has passed; ``day_s`` is the second of the simulated day."""

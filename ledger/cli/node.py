@@ -14,6 +14,8 @@ from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, Remark, c
 from ledger.contracts.document import DocumentRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ledger.network.config import NodeConfig
     from ledger.network.node import Node
 
@@ -30,6 +32,18 @@ url_option = click.option(
 def utc_ms() -> int:
     """UTC of this machine."""
     return time.time_ns() // 1_000_000
+
+
+def bench_ms(timebase: Path) -> Callable[[], int]:
+    """UTC of a bench whose time runs faster than real: the file sopsim and sopgw share."""
+    try:
+        fields = json.loads(timebase.read_bytes())
+        epoch_ns, factor = int(fields["epoch_ns"]), int(fields["factor"])
+        utc_epoch_us = int(fields["utc_epoch_us"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{timebase}: not a time base file ({error})"
+        raise Failure(ExitCode.INPUT, "timebase", message) from None
+    return lambda: (utc_epoch_us + (time.monotonic_ns() - epoch_ns) * factor // 1000) // 1000
 
 
 def read_config(path: Path) -> NodeConfig:
@@ -89,7 +103,13 @@ def node() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="node file",
 )
-def run(file: Path) -> Answer:
+@click.option(
+    "--timebase",
+    default=None,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="simulated time shared with sopsim and sopgw, for a bench",
+)
+def run(file: Path, timebase: Path | None) -> Answer:
     """Run a node until it is stopped; its door's address is the first line on stderr."""
     from ledger.log.keys import KeyFileError
     from ledger.log.segment import LedgerCorrupt
@@ -98,13 +118,14 @@ def run(file: Path) -> Answer:
     from ledger.network.service import KeyDiffers, serve
 
     config = read_config(file)
+    clock = utc_ms if timebase is None else bench_ms(timebase)
 
     def ready(port: int, running: Node) -> None:
         height = running.replica.height
         click.echo(f"node {config.node} at http://{config.host}:{port} height {height}", err=True)
 
     try:
-        reason = asyncio.run(serve(config, utc_ms=utc_ms, ready=ready))
+        reason = asyncio.run(serve(config, utc_ms=clock, ready=ready))
     except KeyboardInterrupt:
         return Answer(lines=("stopped",))
     except (KeyFileError, KeyDiffers) as error:

@@ -73,8 +73,17 @@ def ordering_of(config: NodeConfig) -> Ordering:
     )
 
 
-async def serve(config: NodeConfig, *, utc_ms: Callable[[], int], ready: Ready) -> str:
-    """Run a node until it is cancelled; give the reason when it stopped by itself."""
+async def serve(
+    config: NodeConfig,
+    *,
+    utc_ms: Callable[[], int],
+    ready: Ready,
+    ordering: Ordering | None = None,
+) -> str:
+    """Run a node until it is cancelled; give the reason when it stopped by itself.
+
+    ``ordering`` takes the place of what the file says, for several nodes in one process.
+    """
     signer = load_key(config.key_file, config.node)
     public = signer.key.public
     if public.hex() != config.node_keys[config.node]:
@@ -98,7 +107,7 @@ async def serve(config: NodeConfig, *, utc_ms: Callable[[], int], ready: Ready) 
         stack.push_async_callback(writer.close)
         leaves = ledger_leaves(config.ledger_directory, replica)
         replay(replica, leaves, signer)
-        ordering = ordering_of(config)
+        ordering = ordering or ordering_of(config)
         stack.push_async_callback(ordering.close)
         if config.etcd is None:
             await resume(ordering, replica)

@@ -81,6 +81,20 @@ def test_coupling_gives_the_terminals_their_voltage(make_rig):
     assert rig.sop.station_state().name == "RUN"
 
 
+def test_the_truth_tells_the_feeders_with_the_sop_and_without(make_rig):
+    rig = make_rig()
+    coupling = Coupling(Grid(ieee33_4t()), rig.sop, constant())
+    found = coupling.truth(0.0)
+    assert found["without"]["loss_w"] == 202_677
+    assert (found["without"]["lowest_node"], found["without"]["lowest_v_pu"]) == ("18", 0.91309)
+    for converter, p_w in zip(rig.sop.converters, (250e3, -450e3, -50e3, 250e3), strict=True):
+        converter.p_w = p_w
+    found = coupling.truth(0.0)
+    assert found["with"]["loss_w"] == 158_279
+    assert found["with"]["terminal_v_pu"] == [0.93593, 0.98358, 0.97029, 0.93183]
+    assert found["without"]["loss_w"] == 202_677
+
+
 def test_coupling_needs_as_many_terminals(make_rig):
     with pytest.raises(ValueError, match="3 terminals, the device has 4"):
         Coupling(Grid(cigre_lv()), make_rig().sop, constant())
