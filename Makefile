@@ -18,7 +18,7 @@ CALL_STEP ?= 10
 
 .PHONY: help dev check format test demo docs dist dst clean
 .PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring
-.PHONY: fault fault-kill fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network
+.PHONY: fault fault-kill fault-kill-gateway fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ fault-ledger-fuzz: dev  ## FUZZ random files to the readers of the ledger
 
 fault-modbus: dev  ## FLOOD mutated Modbus answers
 	$(PY) tests/fault/fuzz_modbus.py --count $(FLOOD) --seed $(SEED)
+
+fault-kill-gateway: dev  ## KILLS further SIGKILLs of trading gateways on several sites; goes on from kill-gateway.jsonl
+	$(PY) tests/fault/kill_gateway.py --kills $(KILLS) --seed $(SEED)
 
 fault-network: dev  ## four nodes on three etcd members under crashes, partitions and lies (needs etcd)
 	$(PY) tests/fault/network_etcd.py --seconds $(DURATION_S) --seed $(SEED)

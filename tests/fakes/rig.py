@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import sys
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,20 +26,26 @@ ORIGIN = "demo.example/SOP-1"
 class Rig:
     """One running site; ``gateway`` may be killed and started again."""
 
-    def __init__(self, folder, *, factor, gate="5 s", rearm="auto"):
+    def __init__(self, folder, *, factor, gate="5 s", rearm="auto", launch=None, to_minute_ms=None):
+        """``launch`` starts the gateway another way; ``to_minute_ms``: a minute begins so soon."""
         self.folder = Path(folder)
         self.out = self.folder / "site"
         self.out.mkdir()
         self.key = Ed25519PrivateKey.generate()
         self.factor = factor
         self.gate, self.rearm = gate, rearm
+        self.launch = launch or executed
+        self.to_minute_ms = to_minute_ms
         self.process = None
         self.starts = 0
 
     @contextlib.asynccontextmanager
     async def up(self, before=None):
         """Start everything; ``before`` is awaited when the broker is up and the gateway not yet."""
-        self.clock = BenchClock.start(utc_epoch_us=SystemClock().utc_us(), factor=self.factor)
+        utc_us = SystemClock().utc_us()
+        if self.to_minute_ms is not None:
+            utc_us = -(-utc_us // 60_000_000) * 60_000_000 - self.to_minute_ms * 1000
+        self.clock = BenchClock.start(utc_epoch_us=utc_us, factor=self.factor)
         self.clock.save(self.folder / "timebase.json")
         async with contextlib.AsyncExitStack() as machines:
             self.broker_port, self.broker_name = await machines.enter_async_context(
@@ -63,18 +70,26 @@ class Rig:
 
     async def start(self):
         """Start the gateway and wait until it answers."""
-        import sys
+        await self.begin()
+        await self.answering()
 
+    async def begin(self):
+        """Start the gateway; it may be killed before it ever answers."""
         self.starts += 1
-        log = (self.folder / f"gateway-{self.starts}.log").open("wb")
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "run", "-q", "-v", "-c", str(self.site),
-            "--timebase", str(self.folder / "timebase.json"), stderr=log,
+        self.process = await self.launch(
+            ["run", "-q", "-v", "-c", str(self.site),
+             "--timebase", str(self.folder / "timebase.json")],
+            self.log,
         )  # fmt: skip
-        log.close()
-        await bench.until_answering(
-            self.process, self.out / "sopgw.sock", self.folder / f"gateway-{self.starts}.log"
-        )
+
+    async def answering(self):
+        """Wait until the gateway that was begun answers."""
+        await bench.until_answering(self.process, self.out / "sopgw.sock", self.log)
+
+    @property
+    def log(self):
+        """What the present gateway says."""
+        return self.folder / f"gateway-{self.starts}.log"
 
     async def kill(self):
         """SIGKILL: no goodbye of any kind."""
@@ -155,6 +170,14 @@ class Rig:
         path = self.out / "ledger.vkey"
         path.write_text(key_of(self.out / "ledger.key", ORIGIN) + "\n")
         return path
+
+
+async def executed(arguments, log):
+    """Start the gateway as anybody would: a new interpreter."""
+    with log.open("wb") as errors:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", *arguments, stderr=errors
+        )
 
 
 def report(entries):
