@@ -229,6 +229,7 @@ def _wanted(state: State, entry: Entry, image: Entry) -> dict[str, Any]:
         utc_ms=image["utc_us"] // 1000,
         lead_ms=image["lead_us"] // 1000,
         available_va={t.id: min(t.s_va, said[t.id]) for t in state.site.sop.terminals},
+        measured_w=image["p_w"],
     )
     by_terminal = wanted.setpoints or {}
     master = state.site.sop.master
@@ -242,6 +243,7 @@ def _wanted(state: State, entry: Entry, image: Entry) -> dict[str, Any]:
                 "mode": "VDC_Q" if t.id == master else "P_Q",
                 "p_w": by_terminal.get(t.id),
                 "q_var": 0,
+                "ramp_permille_per_s": wanted.ramps.get(t.id, state.site.ramp_permille_per_s),
             }
             for t in state.site.sop.terminals
         ],

@@ -7,7 +7,7 @@ from which the next state is folded. The order of the actions is the order of do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core import interlock, planning, setpoints
@@ -118,6 +118,7 @@ class Deliver:
     fields: Mapping[str, Any]
 
 
+    ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s by terminal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
     """Carry setpoints out."""
@@ -307,6 +308,7 @@ def _own_state(state: State, image: Image, reasons: tuple[Reason, ...]) -> list[
 
 def _move(
     state: State, image: Image, reasons: tuple[Reason, ...], available: Mapping[str, int]
+        measured_w=_measured_w(station),
 ) -> tuple[list[Action], int]:
     """Decide the one write of this scan, if any."""
     codes = {r.code for r in reasons}
@@ -320,13 +322,14 @@ def _move(
     if reasons:
         refusing = codes & _REACHABLE_BUT_REFUSING
         if state.held and any(state.held.values()) and not refusing and rested:
-            return [_to_zero(state)], 0
+            return [_to_zero(state, _measured_w(station))], 0
         return [], 0
     wanted = setpoints.wanted(
         state,
         utc_ms=image.utc_ms,
         lead_ms=image.lead_us // 1000,
         available_va=available,
+        ramps=wanted.ramps,
         ttl_margin_s=image.ttl_margin_s,
     )
     soon = setpoints.current_plan(state, image.utc_ms + planning.ARM_MS)
@@ -342,6 +345,7 @@ def _move(
         return [], wanted.wake_ms
     dispatch = Dispatch(
         setpoints=wanted.setpoints,
+        ramps=setpoints.ramps_to(state, zero, measured_w),
         authority=wanted.authority,
         plan_index=wanted.plan_index,
         ttl_s=wanted.ttl_s,
@@ -350,9 +354,14 @@ def _move(
     return [dispatch], wanted.wake_ms
 
 
-def _to_zero(state: State) -> Dispatch:
+def _measured_w(station: StationTelemetry) -> dict[str, int]:
+    return {t.id: t.p_w for t in station.terminals}
+
+
+def _to_zero(state: State, measured_w: Mapping[str, int]) -> Dispatch:
+    zero = {t.id: 0 for t in state.site.sop.terminals}
     return Dispatch(
-        setpoints={t.id: 0 for t in state.site.sop.terminals},
+        setpoints=zero,
         authority="failsafe",
         plan_index=-1,
         ttl_s=setpoints.TTL_MARGIN_S,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from gateway.core import tracking
+from gateway.core import ramps, tracking
 from gateway.core.energy import since
 from gateway.core.netting import net
-from gateway.core.state import PlanRecord, State
+from gateway.core.state import Manual, PlanRecord, State
 from gateway.model.interval import Interval
-from gateway.model.terminal import Terminal
+from gateway.model.terminal import Sop, Terminal
 
 METER_STALE_US = 20_000_000  # four missed polls: from here on open loop
+ROUNDS = 5  # of solving for powers and the ramps between them: within 2 W
+SMALL_PERCENT = 2  # of the rating: shorter moves of tracking go by the full ramp
+SPARE_PERCENT = 2  # of the master's rating, left free by what is commanded
 TTL_MARGIN_S = 5  # a setpoint may outlive its interval by this much and no longer (1 × speed)
 
 
@@ -26,6 +29,7 @@ class Wanted:
     ttl_s: int
     wake_ms: int  # next instant that must not be missed; 0 when the next scan will do
     act_ms: int = 0  # when OPERATE shall act; 0: at once
+    ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s by terminal
 
 
 IDLE = Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=0)
@@ -39,75 +43,114 @@ def current_plan(state: State, at_ms: int) -> PlanRecord | None:
     return None
 
 
+def manual(state: State, utc_ms: int) -> Manual | None:
+    """Return the setpoints a person asked for, as long as they hold; an open interval ends them."""
+    by_hand = state.manual
+    if by_hand is None or utc_ms >= by_hand.until_ms:
+        return None
+    if state.mode != "test" and current_plan(state, utc_ms) is not None:
+        return None
+    return by_hand
+
+
 def wanted(
     state: State,
     *,
     utc_ms: int,
     lead_ms: int,
     available_va: Mapping[str, int],
+    measured_w: Mapping[str, int] | None = None,
     ttl_margin_s: int = TTL_MARGIN_S,
 ) -> Wanted:
-    """Decide what to write; ``lead_ms`` is what a write takes, so that it acts when it should."""
+    """Decide what to write; ``lead_ms`` is what a write takes, so that it acts when it should.
+
+    ``measured_w`` is what flows by the station: where a ramp is still under way the next begins
+    there.
+    """
     found = _wanted(state, utc_ms, lead_ms, available_va)
     if found.setpoints is None:
         return found
-    return replace(found, ttl_s=found.ttl_s + ttl_margin_s)
+    shaped = ramps_to(state, found.setpoints, measured_w or {}, small=found.authority == "tracking")
+    return replace(found, ttl_s=found.ttl_s + ttl_margin_s, ramps=shaped)
+
+
+def ramps_to(
+    state: State, target_w: Mapping[str, int], measured_w: Mapping[str, int], *, small: bool = False
+) -> dict[str, int]:
+    """Ramps from what is held to a target; ``small`` moves need no common end."""
+    sop, permille = state.site.sop, state.site.ramp_permille_per_s
+    from_w = ramps.start_w(sop, held_w=state.held, measured_w=measured_w)
+    tiny = all(
+        abs(target_w[t.id] - from_w[t.id]) * 100 <= SMALL_PERCENT * t.s_va for t in sop.slaves
+    )
+    if small and tiny:
+        return dict.fromkeys((t.id for t in sop.terminals), permille)
+    return ramps.together(sop, from_w=from_w, to_w=target_w, permille=permille)
 
 
 def _wanted(state: State, utc_ms: int, lead_ms: int, available_va: Mapping[str, int]) -> Wanted:
     at_ms = utc_ms + lead_ms
     record = current_plan(state, at_ms)
     held = state.held
-    if state.adopt_pending and state.active is not None:
-        end_ms = record.interval.end_ms if record else utc_ms
-        return _write(held, "adopt", state.active.plan_index, end_ms, utc_ms)
+    active = state.active
+    if state.adopt_pending and active is not None and _lasts(record, active.plan_index):
+        assert record is not None
+        return _write(held, "adopt", active.plan_index, record.interval.end_ms, utc_ms)
+    by_hand = manual(state, utc_ms)
+    if by_hand is not None:
+        asked = dict.fromkeys(held, 0) | dict(by_hand.setpoints) | {state.site.sop.master: 0}
+        if asked == held:
+            return replace(IDLE, wake_ms=by_hand.until_ms)
+        return _write(asked, "operator", -1, by_hand.until_ms, utc_ms)
     if record is None:
         if any(held.values()):
             zero = dict.fromkeys(held, 0)
-            return _write(
-                zero, "close", state.active.plan_index if state.active else -1, utc_ms, utc_ms
-            )
+            return _write(zero, "close", active.plan_index if active else -1, utc_ms, utc_ms)
         return _until_next(state, at_ms, lead_ms)
-    opened = state.active is not None and state.active.plan_index == record.index
+    opened = active is not None and active.plan_index == record.index
     if not opened and record.interval.end_ms - at_ms <= tracking.FREEZE_MS:
         return IDLE  # too late to open: what is left could not be corrected any more
-    return _follow(state, record, held, utc_ms, lead_ms, available_va, opened=opened)
+    return _follow(state, record, utc_ms, lead_ms, available_va, opened=opened)
+
+
+def _lasts(record: PlanRecord | None, plan_index: int) -> bool:
+    """Whether what is held belongs to the interval that runs: what is over is not prolonged."""
+    return record is not None and record.index == plan_index
 
 
 def _follow(
     state: State,
     record: PlanRecord,
-    held: Mapping[str, int],
     utc_ms: int,
     lead_ms: int,
     available_va: Mapping[str, int],
     *,
     opened: bool,
 ) -> Wanted:
-    sop = state.site.sop
+    sop, held = state.site.sop, state.held
     at_ms = utc_ms + lead_ms
     end_ms = record.interval.end_ms
-    course = _course(state, record, held)
-    close_ms = end_ms - max(course.ramp_ms.values())
+    course = _course(state, record, available_va)
+    close_ms = end_ms - _longest_ms(state, held, course.end_w)
     closing = at_ms >= close_ms
     frozen = end_ms - at_ms <= tracking.FREEZE_MS
     target = dict(held)
-    for terminal in sop.slaves:
-        if closing:
-            target[terminal.id] = course.end_w[terminal.id]
-        elif not frozen and (not opened or _step_due(state, utc_ms)):
-            power_w = _tracked_w(state, terminal, record, held, course, at_ms, available_va)
+    if closing:
+        target |= course.end_w
+    elif not frozen and (not opened or _step_due(state, utc_ms)):
+        for terminal_id, power_w in _tracked(state, record, course, at_ms, available_va).items():
             if not opened or tracking.worth_writing(
                 wanted_w=power_w,
-                held_w=held[terminal.id],
-                s_va=terminal.s_va,
+                held_w=held[terminal_id],
+                s_va=sop.terminal(terminal_id).s_va,
                 left_ms=end_ms - at_ms,
             ):
-                target[terminal.id] = power_w
+                target[terminal_id] = power_w
+        target = within_master(sop, target, course.schedule_w, available_va)
     target[sop.master] = 0
     wake_ms = (end_ms if closing else close_ms) - lead_ms
     idle = not opened and not any(record.target_wh[t.id] for t in sop.slaves)
-    if target == held and (opened or idle):
+    if target == held and (idle or (opened and not _ramps_due(state, utc_ms, frozen=frozen))):
         return replace(IDLE, wake_ms=wake_ms)
     authority = "plan" if not opened else "close" if closing else "tracking"
     act_ms = record.interval.start_ms if not opened else close_ms if closing else 0
@@ -118,56 +161,121 @@ def _follow(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Course:
-    """How each slave ends the interval: its boundary power, and the ramp it takes to get there."""
+    """What each slave shall carry on average and at the interval's end."""
 
+    schedule_w: Mapping[str, int]
     end_w: Mapping[str, int]
-    ramp_ms: Mapping[str, int]
-
-    def early_ms(self, terminal: str) -> int:
-        """All ramps begin at one instant, so that one write closes all: shorter ones end early."""
-        return max(self.ramp_ms.values()) - self.ramp_ms[terminal]
 
 
-def _course(state: State, record: PlanRecord, held: Mapping[str, int]) -> _Course:
+def _course(state: State, record: PlanRecord, available_va: Mapping[str, int]) -> _Course:
     after_w = _after_w(state, record.interval.end_ms)
-    before_w = {t: _mean_w(wh, record.interval) for t, wh in record.target_wh.items()}
+    schedule_w = {t: _mean_w(wh, record.interval) for t, wh in record.target_wh.items()}
     end_w = {
-        t.id: tracking.boundary_w(before_w[t.id], after_w.get(t.id, 0))
+        t.id: tracking.boundary_w(schedule_w[t.id], after_w.get(t.id, 0))
         for t in state.site.sop.slaves
     }
-    ramp_ms = {
-        t.id: tracking.ramp_ms(from_w=held[t.id], to_w=end_w[t.id], ramp_w_per_s=t.ramp_w_per_s)
-        for t in state.site.sop.slaves
-    }
-    return _Course(end_w=end_w, ramp_ms=ramp_ms)
+    zero = dict.fromkeys(schedule_w, 0)
+    return _Course(
+        schedule_w=schedule_w, end_w=within_master(state.site.sop, end_w, zero, available_va)
+    )
 
 
-def _tracked_w(
+def within_master(
+    sop: Sop,
+    target_w: Mapping[str, int],
+    fallback_w: Mapping[str, int],
+    available_va: Mapping[str, int],
+) -> dict[str, int]:
+    """Take targets back towards a fallback as far as the master cannot carry their sum.
+
+    Where the fallback is too much as well (a master derated since) all are scaled alike.
+    """
+    room_w = available_va.get(sop.master, 0) - sop.terminal(sop.master).s_va * SPARE_PERCENT // 100
+    for base_w in (fallback_w, dict.fromkeys(target_w, 0)):
+        ids = [t.id for t in sop.slaves]
+        sum_w, base_sum_w = sum(target_w[t] for t in ids), sum(base_w[t] for t in ids)
+        loss_w = sum(sop.losses.loss_w(p_w=target_w[t.id], s_va=t.s_va) for t in sop.slaves)
+        loss_w += sop.losses.loss_w(p_w=sum_w, s_va=sop.terminal(sop.master).s_va)
+        # What the slaves inject the master absorbs, and every loss besides.
+        limit_w = max(0, room_w - loss_w) if sum_w > 0 else max(0, room_w)
+        if abs(sum_w) <= limit_w:
+            return dict(target_w)
+        span_w = abs(sum_w - base_sum_w)
+        step_w = limit_w - abs(base_sum_w) if sum_w * base_sum_w >= 0 else limit_w
+        if 0 <= step_w < span_w:
+            found = {
+                t: base_w[t] + _toward_zero((target_w[t] - base_w[t]) * step_w, span_w) for t in ids
+            }
+            return {**target_w, **found}
+    raise AssertionError("zero is always within")
+
+
+def _toward_zero(product: int, divisor: int) -> int:
+    return abs(product) // divisor * (1 if product >= 0 else -1)
+
+
+def _tracked(
     state: State,
-    terminal: Terminal,
     record: PlanRecord,
-    held: Mapping[str, int],
     course: _Course,
     at_ms: int,
     available_va: Mapping[str, int],
-) -> int:
+) -> dict[str, int]:
+    """Power of each slave that brings its energy to the plan, all ramps ending together.
+
+    How long ramps take depends on the answer: a few rounds settle it.
+    """
+    sop, held = state.site.sop, state.held
     interval = record.interval
-    held_w, end_w = held[terminal.id], course.end_w[terminal.id]
-    schedule_w = _mean_w(record.target_wh[terminal.id], interval)
+    left_ms = interval.end_ms - max(at_ms, interval.start_ms)
+    done_mwh = {t.id: _done_mwh(state, t, interval, at_ms) for t in sop.slaves}
+    power_w = {t.id: held[t.id] for t in sop.slaves}
+    for _ in range(ROUNDS):
+        opening, closing = _shape(state, held, power_w), _shape(state, power_w, course.end_w)
+        all_ms = _longest_ms(state, power_w, course.end_w)
+        solved = {}
+        for t in sop.slaves:
+            done = done_mwh[t.id]
+            solved[t.id] = (
+                held[t.id]
+                if done is None
+                else tracking.solve_w(
+                    remaining_mwh=1000 * record.target_wh[t.id] - done,
+                    left_ms=left_ms,
+                    now_w=held[t.id],
+                    end_w=course.end_w[t.id],
+                    open_ms=opening[t.id],
+                    close=tracking.Closing(own_ms=closing[t.id], all_ms=all_ms),
+                )
+            )
+        power_w = solved
+    return {
+        t.id: held[t.id]
+        if done_mwh[t.id] is None
+        else _bounded_w(state, t, power_w[t.id], course.schedule_w[t.id], at_ms, available_va)
+        for t in sop.slaves
+    }
+
+
+def _done_mwh(state: State, terminal: Terminal, interval: Interval, at_ms: int) -> int | None:
+    """Energy of this interval so far by meter; None: no meter, so open loop to the end."""
     readings = state.readings.get(terminal.id, [])
     done_mwh = since(readings, interval.start_ms, at_ms * 1000)
     if done_mwh is None or at_ms * 1000 - readings[-1].utc_us > METER_STALE_US:
-        if at_ms - interval.start_ms > tracking.FREEZE_MS and held_w:
-            return held_w  # no meter: open loop to the end of the interval
-        done_mwh = 0
-    early_ms = course.early_ms(terminal.id)
-    power_w = tracking.solve_w(
-        remaining_mwh=1000 * record.target_wh[terminal.id] - done_mwh - end_w * early_ms // 3600,
-        left_ms=interval.end_ms - max(at_ms, interval.start_ms) - early_ms,
-        now_w=held_w,
-        end_w=end_w,
-        ramp_w_per_s=terminal.ramp_w_per_s,
-    )
+        late = at_ms - interval.start_ms > tracking.FREEZE_MS
+        return None if late and state.held[terminal.id] else 0
+    return done_mwh
+
+
+def _bounded_w(
+    state: State,
+    terminal: Terminal,
+    power_w: int,
+    schedule_w: int,
+    at_ms: int,
+    available_va: Mapping[str, int],
+) -> int:
+    readings = state.readings.get(terminal.id, [])
     pairs = [(at_us, setpoints[terminal.id]) for at_us, setpoints in state.held_since_open]
     gain_ppm = tracking.gain_ppm(pairs, readings, at_ms * 1000)
     return tracking.bounded_w(
@@ -178,6 +286,23 @@ def _tracked_w(
         p_w_max=terminal.p_w_max,
         available_va=available_va.get(terminal.id, 0),
     )
+
+
+def _shape(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> dict[str, int]:
+    """Duration of each slave's ramp when all end together."""
+    sop = state.site.sop
+    shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=state.site.ramp_permille_per_s)
+    return {
+        t.id: ramps.duration_ms(
+            move_w=to_w[t.id] - from_w[t.id], s_va=t.s_va, permille=shaped[t.id]
+        )
+        for t in sop.slaves
+    }
+
+
+def _longest_ms(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> int:
+    permille = state.site.ramp_permille_per_s
+    return ramps.longest_ms(state.site.sop, from_w=from_w, to_w=to_w, permille=permille)
 
 
 def _after_w(state: State, start_ms: int) -> dict[str, int]:
@@ -201,8 +326,18 @@ def _mean_w(energy_wh: int, interval: Interval) -> int:
 
 
 def _step_due(state: State, utc_ms: int) -> bool:
+    """Follow the meter every few seconds, and not before the ramps of the last write ended."""
     active = state.active
-    return active is None or utc_ms * 1000 - active.utc_us >= tracking.STEP_MS * 1000
+    if active is None:
+        return True
+    pause_us = max(tracking.STEP_MS * 1000, active.ramp_ms * 1000)
+    return utc_ms * 1000 - active.utc_us >= pause_us
+
+
+def _ramps_due(state: State, utc_ms: int, *, frozen: bool) -> bool:
+    """Ramps slowed for a common end are given back once it is reached: a stop may need them."""
+    slowed = state.active is not None and state.active.slowed
+    return slowed and not frozen and _step_due(state, utc_ms)
 
 
 def _until_next(state: State, at_ms: int, lead_ms: int) -> Wanted:

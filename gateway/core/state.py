@@ -15,92 +15,39 @@ from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters
 from gateway.core.envelope import Planned
 from gateway.core.netting import Leg
-from gateway.core.verify import Known, MarketPolicy
+from gateway.core.ramps import duration_ms
+from gateway.core.records import (
+    Active,
+    IntentRecord,
+    Manual,
+    Moment,
+    PlanRecord,
+    Received,
+    Site,
+)
+from gateway.core.verify import Known
 from gateway.model.interval import Interval, utc_ms_from
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
 from gateway.model.trade import Position, Trade
 
+__all__ = [
+    "Active",
+    "Fields",
+    "IntentRecord",
+    "Manual",
+    "Moment",
+    "PlanRecord",
+    "Received",
+    "Site",
+    "State",
+    "interval_from",
+    "reasons_from",
+]
+
 Fields = Mapping[str, Any]
 READINGS_MAX = 4096  # of one meter: over an hour at one a second, more than any open interval needs
 HISTORY_MAX = 512  # state changes kept for the causes of a shortfall
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """What the core needs of the configuration; also the content of the ``config`` entry."""
-
-    site: str
-    sop: Sop
-    policy: MarketPolicy
-    rearm: str  # manual | auto
-    owner_id: int
-    ramp_permille_per_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """A message that is durable and not yet wholly decided."""
-
-    index: int
-    utc_us: int
-    size: int
-    sha256: str
-    payload: bytes  # empty when the message was too large to keep
-    retain: bool
-    topic: str
-    decided: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRecord:
-    """One interval's plan as it stands in the ledger."""
-
-    index: int
-    interval: Interval
-    planned: tuple[Planned, ...]
-    target_wh: Mapping[str, int]
-
-
-@dataclass(slots=True, kw_only=True)
-class IntentRecord:
-    """One instruction on its way."""
-
-    index: int
-    instr_id: int
-    authority: str
-    plan_index: int
-    setpoints: Mapping[str, int]
-    command: str | None
-    mono_us: int
-    boot_number: int
-    phase: Phase = Phase.INTENDED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Active:
-    """Setpoints the station was last seen to hold on our word."""
-
-    instr_id: int
-    setpoints: Mapping[str, int]
-    plan_index: int
-    utc_us: int
-    mono_us: int
-    boot_number: int
-
-    @property
-    def moves_power(self) -> bool:
-        """Any setpoint other than zero."""
-        return any(self.setpoints.values())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """The gateway's own state from this instant on, and why."""
-
-    utc_us: int
-    state: str
-    reasons: tuple[Reason, ...]
 
 
 @dataclass(slots=True)
@@ -108,6 +55,8 @@ class State:
     """Everything the ledger says; ``fold`` is the only way to change it."""
 
     site: Site
+    bounds: Sop | None = None  # limits of the site file: an order never goes beyond them
+    manual: Manual | None = None
     size: int = 0  # entries folded
     boot_number: int = 0
     clean: bool = True  # the last run ended in order
@@ -186,12 +135,15 @@ def _boot(state: State, entry: Fields) -> None:
     state.adopted = False
     state.adopt_pending = False
     state.foreign = False
+    state.manual = None
     state.last_write_mono_us = 0
     restart = () if state.last_index == 0 else (Reason(code=ReasonCode.GATEWAY_RESTART),)
     _remember(state, Moment(utc_us=entry["utc_us"], state="INIT", reasons=restart))
 
 
 def _mode(state: State, entry: Fields) -> None:
+    if state.mode != entry["mode"]:
+        state.manual = None
     state.mode = entry["mode"]
     moment = Moment(
         utc_us=entry["utc_us"], state=entry["state"], reasons=reasons_from(entry["reasons"])
@@ -307,6 +259,7 @@ def _intent(state: State, entry: Fields) -> None:
         command=entry.get("command"),
         mono_us=entry["mono_us"],
         boot_number=entry["boot"],
+        ramps={s["terminal"]: s.get("ramp_permille_per_s", 0) for s in entry["setpoints"]},
     )
 
 
@@ -345,6 +298,8 @@ def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     if state.active is None or state.active.plan_index != intent.plan_index:
         state.held_since_open.clear()
     state.held_since_open.append((entry["utc_us"], dict(intent.setpoints)))
+    full = state.site.ramp_permille_per_s
+    own = {t.id: intent.ramps.get(t.id, 0) or full for t in state.site.sop.slaves}
     state.active = Active(
         instr_id=intent.instr_id,
         setpoints=dict(intent.setpoints),
@@ -352,6 +307,15 @@ def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
         utc_us=entry["utc_us"],
         mono_us=entry["mono_us"],
         boot_number=entry["boot"],
+        ramp_ms=max(
+            duration_ms(
+                move_w=intent.setpoints.get(t.id, 0) - state.held[t.id],
+                s_va=t.s_va,
+                permille=own[t.id],
+            )
+            for t in state.site.sop.slaves
+        ),
+        slowed=any(permille < full for permille in own.values()),
     )
 
 
@@ -421,6 +385,32 @@ def _operator(state: State, entry: Fields) -> None:
     elif entry["verb"] == "stop":
         state.armed = False
         state.active = None
+        state.manual = None
+    elif entry["verb"] == "setpoint":
+        arguments = entry["arguments"]
+        state.manual = Manual(
+            setpoints=dict(arguments["setpoints"]),
+            until_ms=entry["utc_us"] // 1000 + arguments["for_ms"],
+            user=entry["user"],
+        )
+    elif entry["verb"] == "limits":
+        _limits(state, entry["arguments"])
+
+
+def _limits(state: State, arguments: Fields) -> None:
+    """Change what a terminal may carry: within the site file, for every plan made from now on."""
+    low_w, high_w = arguments["p_w_min"], arguments["p_w_max"]
+    known = {t.id: t for t in (state.bounds or state.site.sop).terminals}
+    if arguments["terminal"] not in known:
+        return  # the site file was changed since
+    if state.bounds is not None:
+        file = known[arguments["terminal"]]
+        low_w, high_w = max(low_w, file.p_w_min), min(high_w, file.p_w_max)
+    terminals = tuple(
+        replace(t, p_w_min=low_w, p_w_max=high_w) if t.id == arguments["terminal"] else t
+        for t in state.site.sop.terminals
+    )
+    state.site = replace(state.site, sop=replace(state.site.sop, terminals=terminals))
 
 
 def _alarm(state: State, entry: Fields) -> None:

@@ -8,7 +8,7 @@ owns it. Powers W, energies mWh, times ms; positive means injecting into the fee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt
+from dataclasses import dataclass
 
 from gateway.core.energy import Counters
 
@@ -35,37 +35,39 @@ def boundary_w(before_w: int, after_w: int) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """How long a terminal's closing ramp takes, and the longest of all: they begin together."""
+
+    own_ms: int
+    all_ms: int
+
+
 def mean_w(energy_wh: int, duration_ms: int) -> int:
     """Mean power of an energy over an interval, rounded to the nearest W."""
     return (energy_wh * 3_600_000 * 2 + duration_ms) // (2 * duration_ms)
 
 
-def ramp_ms(*, from_w: int, to_w: int, ramp_w_per_s: int) -> int:
-    """Time a ramp takes, rounded up."""
-    return -(-abs(to_w - from_w) * 1000 // ramp_w_per_s)
+def solve_w(
+    *, remaining_mwh: int, left_ms: int, now_w: int, end_w: int, open_ms: int, close: Closing
+) -> int:
+    """Power that delivers ``remaining_mwh`` in ``left_ms``: a ramp from now, hold, ramp to the end.
 
-
-def solve_w(*, remaining_mwh: int, left_ms: int, now_w: int, end_w: int, ramp_w_per_s: int) -> int:
-    """Power that delivers ``remaining_mwh`` in ``left_ms``: ramp from now, hold, ramp to the end.
-
-    Where even a full triangle is too little the power of that triangle's tip is returned; limits
-    are the caller's.
+    ``open_ms`` is what the first ramp takes; where there is no time for both ramps they are
+    shortened alike. Limits are the caller's.
     """
-    rest_w_ms = remaining_mwh * _W_MS_PER_MWH
-    power_w = now_w
-    for _ in range(6):  # the opening ramp depends on the answer; six rounds settle within 2 W
-        opening = (power_w - now_w) * abs(power_w - now_w) * 500 // ramp_w_per_s
-        power_w = _closing_w(rest_w_ms + opening, left_ms, end_w, ramp_w_per_s)
-    return power_w
-
-
-def _closing_w(rest_w_ms: int, left_ms: int, end_w: int, ramp_w_per_s: int) -> int:
-    """Power P with P·t − (P − end)²·sign/(2·ramp) = rest."""
-    above = rest_w_ms - end_w * left_ms
-    reach = ramp_w_per_s * left_ms  # in W·ms/s: a thousandth of W
-    under_root = reach * reach - 2000 * ramp_w_per_s * abs(above)
-    step_w = (reach - isqrt(under_root)) // 1000 if under_root >= 0 else reach // 1000
-    return end_w + (step_w if above >= 0 else -step_w)
+    over_ms = open_ms + close.all_ms
+    if over_ms > left_ms:
+        open_ms = open_ms * left_ms // over_ms
+        close = Closing(own_ms=close.own_ms * left_ms // over_ms, all_ms=left_ms - open_ms)
+    # (now + P)/2·open + P·(left − open − all) + (P + end)/2·own + end·(all − own) = remaining
+    double = (
+        2 * remaining_mwh * _W_MS_PER_MWH
+        - now_w * open_ms
+        - end_w * (2 * close.all_ms - close.own_ms)
+    )
+    weight = 2 * left_ms - open_ms - 2 * close.all_ms + close.own_ms
+    return (2 * double + weight) // (2 * weight) if weight > 0 else now_w
 
 
 def bounded_w(

@@ -90,7 +90,7 @@ class StationGuard:
         for setpoint in instruction.setpoints:
             terminal = self._terminals[setpoint.terminal]
             self._check_power(terminal, p_w=setpoint.p_w, q_var=setpoint.q_var)
-            self._check_ramp(terminal, instruction.ramp_permille_per_s)
+            self._check_ramp(terminal, instruction.ramp_of(setpoint))
         masters = [s.terminal for s in instruction.setpoints if s.mode is ControlMode.VDC_Q]
         if len(masters) > 1:
             raise self._no(GuardReason.MASTER, f"{' and '.join(masters)} would both hold Vdc")

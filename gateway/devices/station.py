@@ -249,7 +249,7 @@ class ModbusStation:
                 "p_set": setpoint.p_w,
                 "q_set": setpoint.q_var,
                 "mode_set": int(setpoint.mode),
-                "ramp_set": Decimal(instruction.ramp_permille_per_s) / 1000,
+                "ramp_set": Decimal(instruction.ramp_of(setpoint)) / 1000,
             }
             for name in self._command.staged:
                 if name in values:

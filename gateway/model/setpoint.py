@@ -18,12 +18,17 @@ class ControlMode(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setpoint:
-    """What one terminal shall hold: P > 0 injects into its feeder."""
+    """What one terminal shall hold: P > 0 injects into its feeder.
+
+    ``ramp_permille_per_s`` is its own way there, so that all terminals arrive together; 0 takes
+    the instruction's.
+    """
 
     terminal: str
     mode: ControlMode
     p_w: int
     q_var: int = 0
+    ramp_permille_per_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +41,12 @@ class Instruction:
     id: int  # 32 bits: the first four bytes of the hash of the intent
     sop: str
     setpoints: tuple[Setpoint, ...]
-    ramp_permille_per_s: int  # 0.1 %/s of each terminal's rating
+    ramp_permille_per_s: int  # 0.1 %/s of each terminal's rating; of one without its own
     ttl_s: int
+
+    def ramp_of(self, setpoint: Setpoint) -> int:
+        """Ramp of one terminal in 0.1 %/s of its rating."""
+        return setpoint.ramp_permille_per_s or self.ramp_permille_per_s
 
 
 class Command(enum.IntEnum):

@@ -189,6 +189,7 @@ class Dispatcher:
                 terminal=t.id,
                 mode=ControlMode.VDC_Q if t.id == master else ControlMode.P_Q,
                 p_w=decision.setpoints[t.id],
+                ramp_permille_per_s=decision.ramps.get(t.id, self._site.ramp_permille_per_s),
             )
             for t in self._site.sop.terminals
         )
@@ -197,7 +198,13 @@ class Dispatcher:
             "authority": decision.authority,
             "plan_index": decision.plan_index,
             "setpoints": [
-                {"terminal": s.terminal, "mode": s.mode.name, "p_w": s.p_w, "q_var": s.q_var}
+                {
+                    "terminal": s.terminal,
+                    "mode": s.mode.name,
+                    "p_w": s.p_w,
+                    "q_var": s.q_var,
+                    "ramp_permille_per_s": s.ramp_permille_per_s,
+                }
                 for s in setpoints
             ],
             "ramp_permille_per_s": self._site.ramp_permille_per_s,

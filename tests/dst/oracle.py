@@ -12,7 +12,7 @@ from .staged import block_of
 
 SETTLED_US = 6_000_000  # poll, staleness and one instruction: after this the gateway must know
 DETECT_US = 8_000_000
-MASTER_RATIO_MAX = 1.25  # ramps of different lengths overshoot what both ends keep
+MASTER_RATIO_MAX = 1.0  # the way between two safe plans is a straight line
 LATE_US = 7_500_000  # 2 s, 0.5 s of real stalls, and 5 s a timed instruction may wait selected
 
 

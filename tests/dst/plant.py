@@ -37,7 +37,7 @@ class Plant:
         self.start_us = now_us
         self.set_w = {t.id: 0 for t in self.terminals}
         self.p_w = {t.id: 0.0 for t in self.terminals}
-        self.ramp_permille = 200
+        self.ramp_permille = dict.fromkeys(self.set_w, 200)
         self.state = State.STANDBY
         self.selected = None
         self.staged, self.selected_us, self.active = b"", 0, 0
@@ -76,7 +76,7 @@ class Plant:
                 yield max(self.then_us, self.ttl_end_us)
 
     def _rate(self, terminal):
-        return self.ramp_permille * terminal.s_va / 1e9  # W per µs
+        return self.ramp_permille[terminal.id] * terminal.s_va / 1e9  # W per µs
 
     def _ramp_ends(self):
         for t in self.slaves:
@@ -109,7 +109,7 @@ class Plant:
         self.dropped_us = self.then_us
         self.latched = True
         self.zero()
-        self.ramp_permille = 200
+        self.ramp_permille = dict.fromkeys(self.set_w, 200)
         self.beat_us = None if cause == "watchdog" else self.beat_us
 
     def zero(self):
@@ -183,7 +183,7 @@ class Plant:
         self.ttl_end_us = now_us + instruction.ttl_s * 1_000_000
         self.strange_us = now_us if self.foreign else self.strange_us
         self.latched, self.foreign, self.state = False, False, State.RUN
-        self.ramp_permille = instruction.ramp_permille_per_s
+        self.ramp_permille = {s.terminal: instruction.ramp_of(s) for s in instruction.setpoints}
         if self.beat_us is None or now_us >= self._watchdog_us():
             self.beat_us = now_us
         for s in instruction.setpoints:

@@ -8,7 +8,7 @@ def block_of(instruction, terminals):
     return b"".join(
         struct.pack(
             ">iiHHB", at[t.id].p_w, at[t.id].q_var, int(at[t.id].mode),
-            instruction.ramp_permille_per_s, 0,
+            instruction.ramp_of(at[t.id]), 0,
         )
         for t in terminals
     )  # fmt: skip

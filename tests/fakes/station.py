@@ -67,7 +67,7 @@ class FakePlant:
         self.clock = clock or RealClock()
         self.master, self.state = master, state
         self.selected, self.staged, self.selected_us = None, b"", 0
-        self.active, self.p_w, self.set_w, self.ramp = 0, {}, {}, 200
+        self.active, self.p_w, self.set_w, self.ramp = 0, {}, {}, {}
         self.export_mws, self.import_mws = {}, {}
         for t in self.terminals:
             self.p_w[t.id] = self.set_w[t.id] = 0.0
@@ -97,7 +97,7 @@ class FakePlant:
         for t in self.terminals:
             if t.id == self.master:
                 continue
-            most = self.ramp * t.s_va / 1000 * step_s
+            most = self.ramp.get(t.id, 200) * t.s_va / 1000 * step_s
             gap = self.set_w[t.id] - self.p_w[t.id]
             self.p_w[t.id] += max(-most, min(most, gap))
         others = sum(p for name, p in self.p_w.items() if name != self.master)
@@ -176,7 +176,8 @@ class FakePlant:
             return Ack.TIMEOUT
         self.selected, self.active = None, instruction.id
         self.ttl_end_us = now_us + instruction.ttl_s * 1_000_000
-        self.comm_fault, self.state, self.ramp = False, State.RUN, instruction.ramp_permille_per_s
+        self.comm_fault, self.state = False, State.RUN
+        self.ramp = {s.terminal: instruction.ramp_of(s) for s in instruction.setpoints}
         self.beat_us = self.beat_us or now_us
         for s in instruction.setpoints:
             self.set_w[s.terminal] = 0.0 if s.terminal == self.master else float(s.p_w)
@@ -261,7 +262,7 @@ class FakeStation:
                 at[t.id].p_w,
                 at[t.id].q_var,
                 int(at[t.id].mode),
-                instruction.ramp_permille_per_s,
+                instruction.ramp_of(at[t.id]),
                 *(0,) * 5,
             )
             for t in self.plant.terminals

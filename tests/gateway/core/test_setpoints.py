@@ -2,7 +2,7 @@
 
 from fakes.core import FIRST_MS, QUARTER, Book
 
-from gateway.core.setpoints import TTL_MARGIN_S, wanted
+from gateway.core.setpoints import TTL_MARGIN_S, ramps_to, wanted
 from gateway.model.interval import Interval
 
 FULL = {f"T{k}": 250_000 for k in range(1, 5)}
@@ -127,3 +127,63 @@ def test_the_end_of_an_interval_is_known_from_the_next_trades_before_their_plan(
     book = executing()
     book.accept("b", "T2", "T3", 160_000, interval=NEXT)
     assert ask(book, QUARTER.end_ms - 300).setpoints["T3"] == 160_000
+
+
+def test_ramps_of_an_opening_end_together():
+    found = ask(planned(T2=-45_000, T3=22_500), FIRST_MS - 200, lead_ms=300)
+    assert found.ramps["T2"] == 200
+    assert 99 <= found.ramps["T3"] <= 102
+
+
+def test_slowed_ramps_are_given_back_once_they_ended():
+    book = planned(T2=-45_000, T3=22_500)
+    book.utc_us = FIRST_MS * 1000
+    index = book.state.plans[FIRST_MS].index
+    opened = ask(book, FIRST_MS - 200, lead_ms=300)
+    book.execute(dict(opened.setpoints), plan_index=index, ramps=opened.ramps)
+    assert ask(book, FIRST_MS + 4_000).setpoints is None
+    again = ask(book, FIRST_MS + 5_000)
+    assert again.authority == "tracking"
+    assert set(again.ramps.values()) == {200}
+    book.utc_us += 5_000_000
+    book.execute(dict(again.setpoints), plan_index=index, authority="tracking", ramps=again.ramps)
+    assert not book.state.active.slowed
+
+
+def test_tracking_waits_for_ramps_longer_than_its_step():
+    book = planned()
+    book.utc_us = FIRST_MS * 1000
+    index = book.state.plans[FIRST_MS].index
+    slow = dict.fromkeys(("T1", "T2", "T3", "T4"), 100)
+    book.execute({"T2": -180_000, "T3": 180_000}, plan_index=index, ramps=slow)
+    assert ask(book, FIRST_MS + 7_000).setpoints is None
+    assert ask(book, FIRST_MS + 7_300).setpoints is not None
+
+
+def test_a_way_to_zero_begins_at_what_flows():
+    book = executing()
+    found = ramps_to(book.state, {f"T{k}": 0 for k in range(1, 5)}, {"T2": -90_000, "T3": 180_000})
+    assert found == {"T1": 200, "T2": 100, "T3": 200, "T4": 200}
+
+
+def test_what_was_adopted_at_a_boundary_is_not_prolonged_into_the_next_interval():
+    book = executing()
+    book.plan({"T2": 10_000, "T3": -10_000}, interval=NEXT)
+    book.add("boot", version="0", site="b", sop="SOP-1", previous_boot_index=0, clean=False)
+    book.add(
+        "readback", sop="SOP-1", instr_id=99, active=book.state.held, state="RUN", cause="adopt"
+    )
+    found = ask(book, NEXT.start_ms + 1000)
+    assert found.authority == "plan"
+    assert found.setpoints["T2"] > 0
+
+
+def test_all_slaves_together_never_ask_more_than_the_master_carries():
+    book = executing(
+        T2=55_000, T3=-20_000, T4=20_000, held={"T2": 210_000, "T3": -80_000, "T4": 80_000}
+    )
+    book.read(FIRST_MS * 1000, T2=0, T3=0, T4=0)
+    at_ms = FIRST_MS + 600_000
+    book.read(at_ms * 1000, T2=30_000, T3=-13_000, T4=10_000)
+    found = ask(book, at_ms)
+    assert found.setpoints["T2"] + found.setpoints["T3"] + found.setpoints["T4"] <= 245_000

@@ -10,32 +10,37 @@ from gateway.core.energy import Counters
 RAMP = 50_000
 
 
-def energy_mwh(start_w, power_w, end_w, left_ms):
+def energy_mwh(start_w, power_w, end_w, left_ms, open_ms, close):
     """Energy of ramp, hold, ramp in mWh by plain arithmetic."""
-    rise_s, fall_s = abs(power_w - start_w) / RAMP, abs(power_w - end_w) / RAMP
-    hold_s = left_ms / 1000 - rise_s - fall_s
-    joules = (start_w + power_w) / 2 * rise_s + power_w * hold_s + (power_w + end_w) / 2 * fall_s
-    return joules / 3.6
+    hold_ms = left_ms - open_ms - close.all_ms
+    w_ms = (start_w + power_w) / 2 * open_ms + power_w * hold_ms
+    w_ms += (power_w + end_w) / 2 * close.own_ms + end_w * (close.all_ms - close.own_ms)
+    return w_ms / 3600
 
 
 @given(
     st.integers(-230_000, 230_000), st.sampled_from([60_000, 300_000, 900_000]),
-    st.integers(-50_000, 50_000),
+    st.integers(-50_000, 50_000), st.integers(0, 10_000), st.integers(0, 10_000),
+    st.integers(0, 10_000),
 )  # fmt: skip
-def test_the_solved_power_delivers_the_energy_with_both_ramps(schedule_w, left_ms, end_w):
+def test_the_solved_power_delivers_the_energy_with_both_ramps(
+    schedule_w, left_ms, end_w, open_ms, own_ms, later_ms
+):
     remaining = schedule_w * left_ms // 3600
+    close = tracking.Closing(own_ms=own_ms, all_ms=own_ms + later_ms)
     power_w = tracking.solve_w(
-        remaining_mwh=remaining, left_ms=left_ms, now_w=0, end_w=end_w, ramp_w_per_s=RAMP
+        remaining_mwh=remaining, left_ms=left_ms, now_w=0, end_w=end_w, open_ms=open_ms, close=close
     )
-    reached = energy_mwh(0, power_w, end_w, left_ms)
-    assert abs(reached - remaining) <= 2 * left_ms / 3600 + 5  # within 2 W over the time left
+    reached = energy_mwh(0, power_w, end_w, left_ms, open_ms, close)
+    assert abs(reached - remaining) <= left_ms / 3600 + 1  # within 1 W over the time left
 
 
-def test_an_energy_out_of_reach_asks_for_all_there_is_instead_of_failing():
+def test_ramps_that_find_no_time_are_shortened_alike():
+    close = tracking.Closing(own_ms=3000, all_ms=3000)
     power_w = tracking.solve_w(
-        remaining_mwh=10**9, left_ms=1000, now_w=0, end_w=0, ramp_w_per_s=RAMP
+        remaining_mwh=1000, left_ms=4000, now_w=0, end_w=0, open_ms=5000, close=close
     )
-    assert power_w == RAMP
+    assert power_w == 1000 * 3600 * 2 // 4000  # a triangle over what is left
 
 
 @pytest.mark.parametrize(
@@ -85,10 +90,6 @@ def test_the_dead_band_is_finer_in_the_last_minute(change_w, worth):
         wanted_w=1000 + change_w, held_w=1000, s_va=250_000, left_ms=60_000
     )
     assert found is worth
-
-
-def test_the_ramp_time_is_rounded_up():
-    assert tracking.ramp_ms(from_w=0, to_w=100_001, ramp_w_per_s=50_000) == 2001
 
 
 @given(st.integers(-(10**8), 10**8), st.sampled_from([60_000, 300_000, 900_000]))

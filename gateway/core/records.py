@@ -1,0 +1,102 @@
+"""What the state is made of: one small record for each thing the ledger can say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.core.dispatch import Phase
+from gateway.core.envelope import Planned
+from gateway.core.verify import MarketPolicy
+from gateway.model.interval import Interval
+from gateway.model.reason import Reason
+from gateway.model.terminal import Sop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What the core needs of the configuration; also the content of the ``config`` entry."""
+
+    site: str
+    sop: Sop
+    policy: MarketPolicy
+    rearm: str  # manual | auto
+    owner_id: int
+    ramp_permille_per_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A message that is durable and not yet wholly decided."""
+
+    index: int
+    utc_us: int
+    size: int
+    sha256: str
+    payload: bytes  # empty when the message was too large to keep
+    retain: bool
+    topic: str
+    decided: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRecord:
+    """One interval's plan as it stands in the ledger."""
+
+    index: int
+    interval: Interval
+    planned: tuple[Planned, ...]
+    target_wh: Mapping[str, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class IntentRecord:
+    """One instruction on its way."""
+
+    index: int
+    instr_id: int
+    authority: str
+    plan_index: int
+    setpoints: Mapping[str, int]
+    command: str | None
+    mono_us: int
+    boot_number: int
+    ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s, of setpoints that say it
+    phase: Phase = Phase.INTENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """Setpoints the station was last seen to hold on our word."""
+
+    instr_id: int
+    setpoints: Mapping[str, int]
+    plan_index: int
+    utc_us: int
+    mono_us: int
+    boot_number: int
+    ramp_ms: int = 0  # how long its ramps take from ``utc_us`` on
+    slowed: bool = False  # a ramp is slower than the site's
+
+    @property
+    def moves_power(self) -> bool:
+        """Any setpoint other than zero."""
+        return any(self.setpoints.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """The gateway's own state from this instant on, and why."""
+
+    utc_us: int
+    state: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manual:
+    """Setpoints that a person asked for; they end by themselves."""
+
+    setpoints: Mapping[str, int]
+    until_ms: int
+    user: str
