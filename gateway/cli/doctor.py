@@ -46,7 +46,7 @@ def doctor(*, checks: tuple[str, ...], form: str, fix: bool, config_path: Path) 
     """
     from gateway.cli.doctor_checks import Line
 
-    lines = [x for x in _lines(config_path) if _wanted(x, checks)]
+    lines = [x for x in lines_of(config_path) if _wanted(x, checks)]
     if fix:
         lines = [_mended(x) for x in lines]
     if not lines:
@@ -119,7 +119,7 @@ def _prometheus(lines: Sequence[Line]) -> str:
     return "\n".join(rows)
 
 
-def _lines(config_path: Path) -> list[Line]:
+def lines_of(config_path: Path) -> list[Line]:
     """Examine; a site file that cannot be read is a line and not the end."""
     from gateway.cli.doctor_checks import Line, examine, host_lines
     from gateway.cli.field import TIMEBASE

@@ -1,0 +1,198 @@
+"""Puts a backup back: checked whole before the first byte is written, never an older ledger.
+
+A lone machine cannot notice that its ledger was set back (decision 8); whoever kept a checkpoint
+can. So the witnesses are asked first, kept receipts are held against it, and so is the ledger
+that already stands here. Nothing is deleted: what is replaced is moved aside.
+
+Imported inside commands only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.cli.backup_store import BackupError, Contents, own_evidence
+from ledger.log import checkpoint, note
+from ledger.log.anchor import contradictions
+from ledger.log.writer import LedgerBusy, take_lock
+
+STATE = Path("/var/lib/sopgw")
+ASIDE = ".before-restore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One file of a backup and where it goes."""
+
+    name: str
+    source: Path
+    target: Path
+    mode: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Known:
+    """Checkpoints of this ledger that others kept, and who could not be asked."""
+
+    checkpoints: list[bytes] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def staging() -> Iterator[Path]:
+    """Give a private folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sopgw-backup-") as folder:
+        yield Path(folder)
+
+
+def places(contents: Contents, *, site_file: Path, allowed: Sequence[Path]) -> list[Place]:
+    """Say where each file goes; BackupError for one that would leave the folders allowed.
+
+    A backup sealed for a recipient can be made by anybody who has the public key, so it may
+    not write wherever it likes.
+    """
+    folder = site_file.resolve().parent
+    roots = [folder, STATE, *(a.resolve() for a in allowed)]
+    found = []
+    for row in contents.manifest["files"]:
+        name, mode = str(row["name"]), int(row["mode"])
+        kind, _, rest = name.partition("/")
+        target = folder / rest if kind == "site" else Path("/") / rest
+        if name == contents.manifest["site_file"]:
+            target = folder / site_file.name
+        if not any(target.parent.resolve().is_relative_to(r) for r in roots):
+            raise BackupError(f"{target} is outside {folder} and {STATE}: --allow its folder")
+        source = contents.folder / name
+        found.append(Place(name=name, source=source, target=target, mode=mode & 0o777))
+    return found
+
+
+def ledger_target(contents: Contents, *, site_file: Path) -> Path:
+    """Return where the ledger goes."""
+    kind, _, rest = str(contents.manifest["ledger"]["name"]).partition("/")
+    return (site_file.resolve().parent if kind == "site" else Path("/")) / rest
+
+
+async def ask_witnesses(contents: Contents, known: Known) -> None:
+    """Ask every witness that the site names what it saw last."""
+    import aiohttp
+
+    from ledger.network.witness import WitnessRefused, last_seen
+
+    origin = str(contents.manifest["ledger"]["origin"])
+
+    async def ask(session: aiohttp.ClientSession, url: str) -> None:
+        try:
+            seen = await last_seen(session, url, origin)
+        except WitnessRefused as refused:
+            known.silent.append(str(refused))
+            return
+        known.asked.append(url)
+        if seen:
+            known.checkpoints.append(seen)
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        for row in contents.manifest["ledger"]["witnesses"]:
+            group.create_task(ask(session, str(row["url"])))
+
+
+def objections(contents: Contents, known: Sequence[bytes]) -> tuple[list[str], list[str]]:
+    """Hold the ledger against what is known of it; what contradicts, and what cannot be judged."""
+    keys = [note.parse_vkey(v) for v in contents.vkeys]
+    origin = str(contents.manifest["ledger"]["origin"])
+    mute = []
+    for data in known:
+        try:
+            signed = checkpoint.parse(data)
+            ours = checkpoint.verified_keys(signed.note, keys)
+        except note.NoteError as error:
+            mute.append(f"what was kept is no checkpoint: {error}")
+            continue
+        if signed.checkpoint.origin != origin:
+            mute.append(f"a checkpoint of {signed.checkpoint.origin} was given, not of {origin}")
+        elif not ours:
+            mute.append(f"a checkpoint of size {signed.checkpoint.size} bears another key")
+    folder = contents.ledger_dir
+    if not (folder / "segments").is_dir():
+        sizes = [checkpoint.parse(d).checkpoint.size for d in known if _parses(d)]
+        return [f"the backup has no ledger, {s} entries are known" for s in sizes if s], mute
+    return contradictions(folder, known, keys), mute
+
+
+def _parses(data: bytes) -> bool:
+    with suppress(note.NoteError):
+        checkpoint.parse(data)
+        return True
+    return False
+
+
+def evidence_here(contents: Contents, *, site_file: Path) -> list[bytes]:
+    """Return what the ledger that stands in the way says; BackupError while it is written."""
+    target = ledger_target(contents, site_file=site_file)
+    if target.is_dir():
+        try:
+            os.close(take_lock(target))
+        except LedgerBusy:
+            raise BackupError(f"{target} is being written: stop the service first") from None
+    return own_evidence(target)
+
+
+def in_the_way(planned: Sequence[Place]) -> list[Path]:
+    """List the files that stand there already and differ."""
+    return [
+        p.target
+        for p in planned
+        if p.target.exists() and p.target.read_bytes() != p.source.read_bytes()
+    ]
+
+
+def put(planned: Sequence[Place], *, ledger: Path) -> list[Path]:
+    """Write every file where it belongs; return what was moved aside.
+
+    The ledger is moved aside whole: segments of two histories must never lie side by side.
+    """
+    aside = []
+    if ledger.exists() and any(ledger.iterdir()):
+        aside.append(_aside(ledger))
+    for place in planned:
+        if place.target.exists() and not place.target.is_relative_to(ledger):
+            if place.target.read_bytes() == place.source.read_bytes():
+                place.target.chmod(place.mode)
+                continue
+            aside.append(_aside(place.target))
+        _put(place)
+    return aside
+
+
+def _aside(path: Path) -> Path:
+    to = path.with_name(path.name + ASIDE)
+    number = 1
+    while to.exists():
+        number += 1
+        to = path.with_name(f"{path.name}{ASIDE}-{number}")
+    path.rename(to)
+    return to
+
+
+def _put(place: Place) -> None:
+    folder = place.target.parent
+    secret = place.mode & 0o077 == 0
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700 if secret else 0o755)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".restore-")
+    with os.fdopen(handle, "wb") as out, place.source.open("rb") as file:
+        shutil.copyfileobj(file, out)
+        out.flush()
+        os.fchmod(out.fileno(), place.mode)
+        os.fsync(out.fileno())
+    Path(name).replace(place.target)
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -1,0 +1,329 @@
+"""A site is sealed, lost, and put back; an older ledger is not."""
+
+import asyncio
+import importlib.util
+import json
+import shutil
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gateway.cli import backup_box
+from gateway.journal.ledger_journal import LedgerJournal
+from gateway.runtime.clock import SystemClock
+from ledger.log import note
+from ledger.log.cosign import create_cosigner
+from ledger.log.treeview import TreeView
+from ledger.network.witness import Witness, collect
+
+FAKES = Path(__file__).resolve().parents[2] / "fakes"
+SPEC = importlib.util.spec_from_file_location("planted_site", FAKES / "planted_site.py")
+planted_site = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(planted_site)
+SECRET = "correct horse battery staple"
+ORIGIN = "elm.example/SOP-1"
+
+
+class Lost:
+    """A site whose machine is lost at will."""
+
+    def __init__(self, folder):
+        self.folder, self.file = folder / "etc", folder / "etc" / "site.yaml"
+        self.folder.mkdir()
+        self.write_site()
+        (self.folder / "secrets").mkdir(mode=0o700)
+        (self.folder / "secrets" / "broker").write_text("swordfish\n")
+        (self.folder / "secrets" / "broker").chmod(0o600)
+        self.passphrase = folder / "pass"
+        self.passphrase.write_text(SECRET + "\n")
+        self.passphrase.chmod(0o600)
+        self.usb = folder / "usb"
+        self.add(40)
+
+    def write_site(self, witnesses="[]"):
+        text = planted_site.site_text({"station": 5020, "meters": [5021, 5022, 5023, 5024]})
+        self.file.write_text(text.replace("witnesses: []", f"witnesses: {witnesses}"))
+
+    def add(self, count):
+        async def go():
+            journal = LedgerJournal.open(
+                directory=self.folder / "ledger", origin=ORIGIN,
+                key_file=self.folder / "ledger.key", clock=SystemClock(),
+            )  # fmt: skip
+            for number in range(count):
+                await journal.append(
+                    "operator", {"user": "t", "verb": "note", "arguments": [number], "reason": ""}
+                )
+            vkey = journal.vkey
+            await journal.close()
+            return vkey
+
+        return asyncio.run(go())
+
+    def modes(self):
+        files = [p for p in sorted(self.folder.rglob("*")) if p.is_file()]
+        return {
+            str(p.relative_to(self.folder)): (stat.S_IMODE(p.stat().st_mode), p.read_bytes())
+            for p in files
+            if p.name not in ("lock", "reserve", "checkpoint", "backups.jsonl")
+            and not {"tile", "index.sqlite"} & set(p.parts)
+        }
+
+
+@pytest.fixture
+def lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(backup_box, "MEMORY_KIB", 1024)  # guessing is not what is tested here
+    return Lost(tmp_path)
+
+
+@pytest.fixture
+def create(sopgw, lost):
+    def run(*more):
+        more = more or ("--passphrase-file", lost.passphrase)
+        answer = sopgw("backup", "create", lost.usb, *more, "-c", lost.file, "--json")
+        assert answer.exit_code == 0, answer
+        return Path(answer.json["data"]["file"])
+
+    return run
+
+
+@pytest.fixture
+def restore(sopgw, lost):
+    def run(file, *more, opener=None):
+        opener = opener or ("--passphrase-file", lost.passphrase)
+        words = ("backup", "restore", file, *opener, "-c", lost.file, "--json")
+        return sopgw(*words, *more)
+
+    return run
+
+
+def test_what_was_lost_is_back_with_its_modes_and_the_ledger_verifies(create, restore, lost, sopgw):
+    before = lost.modes()
+    file = create()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shutil.rmtree(lost.folder)
+    answer = restore(file)
+    assert answer.exit_code == 6, "nothing is written before the site's name is given"
+    assert not lost.folder.exists()
+    answer = restore(file, "--confirm", "elm")
+    assert answer.exit_code == 0, answer
+    assert lost.modes() == before
+    assert answer.json["data"]["entries"] == 40
+    assert sopgw("config", "check", lost.file, "--json").exit_code == 0
+    lost.add(1)  # the ledger goes on
+
+
+def test_a_recipient_needs_no_secret_on_the_gateway(create, restore, lost, sopgw, tmp_path):
+    key = tmp_path / "backup.key"
+    made = sopgw("backup", "keygen", key, "--json").json["data"]["recipient"]
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    file = create("--recipient", made)
+    other = tmp_path / "other.key"
+    sopgw("backup", "keygen", other, "--json")
+    assert restore(file, opener=("--identity", other)).exit_code == 5
+    assert restore(file).exit_code == 5, "no passphrase opens it"
+    assert sopgw("backup", "verify", file, "--identity", key, "--json").exit_code == 0
+
+
+def test_no_secret_and_no_name_of_a_file_is_readable_in_it(create, lost):
+    raw = create().read_bytes()
+    key = (lost.folder / "ledger.key").read_bytes().splitlines()[1]
+    for word in (b"swordfish", key, b"secrets/broker", b"ustar", b"PRIVATE", SECRET.encode()):
+        assert word not in raw
+
+
+def test_every_kind_of_damage_is_seen(create, lost, sopgw, tmp_path):
+    good = create().read_bytes()
+    header = good.index(b"\n", len(backup_box.MAGIC)) + 1
+    places = [0, 20, header - 2, header, (header + len(good)) // 2, len(good) - 1]
+    damaged = [good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :] for at in places]
+    damaged += [good[:-1], good[: header + 40], good + b"\0", good[:header]]
+    for number, raw in enumerate(damaged):
+        path = tmp_path / f"{number}.sopbackup"
+        path.write_bytes(raw)
+        answer = sopgw("backup", "verify", path, "--passphrase-file", lost.passphrase, "--json")
+        assert answer.exit_code in (5, 8), number
+        assert answer.json["errors"][0]["code"] in ("B002", "B009")
+
+
+def test_chunks_cannot_change_places_or_be_left_out(tmp_path):
+    path = tmp_path / "box"
+    with path.open("wb") as file:
+        box = backup_box.BoxWriter(file, {}, passphrase=SECRET.encode())
+        box.write(bytes(3 * backup_box.CHUNK_BYTES + 5))
+        box.close()
+    raw = path.read_bytes()
+    head = raw.index(b"\n", len(backup_box.MAGIC)) + 1
+    size = backup_box.CHUNK_BYTES + backup_box.TAG_BYTES
+    chunks = [raw[at : at + size] for at in range(head, len(raw), size)]
+    assert len(chunks) == 4
+    for order in ([1, 0, 2, 3], [0, 2, 3], [0, 1, 2], [0, 1, 2, 2, 3]):
+        path.write_bytes(raw[:head] + b"".join(chunks[i] for i in order))
+        with path.open("rb") as file, pytest.raises(backup_box.BoxError):
+            backup_box.BoxReader(file, box.opener).read()
+
+
+def test_a_crafted_header_cannot_ask_for_all_memory(create, lost, sopgw, tmp_path):
+    raw = create().read_bytes().replace(b'"memory_kib": 1024', b'"memory_kib": 4294967295')
+    path = tmp_path / "greedy.sopbackup"
+    path.write_bytes(raw)
+    answer = sopgw("backup", "verify", path, "--passphrase-file", lost.passphrase, "--json")
+    assert (answer.exit_code, "memory" in answer.json["errors"][0]["message"]) == (8, True)
+
+
+def test_an_older_ledger_than_a_kept_checkpoint_is_refused(create, restore, lost, tmp_path):
+    file = create()
+    lost.add(5)
+    kept = tmp_path / "kept.json"
+    checkpoint = TreeView.open(lost.folder / "ledger").checkpoint.decode()
+    kept.write_text(json.dumps({"checkpoint": checkpoint}))
+    shutil.rmtree(lost.folder)
+    answer = restore(file, "--confirm", "elm", "--receipt", kept)
+    assert answer.exit_code == 8
+    assert "rolled back" in answer.json["errors"][0]["message"]
+    assert not lost.folder.exists()
+
+
+def test_the_ledger_that_stands_there_is_never_shortened(create, restore, lost):
+    file = create()
+    lost.add(5)
+    answer = restore(file, "--confirm", "elm", "--replace")
+    assert answer.exit_code == 8
+    assert lost.add(1), "and it goes on as it was"
+
+
+def test_what_stands_in_the_way_is_moved_aside_not_deleted(create, restore, lost):
+    file = create()
+    lost.file.write_text(lost.file.read_text().replace("Elm Street", "Elm Road"))
+    assert restore(file, "--confirm", "elm").exit_code == 5
+    assert "Elm Road" in lost.file.read_text()
+    answer = restore(file, "--confirm", "elm", "--replace")
+    assert answer.exit_code == 0, answer
+    assert "Elm Street" in lost.file.read_text()
+    assert "Elm Road" in lost.file.with_name("site.yaml.before-restore").read_text()
+
+
+def test_a_backup_does_not_write_outside_its_folders(create, restore, lost, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "ca.pem").write_text("a certificate\n")
+    text = lost.file.read_text()
+    lost.file.write_text(
+        text.replace("  broker: mqtt:", f"  ca: {elsewhere / 'ca.pem'}\n  broker: mqtts:")
+    )
+    file = create()
+    shutil.rmtree(elsewhere)
+    shutil.rmtree(lost.folder)
+    answer = restore(file, "--confirm", "elm")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (5, "B008")
+    assert not elsewhere.exists()
+    assert restore(file, "--confirm", "elm", "--allow", elsewhere).exit_code == 0
+    assert (elsewhere / "ca.pem").read_text() == "a certificate\n"
+
+
+def test_a_service_that_writes_keeps_a_restore_out_and_lets_a_backup_through(create, restore, lost):
+    async def go():
+        journal = LedgerJournal.open(
+            directory=lost.folder / "ledger", origin=ORIGIN,
+            key_file=lost.folder / "ledger.key", clock=SystemClock(),
+        )  # fmt: skip
+        file = await asyncio.to_thread(create)
+        answer = await asyncio.to_thread(restore, file, "--confirm", "elm", "--replace")
+        await journal.close()
+        return answer
+
+    assert asyncio.run(go()).exit_code == 5
+
+
+@pytest.fixture
+def witness(lost, tmp_path):
+    """A witness on loopback that has cosigned the ledger as it is."""
+    vkey = lost.add(1)
+    cosigner = create_cosigner(tmp_path / "w.key", "west.example/witness", None)
+    made = Witness(
+        tmp_path / "state", cosigners=[cosigner], logs=[note.parse_vkey(vkey)],
+        unix_s=lambda: 1_795_000_000,
+    )  # fmt: skip
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(made.application())
+    loop.run_until_complete(runner.setup())
+    loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def see():
+        import aiohttp
+
+        async def go():
+            tree = TreeView.open(lost.folder / "ledger")
+            async with aiohttp.ClientSession() as session:
+                got = await collect(session, tree, {"west": (cosigner.key, url)})
+            assert not got.refused
+
+        asyncio.run(go())
+
+    lost.write_site(f'[{{url: "{url}", key: "{cosigner.key.vkey}"}}]')
+    yield see
+
+    async def end():
+        await runner.cleanup()
+        loop.stop()
+
+    asyncio.run_coroutine_threadsafe(end(), loop)
+    thread.join()
+    loop.close()
+
+
+def test_a_witness_that_has_seen_more_keeps_an_old_backup_out(create, restore, lost, witness):
+    old = create()
+    witness()
+    lost.add(3)
+    young = lost.usb / "young"
+    lost.usb, keep = young, lost.usb
+    newer = create()
+    witness()
+    lost.usb = keep
+    shutil.rmtree(lost.folder)
+    answer = restore(old, "--confirm", "elm")
+    assert answer.exit_code == 8
+    assert "rolled back" in answer.json["errors"][0]["message"]
+    answer = restore(newer, "--confirm", "elm")
+    assert (answer.exit_code, len(answer.json["data"]["asked"])) == (0, 1)
+
+
+def test_a_silent_witness_is_no_permission(create, restore, lost):
+    key = "west.example/witness+b6ad1f70+BFvxnzCjYbe1PHKsJ+EF9kVUNcjKzp1Ys9Ca4Og+Gl3E"
+    lost.write_site(f'[{{url: "http://127.0.0.1:9", key: "{key}"}}]')
+    file = create()
+    shutil.rmtree(lost.folder)
+    answer = restore(file, "--confirm", "elm")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (9, "B005")
+    answer = restore(file, "--confirm", "elm", "--without-witness")
+    assert (answer.exit_code, answer.json["warnings"][0]["code"]) == (0, "B005")
+
+
+def test_the_list_says_what_is_gone(create, lost, sopgw):
+    create().unlink()
+    (row,) = sopgw("backup", "ls", "-c", lost.file, "--json").json["data"]["backups"]
+    assert (row["present"], row["entries"]) == (False, 40)
+
+
+def test_short_and_missing_passphrases_are_refused(lost, sopgw):
+    lost.passphrase.write_text("1234\n")
+    answer = sopgw(
+        "backup",
+        "create",
+        lost.usb,
+        "--passphrase-file",
+        lost.passphrase,
+        "-c",
+        lost.file,
+        "--json",
+    )
+    assert answer.exit_code == 2
+    answer = sopgw("backup", "create", lost.usb, "-c", lost.file, "--json")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (2, "B001")
