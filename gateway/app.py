@@ -33,9 +33,9 @@ from gateway.market.topics import Topics
 from gateway.model.errors import ConfigError, DeviceError, JournalError
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.setpoint import Command
+from gateway.operating import Operating, operating
 from gateway.ports import Clock, Meter, Station
 from gateway.runtime.clock import SystemClock
-from gateway.runtime.control import ControlSocket
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.loop import Scan
@@ -70,7 +70,7 @@ class Parts:
     scan: Scan
     heartbeat: Heartbeat
     meter_poller: MeterPoller
-    control: ControlSocket
+    people: Operating
 
 
 def core_site(site: SiteFile, config: SopConfig) -> Site:
@@ -163,7 +163,7 @@ def answer_key(path: Path) -> Ed25519PrivateKey:
 
 def recover(journal: LedgerJournal, core: Site) -> tuple[State, list[tuple[int, dict[str, Any]]]]:
     """Fold the whole ledger; return the state and the entries whose answers may be said again."""
-    state = State(core)
+    state = State(core, bounds=core.sop)
     last: dict[str, Any] | None = None
     verdicts: list[tuple[int, dict[str, Any]]] = []
     for index, entry in journal.entries():
@@ -272,7 +272,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         poller=poller,
         clock=clock,
         period_us=config.heartbeat.period_ms * 1000,
-        alive=scan.alive,
+        alive=scan.beats,
     )
     meter_poller = MeterPoller(
         meters=meters,
@@ -281,12 +281,16 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         period_us=site.runtime.meter_poll_ms * 1000,
         boundaries=lambda: [(p.interval.start_ms, p.interval.end_ms) for p in state.plans.values()],
     )
-    control = ControlSocket(
+    people = operating(
+        site,
         path=control_path(site),
-        status=lambda: status_fields(scan, poller, journal, link, office),
-        order=lambda verb, user, arguments: scan.operator(
-            verb=verb, user=user, arguments=arguments
-        ),
+        clock=clock,
+        journal=journal,
+        recorder=recorder,
+        scan=scan,
+        poller=poller,
+        link=link,
+        office=office,
     )
     return Parts(
         clock=clock,
@@ -301,7 +305,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         scan=scan,
         heartbeat=heartbeat,
         meter_poller=meter_poller,
-        control=control,
+        people=people,
     )
 
 
@@ -320,44 +324,6 @@ def _broker(site: SiteFile) -> Broker:
 def control_path(site: SiteFile) -> Path:
     """Where the running gateway of this site listens for orders."""
     return site.ledger.dir.parent / "sopgw.sock"
-
-
-def status_fields(
-    scan: Scan,
-    poller: StationPoller,
-    journal: LedgerJournal,
-    link: MarketLink,
-    office: MarketOffice,
-) -> dict[str, Any]:
-    """Write what ``sopgw status`` shows."""
-    state = scan.state
-    now = state.moments[-1] if state.moments else None
-    station = poller.last
-    ledger = journal.status()
-    return {
-        "site": state.site.site,
-        "sop": state.site.sop.id,
-        "mode": state.mode,
-        "state": now.state if now else "INIT",
-        "reasons": [r.text() for r in now.reasons] if now else [],
-        "armed": state.armed,
-        "answer_key": b64encode(office.public_key).decode(),
-        "alarms": sorted(state.alarms),
-        "broker_online": link.online.is_set(),
-        "station_age_ms": poller.age_us() // 1000 if station else None,
-        "v_dc_dv": station.v_dc_dv if station else None,
-        "terminals": [
-            {"id": t.id, "p_w": t.p_w, "p_w_set": state.held[t.id], "state": t.state.name}
-            for t in (station.terminals if station else ())
-        ],
-        "open_intervals": len(state.plans),
-        "scheduled_intervals": len(state.schedule),
-        "high_water_ms": state.high_water_ms,
-        "scans": scan.scans_count,
-        "lead_us": scan.lead_us,
-        "tasks": len(asyncio.all_tasks()),
-        "ledger": {"entries": ledger.size, "anchored": ledger.anchored},
-    }
 
 
 async def run(
@@ -424,7 +390,8 @@ async def _run_parts(parts: Parts) -> None:
             group.create_task(parts.heartbeat.run(), name="heartbeat")
             group.create_task(parts.meter_poller.run(), name="meters")
             group.create_task(parts.scan.run(), name="scan")
-            group.create_task(parts.control.run(), name="control")
+            group.create_task(parts.people.control.run(), name="control")
+            group.create_task(parts.people.alarms.run(), name="alarms")
             group.create_task(_publish_checkpoints(parts), name="checkpoints")
             group.create_task(_notice(parts).run(), name="notice")
             group.create_task(_end_when(stopping), name="stop")

@@ -92,12 +92,16 @@ def stale(
         reasons.append(f"it is older than {LIFE_S} s")
     if plan.site_sha256 != site_sha256:
         reasons.append("the site file was changed")
-    reasons += [
-        f"{name} changed {plan.state.get(name)} → {state.get(name)}"
-        for name in sorted(plan.state.keys() | state.keys())
-        if plan.state.get(name) != state.get(name)
+    return reasons + stale_state(plan.state, state)
+
+
+def stale_state(planned: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    """Return what differs between the state a plan was made in and the present one."""
+    return [
+        f"{name} changed {planned.get(name)} → {state.get(name)}"
+        for name in sorted(planned.keys() | state.keys())
+        if planned.get(name) != state.get(name)
     ]
-    return reasons
 
 
 def boot_id() -> str:

@@ -11,8 +11,11 @@ from typing import Any
 
 from gateway.config import profile_file, shape, site_checks, site_shape
 from gateway.config.problem import Problem
+from gateway.config.doors import Northbound, WebConfig, northbound_of, web_of
 from gateway.config.profile_drivers import meter_points_missing
+from gateway.config.secret_shape import SecretShape
 from gateway.config.yaml_reader import Document, read_file, read_text
+from gateway.core.access import Access, Role
 from gateway.devices.profile import Kind, Profile
 from gateway.model.terminal import LossCurve, Sop, Terminal
 
@@ -133,6 +136,7 @@ class Site:
     ledger: LedgerConfig
     runtime: RuntimeConfig
     web: WebConfig | None
+    access: Access
     effective: dict[str, Any]  # base units, no secrets, no machine paths
     sha256: str  # of ``effective`` as canonical JSON
     path: Path
@@ -251,6 +255,7 @@ def _site(
         ledger=_ledger(found.ledger, path.parent),
         runtime=RuntimeConfig(scan_ms=found.runtime.scan, meter_poll_ms=found.runtime.meter_poll),
         web=_web(found.web),
+        access=_access(found.access),
         effective=effective,
         sha256=hashlib.sha256(canonical(effective)).hexdigest(),
         path=path,
@@ -301,7 +306,7 @@ def ramp_w_per_s(ramp: tuple[str, int], *, s_va: int) -> int:
     return max(1, amount * s_va // 1_000_000 if dimension == "ratio_rate" else amount)
 
 
-def secret_path(found: site_shape.SecretShape, folder: Path) -> Path:
+def secret_path(found: SecretShape, folder: Path) -> Path:
     """Return where a secret lies; nothing is read here."""
     if found.file is not None:
         return folder / found.file
@@ -337,11 +342,23 @@ def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
     )
 
 
-def _web(found: site_shape.WebShape | None) -> WebConfig | None:
+def _web(found: WebShape | None) -> WebConfig | None:
     if found is None:
         return None
     host, _, port = found.listen.rpartition(":")
     return WebConfig(host=host.strip("[]"), port=int(port), expose=found.expose)
+
+
+def _access(found: site_shape.AccessShape) -> Access:
+    return Access(
+        members={
+            Role.VIEWER: frozenset(found.viewers),
+            Role.OPERATOR: frozenset(found.operators),
+            Role.ENGINEER: frozenset(found.engineers),
+            Role.SECADM: frozenset(found.secadm),
+            Role.SECAUD: frozenset(found.secaud),
+        }
+    )
 
 
 def canonical(value: Any) -> bytes:
@@ -395,6 +412,7 @@ def _effective(
         },
         "limits": {"dso_mask": found.limits.dso_mask},
         "web": found.web.model_dump() if found.web else None,
+        "access": {k: sorted(v) for k, v in found.access.model_dump().items()},
     }
 
 
@@ -432,7 +450,7 @@ def _effective_sop(config: SopConfig) -> dict[str, Any]:
     }
 
 
-def _secret_name(found: site_shape.SecretShape | None) -> dict[str, str] | None:
+def _secret_name(found: SecretShape | None) -> dict[str, str] | None:
     if found is None:
         return None
     return {"file": found.file} if found.file is not None else {"secret": str(found.secret)}

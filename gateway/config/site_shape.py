@@ -17,10 +17,13 @@ from gateway.config.shape import (
     described,
     wrong,
 )
+from gateway.config.doors_shape import NorthboundShape, WebShape
+from gateway.config.secret_shape import Secret
 from gateway.config.site_words import (
     BrokerUrl,
     DeviceUrl,
     Listen,
+    Member,
     Name,
     NodeUrl,
     Origin,
@@ -179,34 +182,6 @@ class SopShape(Shape):
     )
 
 
-class SecretShape(Shape):
-    """Where a secret lies; the secret itself never stands in the site file."""
-
-    file: str | None = described(
-        "Path, relative to the site file; mode 0600", trust="engineer", default=None
-    )
-    secret: str | None = described(
-        "Name under $CREDENTIALS_DIRECTORY (systemd) or /etc/sopgw/secrets",
-        trust="engineer",
-        default=None,
-    )
-
-
-def _one_place(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise wrong(
-            "kind",
-            "a secret does not stand in the site file",
-            "write `{file: NAME}` or `{secret: NAME}` and keep it there, mode 0600",
-            secret=True,
-        )
-    if ("file" in value) == ("secret" in value) and not set(value) - {"file", "secret"}:
-        raise wrong(
-            "missing_part", "give exactly one of `file` and `secret`", "write `{file: ledger.key}`"
-        )
-    return value
-
-
 class SignerShape(Shape):
     """A market operator whose signature counts."""
 
@@ -216,9 +191,6 @@ class SignerShape(Shape):
         trust="market",
         example='"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="',
     )
-
-
-Secret = Annotated[SecretShape, BeforeValidator(_one_place)]
 
 
 class NodeShape(Shape):
@@ -353,17 +325,26 @@ class LimitsShape(Shape):
     )
 
 
-class WebShape(Shape):
-    """The page for people; it only reads."""
+class AccessShape(Shape):
+    """Who may ask the running gateway for what, through its socket; without it the owner alone."""
 
-    listen: Listen = described(
-        "Where the page and the metrics answer", trust="engineer", example="127.0.0.1:8080"
+    viewers: tuple[Member, ...] = described(
+        "May look, and stop", trust="secadm", default=(), example="[group:sopgw]"
     )
-    expose: bool = described(
-        "Must be true to listen beyond this machine",
-        trust="engineer",
-        default=False,
-        example="false",
+    operators: tuple[Member, ...] = described(
+        "May arm, set the mode, look after alarms", trust="secadm", default=(), example="[user:ann]"
+    )
+    engineers: tuple[Member, ...] = described(
+        "May set powers by hand, borrow control, change limits two together",
+        trust="secadm",
+        default=(),
+        example="[uid:1000, uid:1001]",
+    )
+    secadm: tuple[Member, ...] = described(
+        "May see who has which role; command nothing", trust="secadm", default=()
+    )
+    secaud: tuple[Member, ...] = described(
+        "May see who has which role; command nothing", trust="secadm", default=()
     )
 
 
@@ -407,4 +388,16 @@ class SiteShape(Shape):
         trust="engineer",
         default=None,
         example="{listen: 127.0.0.1:8080}",
+    )
+    northbound: NorthboundShape = described(
+        "Doors for other programs, read only",
+        trust="engineer",
+        default=NorthboundShape(),
+        example="{opcua: …, mqtt: …}",
+    )
+    access: AccessShape = described(
+        "Roles of people on this machine; without it the owner of the service alone, as engineer",
+        trust="secadm",
+        default=AccessShape(),
+        example="{operators: [user:ann], engineers: [user:bob, user:cy]}",
     )

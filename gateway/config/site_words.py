@@ -83,6 +83,14 @@ NodeUrl = Annotated[
         example="http://127.0.0.1:8470",
     ),
 ]
+Member = Annotated[
+    str,
+    Word(
+        pattern=r"(uid|gid):[0-9]{1,10}|(user|group):[A-Za-z_][A-Za-z0-9._-]{0,31}\$?",
+        what="somebody of this machine",
+        example="user:alice",
+    ),
+]
 Listen = Annotated[
     str,
     Word(

@@ -84,15 +84,6 @@ class ChangeState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetAlarm:
-    """An alarm comes or goes."""
-
-    code: str
-    active: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Configure:
     """Arm the station's watchdog and fail-safe."""
 
@@ -118,7 +109,6 @@ class Deliver:
     fields: Mapping[str, Any]
 
 
-    ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s by terminal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
     """Carry setpoints out."""
@@ -128,11 +118,11 @@ class Dispatch:
     plan_index: int
     ttl_s: int
     act_ms: int = 0  # UTC instant at which OPERATE shall act; 0: at once
+    ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s by terminal
 
 
 Action = (
-    Settle | ReadBack | ChangeState | SetAlarm | Configure | StationCommand | MakePlan | Deliver
-    | Dispatch
+    Settle | ReadBack | ChangeState | Configure | StationCommand | MakePlan | Deliver | Dispatch
 )  # fmt: skip
 
 
@@ -182,6 +172,7 @@ def blocking(state: State, image: Image) -> tuple[Reason, ...]:
         time_quality=image.time_quality,
         executing=state.active is not None and state.active.moves_power,
         stale_after_us=image.stale_after_us,
+        manual=setpoints.manual(state, image.utc_ms) is not None,
     )
     found = interlock.permissives(state.site.sop, conditions, owner_id=state.site.owner_id)
     if state.foreign:
@@ -280,6 +271,8 @@ def _own_state(state: State, image: Image, reasons: tuple[Reason, ...]) -> list[
         name = "OBSERVE"
     elif codes - {ReasonCode.DEVICE_UNKNOWN}:
         name = "FAILSAFE"
+    elif setpoints.manual(state, image.utc_ms) is not None:
+        name = "MAINT"
     elif plan is not None:
         name = "EXECUTING"
     else:
@@ -290,25 +283,11 @@ def _own_state(state: State, image: Image, reasons: tuple[Reason, ...]) -> list[
     before = {r.code for r in now.reasons} if now else set()
     if now is None or now.state != name or before != {r.code for r in shown}:
         actions.append(ChangeState(state=name, reasons=shown))
-    watched = {
-        ReasonCode.LINK_LOST: image.station is not None,
-        ReasonCode.NOT_ARMED: True,
-        ReasonCode.FOREIGN_WRITE: True,
-        ReasonCode.FAULT: True,
-        ReasonCode.ESTOP: True,
-        ReasonCode.TIME_QUALITY: True,
-    }
-    for code, worth in watched.items():
-        is_on = code in codes and worth
-        if is_on != (code.value in state.alarms):
-            detail = next((r.detail for r in reasons if r.code is code), "")
-            actions.append(SetAlarm(code=code.value, active=is_on, detail=detail))
     return actions
 
 
 def _move(
     state: State, image: Image, reasons: tuple[Reason, ...], available: Mapping[str, int]
-        measured_w=_measured_w(station),
 ) -> tuple[list[Action], int]:
     """Decide the one write of this scan, if any."""
     codes = {r.code for r in reasons}
@@ -329,13 +308,14 @@ def _move(
         utc_ms=image.utc_ms,
         lead_ms=image.lead_us // 1000,
         available_va=available,
-        ramps=wanted.ramps,
+        measured_w=_measured_w(station),
         ttl_margin_s=image.ttl_margin_s,
     )
     soon = setpoints.current_plan(state, image.utc_ms + planning.ARM_MS)
     now = setpoints.current_plan(state, image.utc_ms)
     latched = station.status_bits & interlock.STATUS_FAILSAFE  # only a new SELECT ends that
-    if station.state is StationState.STANDBY and not latched and (soon or now):
+    by_hand = setpoints.manual(state, image.utc_ms)
+    if station.state is StationState.STANDBY and not latched and (soon or now or by_hand):
         gap = since_write_us >= COMMAND_GAP_US or since_write_us < 0
         return ([StationCommand(command=Command.EXIT_STANDBY)] if gap else []), 0
     if wanted.setpoints is None:
@@ -345,11 +325,11 @@ def _move(
         return [], wanted.wake_ms
     dispatch = Dispatch(
         setpoints=wanted.setpoints,
-        ramps=setpoints.ramps_to(state, zero, measured_w),
         authority=wanted.authority,
         plan_index=wanted.plan_index,
         ttl_s=wanted.ttl_s,
         act_ms=wanted.act_ms,
+        ramps=wanted.ramps,
     )
     return [dispatch], wanted.wake_ms
 
@@ -365,4 +345,5 @@ def _to_zero(state: State, measured_w: Mapping[str, int]) -> Dispatch:
         authority="failsafe",
         plan_index=-1,
         ttl_s=setpoints.TTL_MARGIN_S,
+        ramps=setpoints.ramps_to(state, zero, measured_w),
     )

@@ -33,6 +33,7 @@ class Conditions:
     time_quality: str
     executing: bool  # degraded time may finish what is running, not start anew
     stale_after_us: int = STALE_US
+    manual: bool = False  # a person's setpoint holds: all that mode `test` lets through
 
 
 def permissives(sop: Sop, conditions: Conditions, *, owner_id: int) -> tuple[Reason, ...]:
@@ -43,7 +44,8 @@ def permissives(sop: Sop, conditions: Conditions, *, owner_id: int) -> tuple[Rea
         if not holds:
             found.append(Reason(code=code, detail=detail))
 
-    unless(conditions.mode == "on", ReasonCode.MODE_BLOCKED, f"mode is {conditions.mode}")
+    mode_ok = conditions.mode == "on" or (conditions.mode == "test" and conditions.manual)
+    unless(mode_ok, ReasonCode.MODE_BLOCKED, f"mode is {conditions.mode}")
     time_ok = conditions.time_quality == "good" or (
         conditions.time_quality == "degraded" and conditions.executing
     )

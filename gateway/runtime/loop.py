@@ -64,6 +64,7 @@ class Scan:
         self._stepped_mono_us = -STEADY_US
         self._last_mono_us = clock.mono_us()
         self._woken = asyncio.Event()
+        self._lent = False
         dispatcher.permitted = self._permitted
 
     @property
@@ -80,6 +81,29 @@ class Scan:
         """Tell whether a scan ended lately; without it the heartbeat stops."""
         allowed_us = max(LAG_US_MAX, self._clock.at_least(LAG_US_MAX // 2))
         return self._clock.mono_us() - self._last_mono_us <= allowed_us
+
+    def beats(self) -> bool:
+        """Tell whether the sign of life is ours to give: not while control is lent."""
+        return self.alive() and not self._lent
+
+    def lend(self) -> None:
+        """Command nothing until ``take_back``: somebody else holds control."""
+        self._lent = True
+
+    def take_back(self) -> None:
+        """Hold control again; the station's watchdog is armed anew before anything is moved."""
+        self._lent = False
+        self._poller.configured = False
+        self.wake()
+
+    @property
+    def stale_after_us(self) -> int:
+        """From this age on telemetry says nothing about now."""
+        return max(STALE_US, self._clock.at_least(STALE_REAL_US))
+
+    def obstacles(self) -> tuple[Reason, ...]:
+        """Return why no power may be commanded now."""
+        return decide.blocking(self.state, self._image())
 
     def wake(self) -> None:
         """Scan at once: something came in."""
@@ -102,7 +126,7 @@ class Scan:
         await self._desk.take_in()
         await self._desk.decide_open(time_quality=self.time_quality())
         wake_ms = 0
-        for _ in range(ROUNDS_MAX):
+        for _ in range(0 if self._lent else ROUNDS_MAX):
             image = self._image()
             decision = decide.scan(self.state, image)
             size = self.state.size
@@ -142,7 +166,7 @@ class Scan:
             link_up=self._poller.link_up,
             configured=self._poller.configured,
             lead_us=self._dispatcher.lead_us,
-            stale_after_us=max(STALE_US, self._clock.at_least(STALE_REAL_US)),
+            stale_after_us=self.stale_after_us,
             ttl_margin_s=max(TTL_MARGIN_S, self._clock.at_least(STALE_REAL_US) // 1_000_000),
         )
 
@@ -179,8 +203,6 @@ class Scan:
                 )
             case decide.ChangeState():
                 await self._change_state(action)
-            case decide.SetAlarm():
-                await self._alarm(action)
             case decide.Configure():
                 done = await self._dispatcher.configure(
                     watchdog_ds=self._watchdog_ds, failsafe=RAMP_ZERO
@@ -210,14 +232,6 @@ class Scan:
         body = {"mode": self.state.mode, "state": action.state, "reasons": reasons}
         await self._market.tell("state", body)
 
-    async def _alarm(self, action: decide.SetAlarm) -> None:
-        await self._recorder.record(
-            "alarm", code=action.code, active=action.active, detail=action.detail
-        )
-        log.warning("alarm=%s active=%s %s", action.code, action.active, action.detail)
-        body = {"active": action.active, "detail": action.detail}
-        await self._market.tell(f"alarm/{action.code}", body)
-
     async def start(self, *, boot_fields: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Write the boot and what the configuration says before anything else happens."""
         mode = config["mode"]
@@ -232,15 +246,29 @@ class Scan:
         outcome = "done"
         if verb == "stop":
             outcome = await self._dispatcher.stop_now()
-        await self._recorder.record(
-            "operator", user=user, verb=verb, arguments=dict(arguments), reason=""
-        )
+        await self.note(user=user, verb=verb, arguments=arguments)
         if verb == "mode":
             await self._recorder.record(
                 "mode", mode=arguments["mode"], state=self.state.moments[-1].state, reasons=[]
             )
         self.wake()
         return outcome
+
+    async def note(
+        self, *, user: str, verb: str, arguments: Mapping[str, Any], reason: str = ""
+    ) -> None:
+        """Write down what a person did or asked for."""
+        await self._recorder.record(
+            "operator", user=user, verb=verb, arguments=dict(arguments), reason=reason
+        )
+
+    async def record(self, kind: str, **fields: Any) -> int:
+        """Write an entry of whoever borrowed control."""
+        return await self._recorder.record(kind, **fields)
+
+    async def stop_now(self) -> str:
+        """Take the station to zero at once; return its word."""
+        return await self._dispatcher.stop_now()
 
     async def safe_stop(self, reason: Reason) -> None:
         """Leave the station at zero, as far as it can be reached; used on the way out."""

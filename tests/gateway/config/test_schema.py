@@ -128,7 +128,7 @@ def test_the_table_in_the_documentation_is_current(kind, page):
 def test_every_key_of_a_site_says_what_it_is_and_who_is_trusted():
     for key, _, _, trust, meaning in rows_of("config"):
         assert meaning, key
-        assert trust in ("engineer", "market", "auditor", "operator", "dso"), key
+        assert trust in ("engineer", "market", "auditor", "operator", "dso", "secadm"), key
 
 
 def test_schemas_are_json():

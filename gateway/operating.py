@@ -1,0 +1,124 @@
+"""Wires what people of a site have of a running gateway: the socket, the alarms, the status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.commissioning.plan import fingerprint, stale_state
+from gateway.config.alarm_file import alarm_path, load_alarms
+from gateway.config.site_file import Site as SiteFile
+from gateway.hmi.daybook import DayBook
+from gateway.journal.ledger_journal import LedgerJournal
+from gateway.market.mqtt import MarketLink
+from gateway.market.office import MarketOffice
+from gateway.ports import Clock
+from gateway.runtime.alarms import AlarmWatch
+from gateway.runtime.clock import SystemClock
+from gateway.runtime.control import ControlSocket
+from gateway.runtime.look import Look
+from gateway.runtime.loop import Scan
+from gateway.runtime.orders import Orders
+from gateway.runtime.recorder import Recorder
+from gateway.runtime.status import status_fields
+from gateway.runtime.telemetry import StationPoller
+
+TRADES_MAX = 40  # around now; `trade ls` shows all
+AROUND_US = 6 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operating:
+    """What runs beside the scan for people."""
+
+    alarms: AlarmWatch
+    control: ControlSocket
+
+
+def operating(
+    site: SiteFile,
+    *,
+    path: Path,
+    clock: Clock,
+    journal: LedgerJournal,
+    recorder: Recorder,
+    scan: Scan,
+    poller: StationPoller,
+    link: MarketLink,
+    office: MarketOffice,
+) -> Operating:
+    """Build the people's side of one SOP; nothing is opened yet."""
+    watch = AlarmWatch(
+        rules=load_alarms(alarm_path(site.path.parent)),
+        recorder=recorder,
+        market=office,
+        clock=clock,
+        seen=Look(
+            scan=scan,
+            poller=poller,
+            clock=clock,
+            ledger=journal.status,
+            broker_online=link.online.is_set,
+            meter_poll_ms=site.runtime.meter_poll_ms,
+            folder=site.ledger.dir,
+            site_file=site.path,
+        ),
+    )
+    book = DayBook()
+    for index, entry in journal.entries():
+        watch.take(index, entry)
+        book.take(index, entry)
+    recorder.listeners.append(book.take)
+    orders = Orders(scan=scan, alarms=watch, clock=clock, stale=_stale(site, poller))
+
+    def status(_arguments: Mapping[str, Any]) -> dict[str, Any]:
+        now_us = clock.utc_us()
+        found = status_fields(
+            scan,
+            poller,
+            journal.status(),
+            orders,
+            watch.rows(),
+            utc_us=now_us,
+            broker_online=link.online.is_set(),
+            answer_key=office.public_key,
+            simulated=not isinstance(clock, SystemClock),
+        )
+        around = [
+            asdict(row)
+            for row in book.trades(now_us)
+            if abs(row.start_us - now_us) < AROUND_US or row.start_us <= now_us < row.end_us
+        ]
+        return {"status": found | {"trades": around[-TRADES_MAX:]}}
+
+    control = ControlSocket(
+        path=path,
+        orders=orders,
+        access=site.access,
+        questions={
+            "status": status,
+            "alarms": lambda _: {"alarms": watch.rows()},
+            "limits": orders.limits,
+        },
+        mono_us=clock.mono_us,
+    )
+    return Operating(alarms=watch, control=control)
+
+
+def _stale(site: SiteFile, poller: StationPoller) -> Callable[[Mapping[str, Any]], list[str]]:
+    """Return what compares the state a plan was made in with the present one."""
+
+    def compare(arguments: Mapping[str, Any]) -> list[str]:
+        reasons = []
+        sha256, state = arguments.get("site_sha256"), arguments.get("state")
+        if sha256 is not None and sha256 != site.sha256:
+            reasons.append("the gateway runs another site file")
+        if isinstance(state, Mapping):
+            if poller.last is None:
+                return ["the station was not read yet"]
+            reasons += stale_state(state, fingerprint(poller.last))
+        return reasons
+
+    return compare
