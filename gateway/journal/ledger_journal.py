@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.model.errors import JournalError
 from gateway.ports import Clock, LedgerStatus
@@ -14,6 +14,9 @@ from ledger.log.canonical import CanonicalError, decode, encode
 from ledger.log.keys import KeyFileError, create_key, load_key
 from ledger.log.segment import LedgerCorrupt
 from ledger.log.writer import LedgerBusy, LedgerFailed, LedgerFull, LedgerWriter
+
+if TYPE_CHECKING:
+    from gateway.journal.anchoring import Anchoring
 
 STOP_KINDS = frozenset({"operator", "abort", "outcome", "alarm", "mode"})
 """Entries of an orderly stop: they may use the space that is kept in reserve."""
@@ -26,6 +29,7 @@ class LedgerJournal:
         self.directory = directory
         self.boot_number = 0
         self.time_quality = clock.quality
+        self.anchoring: Anchoring | None = None
         self._writer = writer
         self._clock = clock
 
@@ -38,18 +42,27 @@ class LedgerJournal:
         key_file: Path,
         clock: Clock,
         passphrase: bytes | None = None,
+        known: Iterable[bytes] = (),
     ) -> LedgerJournal:
         """Open the ledger for writing, with its key; make both where there are none.
 
+        Args:
+            directory: Where the ledger lies.
+            origin: Its name.
+            key_file: Its signing key.
+            clock: Gives every entry its time.
+            passphrase: Opens the key, and protects it when it is made here.
+            known: Checkpoints of this ledger that others kept.
+
         Raises:
-            JournalError: another process writes it, its files are damaged, or the key does not
-                open.
+            JournalError: another process writes it, its files are damaged, the key does not
+                open, or somebody knows a longer or a different ledger.
         """
         try:
             make = create_key if not key_file.exists() else load_key
             key_file.parent.mkdir(parents=True, exist_ok=True)
             signer = make(key_file, origin, passphrase)
-            writer = LedgerWriter.open(directory, signer=signer, origin=origin)
+            writer = LedgerWriter.open(directory, signer=signer, origin=origin, known=known)
         except (LedgerBusy, LedgerCorrupt, LedgerFailed, KeyFileError, ValueError) as error:
             raise JournalError(f"{directory}: {error}") from error
         journal = cls(directory=directory, writer=writer, clock=clock)
@@ -81,10 +94,11 @@ class LedgerJournal:
 
     def status(self) -> LedgerStatus:
         """Size and last signed checkpoint; only a signature of somebody else anchors it."""
-        checkpoint = self._writer.checkpoint().decode()
-        signers = {line.split(" ")[1] for line in checkpoint.splitlines() if line.startswith("— ")}
-        anchored = bool(signers - {self._writer.origin})
-        return LedgerStatus(size=self._writer.size(), checkpoint=checkpoint, anchored=anchored)
+        return LedgerStatus(
+            size=self._writer.size(),
+            checkpoint=self._writer.checkpoint().decode(),
+            anchored=self.anchoring is not None and self.anchoring.status()["anchored"],
+        )
 
     def receipt(self, trade_id: str) -> dict[str, Any]:
         """Build the receipt of a trade from what is durable now."""

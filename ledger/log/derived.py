@@ -11,10 +11,22 @@ from ledger.log.tiles import CHECKPOINT, TILE_WIDTH, Builder, Tile
 from ledger.log.verify import Fault
 
 
+class Follower:
+    """Tiles, checkpoint file and index of a growing ledger; each turn reads only what is new."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._growth = tiles.Growth(directory)
+
+    def advance(self) -> int:
+        """Bring everything up to the ledger's durable size; returns it."""
+        index.build(self.directory, self._growth.place)
+        return self._growth.advance()
+
+
 def rebuild(directory: Path) -> int:
     """Bring tiles, checkpoint file and index up to the ledger's durable size."""
-    index.build(directory)
-    return tiles.materialise(directory)
+    return Follower(directory).advance()
 
 
 def faults(directory: Path) -> Iterator[Fault]:

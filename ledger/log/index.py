@@ -99,10 +99,13 @@ def names_in(value: Any, depth: int) -> set[tuple[str, str]]:
     return found
 
 
-def build(directory: Path) -> int:
-    """Bring the index up to the ledger's durable size, from the beginning when it does not fit."""
+def build(directory: Path, place: reader.Place | None = None) -> int:
+    """Bring the index up to the ledger's durable size, from the beginning when it does not fit.
+
+    ``place`` spares reading what stands before it, where the index already knows that.
+    """
     try:
-        return extend(directory)
+        return extend(directory, place)
     except (IndexStale, apsw.Error):
         for suffix in ("", "-wal", "-shm"):
             (directory / (FILE + suffix)).unlink(missing_ok=True)
@@ -122,20 +125,23 @@ def create(path: Path) -> None:
         db.close()
 
 
-def extend(directory: Path) -> int:
+def extend(directory: Path, place: reader.Place | None = None) -> int:
     """Add the entries that came since; returns the size."""
     db = opened(directory, write=True)
     try:
         size, root = state(db)
         with db:
             newest = b""
-            for batch in reader.batches(directory, max(0, size - 1)):
+            here = place if place is not None and 0 < place.size <= size else None
+            for batch in reader.batches(directory, max(0, size - 1), here):
                 newest = batch.checkpoint
                 if batch.size <= size:
                     if batch.size == size and checkpoint.parse(newest).checkpoint.root != root:
                         raise IndexStale("the index is of another ledger")
                     continue
                 add(db, batch)
+            if here is not None and not newest:
+                return size
             point = checkpoint.parse(newest).checkpoint if newest else None
             if (point.size if point else 0) < size:
                 raise IndexStale("the index is longer than the ledger")

@@ -36,37 +36,66 @@ class Batch:
         return self.first_index + len(self.bodies)
 
 
-def batches(directory: Path, start: int = 0) -> Iterator[Batch]:
-    """Give the durable batches that hold entries at or after ``start``, in order."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The end of a batch: where to read on without reading again what stands before."""
+
+    segment: Path
+    offset: int
+    size: int
+
+
+def batches(directory: Path, start: int = 0, place: Place | None = None) -> Iterator[Batch]:
+    """Give the durable batches that hold entries at or after ``start``, in order.
+
+    From ``place`` on, when it is given: the end of the last batch that the caller knows.
+    """
     paths = segment.segments(directory)
     for position, path in enumerate(paths):
         if position + 1 < len(paths) and segment.first_index(paths[position + 1]) <= start:
             continue
-        yield from segment_batches(path, start, last=position + 1 == len(paths))
+        here = place if place is not None and place.segment == path else None
+        yield from segment_batches(path, start, last=position + 1 == len(paths), place=here)
 
 
-def segment_batches(path: Path, start: int, *, last: bool) -> Iterator[Batch]:
+def place_of(directory: Path, batch: Batch) -> Place:
+    """Where a batch ends."""
+    paths = segment.segments(directory)
+    path = max(p for p in paths if segment.first_index(p) <= batch.first_index)
+    return Place(segment=path, offset=batch.end_offset, size=batch.size)
+
+
+def segment_batches(
+    path: Path, start: int, *, last: bool, place: Place | None = None
+) -> Iterator[Batch]:
     """Give the batches of one segment; damage in the last one's tail ends it quietly."""
     index = segment.first_index(path)
     data = path.read_bytes()
     if last:
         settle(path)
     try:
-        yield from parse_batches(data, index, start)
+        if place is None:
+            yield from parse_batches(data, index, start)
+        else:
+            yield from parse_batches(data, place.size, start, place.offset)
     except Damage as damage:
         if not last:
             raise LedgerCorrupt(f"{path.name} offset {damage.offset}: {damage}") from None
 
 
-def parse_batches(data: bytes, index: int, start: int) -> Iterator[Batch]:
+def parse_batches(
+    data: bytes, index: int, start: int, offset: int | None = None
+) -> Iterator[Batch]:
     """Give the batches in a segment's bytes; raises Damage where they end badly.
 
+    Entry ``index`` stands at ``offset``, behind the header where that is not given.
     Entries are read without an object for each record: everything derived waits for this loop.
     """
     unpack, frame_bytes, limit = record.FRAME.unpack_from, record.FRAME_BYTES, len(data)
     leaf, removed = int(Kind.LEAF), int(Kind.REMOVED)
-    header = record.read(data, 0, index)
-    offset = header.end_offset if header else limit
+    if offset is None:
+        header = record.read(data, 0, index)
+        offset = header.end_offset if header else limit
     while True:
         first, bodies = index, []
         while offset + frame_bytes <= limit:

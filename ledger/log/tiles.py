@@ -247,31 +247,50 @@ def read_hashes(root: Path, level: int, index: int, width: int) -> list[bytes]:
     raise TilesMissing(tile_path(level, index, width))
 
 
-def materialise(directory: Path, out: Path | None = None) -> int:
-    """Bring the tiles under ``out`` (the ledger itself when None) up to its durable size.
+class Growth:
+    """The published tree of a ledger that grows: each turn reads only what is new."""
 
-    Returns the size; works beside a live writer.
-    """
-    root = directory if out is None else out
-    builder = resume(root)
-    published = builder.size
-    start = builder.size - builder.size % TILE_WIDTH
-    rewind(builder, start)
-    newest = b""
-    publisher = Publisher(root)
-    for batch in reader.batches(directory, start):
-        for tile in builder.feed(batch.bodies[max(0, start - batch.first_index) :]):
-            publisher.put(tile.path, tile.data)
-        newest = batch.checkpoint
-    if builder.size < published or not newest:
+    def __init__(self, directory: Path, out: Path | None = None) -> None:
+        self.directory = directory
+        self.root = directory if out is None else out
+        self.place: reader.Place | None = None
+        self._builder: Builder | None = None
+
+    def advance(self) -> int:
+        """Bring the tiles up to the ledger's durable size; returns it.
+
+        Works beside a live writer. After an error everything is taken from the disk again.
+        """
+        builder, self._builder = self._builder, None
+        place = self.place if builder is not None else None
+        if builder is None:
+            builder = resume(self.root)
+        published = start = builder.size
+        if place is None:
+            start -= start % TILE_WIDTH
+            rewind(builder, start)
+        newest: reader.Batch | None = None
+        publisher = Publisher(self.root)
+        for newest in reader.batches(self.directory, start, place):
+            for tile in builder.feed(newest.bodies[max(0, start - newest.first_index) :]):
+                publisher.put(tile.path, tile.data)
+        if newest is not None and builder.size >= published:
+            for tile in builder.partials():
+                publisher.put(tile.path, tile.data)
+            publisher.settle()
+            publisher.put(CHECKPOINT, newest.checkpoint)
+            publisher.settle()
+            drop_partials(self.root, published, builder.size)
+            self.place = reader.place_of(self.directory, newest)
+            self._builder = builder
+        elif place is not None:
+            self._builder = builder
         return builder.size
-    for tile in builder.partials():
-        publisher.put(tile.path, tile.data)
-    publisher.settle()
-    publisher.put(CHECKPOINT, newest)
-    publisher.settle()
-    drop_partials(root, published, builder.size)
-    return builder.size
+
+
+def materialise(directory: Path, out: Path | None = None) -> int:
+    """Bring the tiles under ``out`` (the ledger itself when None) up to its durable size."""
+    return Growth(directory, out).advance()
 
 
 def rewind(builder: Builder, start: int) -> None:

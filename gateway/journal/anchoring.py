@@ -1,0 +1,221 @@
+"""Evidence that leaves the box: the ledger's tree is published and witnesses cosign it.
+
+Works beside the scan and never before it: files are written in a thread, witnesses are asked over
+HTTP, and whatever fails is tried again at the next turn. A lone box cannot notice its own
+rollback, so what others have seen is also asked for before the ledger is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import apsw
+import msgspec
+
+from gateway.model.errors import JournalError
+from ledger.log import anchor, derived, note, policy, tiles
+from ledger.log.anchor import Anchored
+from ledger.log.note import NoteError
+from ledger.log.policy import Policy, PolicyError
+from ledger.log.segment import LedgerCorrupt
+from ledger.log.tiles import TilesMissing, TileTree
+from ledger.network.witness import RolledBack, WitnessRefused, collect, last_seen
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 3.0
+"""A plant does not wait longer for a witness that is down; the next turn asks it again."""
+
+RECEIPTS_COUNT_MAX = 256
+"""Of the newest kept receipts: each binds everything before it."""
+
+RECEIPT_BYTES_MAX = 16 << 20
+GROUP = "witnesses"
+Urls = Sequence[tuple[str, str]]
+
+
+def trust(vkey: str, witnesses: Urls, policy_file: Path | None) -> Policy | None:
+    """Return who must have signed for the ledger to count as anchored; None when nobody can.
+
+    Args:
+        vkey: The log's own verifier key.
+        witnesses: URL and verifier key of each witness; any one of them is enough.
+        policy_file: A C2SP tlog-policy instead; its quorum must be met.
+
+    Raises:
+        JournalError: The policy cannot be read, or a witness's key is none.
+    """
+    try:
+        if policy_file is not None:
+            return _of_file(policy_file, vkey)
+        return _any_of(vkey, witnesses) if witnesses else None
+    except (PolicyError, NoteError) as error:
+        raise JournalError(f"witnesses: {error}") from error
+
+
+def _of_file(path: Path, vkey: str) -> Policy:
+    found = policy.load(path)
+    if vkey not in [party.key.vkey for party in found.logs]:
+        raise PolicyError(f"{path} does not name this log: add `log {vkey}`")
+    return found
+
+
+def _any_of(vkey: str, witnesses: Urls) -> Policy:
+    """Write the policy that one of the witnesses is enough."""
+    lines = [f"log {vkey}"]
+    lines += [f"witness w{n} {key} {url}" for n, (url, key) in enumerate(witnesses)]
+    names = " ".join(f"w{n}" for n in range(len(witnesses)))
+    return policy.parse("\n".join([*lines, f"group {GROUP} any {names}", f"quorum {GROUP}"]))
+
+
+def seen_file(directory: Path) -> Path:
+    """Where the newest published checkpoint lies beside the ledger, for the next start.
+
+    Outside the ledger's folder, so that putting an older copy of the folder back is noticed.
+    """
+    return directory.with_name(directory.name + ".seen")
+
+
+def kept_here(directory: Path, receipts: Path) -> list[bytes]:
+    """Return the checkpoints of this log that lie on this machine outside the ledger's folder."""
+    found = []
+    with suppress(OSError):
+        found.append(seen_file(directory).read_bytes())
+    files = sorted(receipts.glob("*.json"), key=lambda p: p.stat().st_mtime)
+    for path in files[-RECEIPTS_COUNT_MAX:]:
+        with suppress(OSError, msgspec.MsgspecError, AttributeError):
+            if path.stat().st_size <= RECEIPT_BYTES_MAX:
+                found.append(msgspec.json.decode(path.read_bytes()).get("checkpoint", "").encode())
+    return found
+
+
+async def known_outside(origin: str, witnesses: Urls, policy_file: Path | None) -> list[bytes]:
+    """Ask the witnesses what they saw last of this log; those that do not answer are named.
+
+    Raises:
+        JournalError: The policy cannot be read.
+    """
+    urls = [url for url, _ in witnesses]
+    if policy_file is not None:
+        try:
+            urls = [w.url for w in policy.load(policy_file).witnesses.values() if w.url]
+        except PolicyError as error:
+            raise JournalError(f"witnesses: {error}") from error
+    found: list[bytes] = []
+
+    async def ask(session: aiohttp.ClientSession, url: str) -> None:
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                found.append(await last_seen(session, url, origin))
+        except WitnessRefused as refused:
+            log.warning("witness=%s not asked at start: %s", url, refused)
+        except TimeoutError:
+            log.warning("witness=%s not asked at start: no answer in time", url)
+
+    if urls:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+            for url in urls:
+                group.create_task(ask(session, url))
+    return [data for data in found if data]
+
+
+class Anchoring:
+    """Publishes one ledger and collects cosignatures for it, turn by turn."""
+
+    def __init__(self, directory: Path, trusted: Policy | None, *, every_s: float) -> None:
+        self.directory = directory
+        self.policy = trusted
+        self.anchored: Anchored | None = None
+        self.contradiction = ""
+        """What a witness holds against this ledger: somebody knows another tree of it."""
+        self._every_s = every_s
+        self._follower: derived.Follower | None = None
+        self._published_size = -1
+        self._troubles: dict[str, str] = {}
+        self._judge()
+
+    async def run(self) -> None:
+        """Take turns until cancelled."""
+        never = asyncio.Event()
+        while True:
+            await self.turn()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every_s):
+                    await never.wait()
+
+    async def turn(self) -> None:
+        """Publish what is new, have it cosigned, and judge again whether the ledger is anchored."""
+        try:
+            size = await asyncio.to_thread(self._publish)
+        except (OSError, apsw.Error, LedgerCorrupt, NoteError) as error:
+            self._follower = None
+            self._tell("publishing", str(error))
+            return
+        self._tell("publishing", "")
+        behind = self.anchored is None or self.anchored.size < size
+        if size and behind and self.policy is not None:
+            await self._ask(self.policy)
+            await asyncio.to_thread(self._judge)
+
+    def _publish(self) -> int:
+        """Write tiles, checkpoint file and index, and remember the checkpoint elsewhere."""
+        if self._follower is None:
+            self._follower = derived.Follower(self.directory)
+        size = self._follower.advance()
+        if size and size != self._published_size:
+            data = (self.directory / tiles.CHECKPOINT).read_bytes()
+            tiles.write_file(seen_file(self.directory), data)
+            self._published_size = size
+        return size
+
+    async def _ask(self, trusted: Policy) -> None:
+        asked: Mapping[str, tuple[note.Key, str]] = {
+            name: (party.key, party.url) for name, party in trusted.witnesses.items() if party.url
+        }
+        try:
+            tree = TileTree.open(self.directory)
+            async with aiohttp.ClientSession() as session:
+                got = await collect(session, tree, asked)
+        except TilesMissing as error:
+            self._tell("publishing", f"{error} is missing, all tiles are written again")
+            (self.directory / tiles.CHECKPOINT).unlink(missing_ok=True)
+            self._follower = None
+            return
+        for name in asked:
+            self._tell(asked[name][1], str(got.refused.get(name, "")))
+        against = [str(e) for e in got.refused.values() if isinstance(e, RolledBack)]
+        self.contradiction = "; ".join(against)
+        if len(got.refused) < len(asked):
+            await asyncio.to_thread(anchor.keep, self.directory, got.cosigned)
+
+    def _judge(self) -> None:
+        """Look at the kept evidence: is there enough of somebody else's?"""
+        self.anchored = None
+        if self.policy is not None:
+            self.anchored = anchor.anchored(self.directory, self.policy)
+
+    def _tell(self, about: str, trouble: str) -> None:
+        """Log a trouble when it comes and when it goes, not at every turn."""
+        if trouble != self._troubles.get(about, ""):
+            log.warning("ledger=%s %s: %s", self.directory, about, trouble or "works again")
+            self._troubles[about] = trouble
+
+    def status(self) -> dict[str, Any]:
+        """Return what operators see: how far somebody else vouches for the ledger."""
+        found = self.anchored
+        return {
+            "anchored": found is not None and not self.contradiction,
+            "anchored_size": found.size if found else 0,
+            "anchored_by": list(found.by) if found else [],
+            "anchored_time_s": found.time_s if found else None,
+            "contradiction": self.contradiction,
+        }
+
+
+__all__ = ["Anchoring", "kept_here", "known_outside", "seen_file", "trust"]

@@ -1,0 +1,262 @@
+"""The gateway's evidence: published, cosigned by real witnesses on loopback, asked for at a start."""
+
+import asyncio
+import json
+import shutil
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.memory_journal import ManualClock
+
+from gateway.journal import anchoring
+from gateway.journal.anchoring import Anchoring, kept_here, known_outside, seen_file, trust
+from gateway.journal.ledger_journal import LedgerJournal
+from gateway.model.errors import JournalError
+from ledger.log import anchor, checkpoint, note, tiles
+from ledger.log.cosign import Cosigner
+from ledger.log.verify import verify
+from ledger.network.witness import Witness
+
+ORIGIN = "bench.example/SOP-1"
+FIELDS = {"code": "x", "active": True, "detail": ""}
+
+
+def open_journal(folder, known=()):
+    return LedgerJournal.open(
+        directory=folder / "ledger",
+        origin=ORIGIN,
+        key_file=folder / "ledger.key",
+        clock=ManualClock(),
+        known=known,
+    )
+
+
+async def grow(journal, count):
+    for _ in range(count):
+        await journal.append("alarm", FIELDS)
+
+
+@asynccontextmanager
+async def witness(folder, vkey, name="west.example/w"):
+    """Serve a witness of one log; gives its URL and verifier key."""
+    cosigner = Cosigner.ed25519(Ed25519PrivateKey.generate(), name)
+    made = Witness(
+        folder / name.replace("/", "_"),
+        cosigners=[cosigner],
+        logs=[note.parse_vkey(vkey)],
+        unix_s=lambda: 1_800_000_000,
+    )
+    runner = web.AppRunner(made.application())
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", cosigner.key.vkey
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def journal(tmp_path):
+    made = open_journal(tmp_path)
+    await grow(made, 3)
+    yield made
+    await made.close()
+
+
+def anchoring_of(folder, journal, witnesses=(), policy_file=None):
+    made = Anchoring(folder / "ledger", trust(journal.vkey, witnesses, policy_file), every_s=60)
+    journal.anchoring = made
+    return made
+
+
+async def test_growth_is_published_and_cosigned_turn_by_turn(tmp_path, journal):
+    async with witness(tmp_path, journal.vkey) as (url, key):
+        work = anchoring_of(tmp_path, journal, [(url, key)])
+        assert journal.status().anchored is False, "nobody has signed yet"
+        for size in (3, 303, 400):
+            await grow(journal, size - journal.status().size)
+            await work.turn()
+            told = work.status()
+            assert (told["anchored"], told["anchored_size"]) == (True, size)
+            assert told["anchored_by"] == ["west.example/w"]
+            assert told["anchored_time_s"] == 1_800_000_000
+            assert tiles.TileTree.open(tmp_path / "ledger").size == size
+        assert journal.status().anchored is True
+        seen = checkpoint.parse(seen_file(tmp_path / "ledger").read_bytes())
+        assert seen.checkpoint.size == 400
+        kept = anchor.kept_files(tmp_path / "ledger")
+        assert [int(p.stem) for p in kept] == [3, 303, 400]
+        again = anchoring_of(tmp_path, journal, [(url, key)])
+        assert again.status()["anchored"] is True, "what was kept still holds after a start"
+    report = verify(tmp_path / "ledger", [journal.vkey])
+    assert report.ok
+
+
+async def test_without_a_witness_nothing_is_anchored_but_all_is_published(tmp_path, journal):
+    work = anchoring_of(tmp_path, journal)
+    await work.turn()
+    assert work.status()["anchored"] is False
+    assert tiles.TileTree.open(tmp_path / "ledger").size == 3
+    assert (tmp_path / "ledger" / "index.sqlite").exists()
+
+
+async def test_a_witness_that_is_down_is_named_once_and_asked_again(tmp_path, journal, caplog):
+    async with witness(tmp_path, journal.vkey) as (url, key):
+        pass
+    work = anchoring_of(tmp_path, journal, [(url, key)])
+    await work.turn()
+    await work.turn()
+    assert work.status()["anchored"] is False
+    assert caplog.text.count("no answer") == 1
+
+
+async def test_a_policy_wants_its_quorum(tmp_path, journal):
+    async with (
+        witness(tmp_path, journal.vkey, "a.example/w") as (url_a, key_a),
+        witness(tmp_path, journal.vkey, "b.example/w") as (url_b, key_b),
+    ):
+        path = tmp_path / "witnesses.policy"
+        text = f"log {journal.vkey}\nwitness a {key_a} {url_a}\nwitness b {key_b} %s\n"
+        text += "group both all a b\nquorum both\n"
+        path.write_text(text % "http://127.0.0.1:1")
+        work = anchoring_of(tmp_path, journal, policy_file=path)
+        await work.turn()
+        assert work.status()["anchored"] is False, "one of two"
+        path.write_text(text % url_b)
+        work = anchoring_of(tmp_path, journal, policy_file=path)
+        await work.turn()
+        assert work.status()["anchored_by"] == ["a.example/w", "b.example/w"]
+
+
+FOREIGN = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+
+
+@pytest.mark.parametrize("text", ["", "quorum none\n", f"log {FOREIGN}\nquorum none\n"])
+async def test_a_policy_that_cannot_be_used_is_refused(tmp_path, journal, text):
+    path = tmp_path / "witnesses.policy"
+    path.write_text(text)
+    with pytest.raises(JournalError, match="witnesses"):
+        trust(journal.vkey, (), path)
+
+
+async def test_a_signing_key_is_no_witness(journal):
+    with pytest.raises(JournalError, match="cosignature key"):
+        trust(journal.vkey, [("http://127.0.0.1:1", journal.vkey)], None)
+
+
+async def older_and_newer(folder):
+    """A ledger of 9 entries and beside it a copy of its folder from when it had 4."""
+    journal = open_journal(folder)
+    await grow(journal, 4)
+    await journal.close()
+    shutil.copytree(folder / "ledger", folder / "older")
+    journal = open_journal(folder)
+    await grow(journal, 5)
+    return journal
+
+
+def put_back(folder):
+    shutil.rmtree(folder / "ledger")
+    (folder / "older").rename(folder / "ledger")
+
+
+async def test_an_older_copy_is_refused_by_what_a_witness_saw(tmp_path):
+    journal = await older_and_newer(tmp_path)
+    async with witness(tmp_path, journal.vkey) as (url, key):
+        await anchoring_of(tmp_path, journal, [(url, key)]).turn()
+        await journal.close()
+        put_back(tmp_path)
+        seen_file(tmp_path / "ledger").unlink()
+        known = await known_outside(ORIGIN, [(url, key)], None)
+        with pytest.raises(JournalError, match="rolled back"):
+            open_journal(tmp_path, known)
+        rewound = open_journal(tmp_path)
+        work = anchoring_of(tmp_path, rewound, [(url, key)])
+        await work.turn()
+        assert work.status()["anchored"] is False
+        assert "has cosigned size 9" in work.status()["contradiction"]
+        await rewound.close()
+
+
+async def test_an_older_copy_is_refused_by_the_checkpoint_kept_beside_it(tmp_path):
+    journal = await older_and_newer(tmp_path)
+    await anchoring_of(tmp_path, journal).turn()
+    await journal.close()
+    put_back(tmp_path)
+    known = kept_here(tmp_path / "ledger", tmp_path / "receipts")
+    with pytest.raises(JournalError, match="rolled back"):
+        open_journal(tmp_path, known)
+
+
+async def test_an_older_copy_is_refused_by_a_kept_receipt(tmp_path):
+    journal = await older_and_newer(tmp_path)
+    receipts = tmp_path / "receipts"
+    receipts.mkdir()
+    signed = journal.status().checkpoint
+    (receipts / "a.json").write_text(json.dumps({"checkpoint": signed}))
+    (receipts / "b.json").write_text("[]")
+    (receipts / "c.json").write_text("no JSON")
+    await journal.close()
+    put_back(tmp_path)
+    with pytest.raises(JournalError, match="rolled back"):
+        open_journal(tmp_path, kept_here(tmp_path / "ledger", receipts))
+
+
+async def test_a_silent_witness_does_not_hold_up_a_start(tmp_path, caplog):
+    assert await known_outside(ORIGIN, [("http://127.0.0.1:1", "")], None) == []
+    assert "not asked at start" in caplog.text
+
+
+async def test_missing_tiles_are_written_again(tmp_path, journal):
+    await grow(journal, 197)
+    async with witness(tmp_path, journal.vkey) as (url, key):
+        work = anchoring_of(tmp_path, journal, [(url, key)])
+        await work.turn()
+        await grow(journal, 400)
+        await anchoring_of(tmp_path, journal).turn()
+        (tmp_path / "ledger" / "tile" / "0" / "000").unlink()
+        work = anchoring_of(tmp_path, journal, [(url, key)])
+        await work.turn()
+        assert work.status()["anchored_size"] == 200, "no proof from 200 to 600 without the tile"
+        await work.turn()
+        assert work.status()["anchored_size"] == 600
+    assert (tmp_path / "ledger" / "tile" / "0" / "000").stat().st_size == 8192
+
+
+async def test_a_full_disk_costs_the_published_tree_and_nothing_else(
+    tmp_path, journal, monkeypatch, caplog
+):
+    work = anchoring_of(tmp_path, journal)
+
+    def full(_path, _data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiles, "write_new", full)
+        await work.turn()
+    assert "No space left" in caplog.text
+    await grow(journal, 1)
+    await work.turn()
+    assert tiles.TileTree.open(tmp_path / "ledger").size == 4
+    assert "works again" in caplog.text
+
+
+async def test_turns_are_taken_until_cancelled(tmp_path, journal, monkeypatch):
+    work = Anchoring(tmp_path / "ledger", None, every_s=0.001)
+    turns = 0
+    real = anchoring.Anchoring.turn
+
+    async def counted(self):
+        nonlocal turns
+        await real(self)
+        turns += 1
+        if turns == 3:
+            raise JournalError("enough")
+
+    monkeypatch.setattr(anchoring.Anchoring, "turn", counted)
+    with pytest.raises(JournalError, match="enough"):
+        async with asyncio.timeout(10):
+            await work.run()
