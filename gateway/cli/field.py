@@ -18,7 +18,10 @@ from typing import Any
 
 import click
 
+from gateway.cli.borrow import BorrowedJournal, Refusal
+from gateway.cli.door import door_of
 from gateway.cli.output import CommandFailed, ExitCode, Finding, current, emit, fail, note
+from gateway.cli.running import refused
 from gateway.commissioning.equipment import DeviceSpec, Equipment, Rack
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.plan import (
@@ -58,7 +61,7 @@ class Field:
     rack: Rack
     clock: Clock
     person: Terminal
-    journal: LedgerJournal | None = None
+    journal: LedgerJournal | BorrowedJournal | None = None
 
     @property
     def plans(self) -> PlanStore:
@@ -117,9 +120,9 @@ def equipment_of(site: Site, sop_id: str | None) -> Equipment:
     config = site.sops[0] if sop_id is None else _named_sop(site, sop_id)
     return Equipment(
         site=site.id,
-        sop=config.sop,
+        sop=config.rated,
         station=_spec(site.devices[config.station]),
-        meters={t.meter: _spec(site.devices[t.meter]) for t in config.sop.terminals},
+        meters={t.meter: _spec(site.devices[t.meter]) for t in config.rated.terminals},
         heartbeat_ms=config.heartbeat.period_ms,
         device_timeout_ms=config.heartbeat.device_timeout_ms,
         v_nominal_v=_nominal_v(config.sop.terminals[0].v_dv_min, config.sop.terminals[0].v_dv_max),
@@ -301,20 +304,19 @@ async def recheck(field: Field, plan: HardwarePlan) -> list[str]:
     )
 
 
-async def take_control(field: Field, words: Sequence[str], *, reason: str = "") -> None:
-    """Make sure that nobody else controls, open the ledger, note who begins what."""
-    # The composition root brings the market and the page with it: needed here alone.
-    from gateway.app import control_path
+async def take_control(
+    field: Field, words: Sequence[str], *, reason: str = "", applied: str = ""
+) -> None:
+    """Hold control alone: borrowed from the running service, else by opening the ledger.
 
-    path = control_path(field.site)
+    The service lends it in mode ``test``, to an engineer, while the plan's state still holds.
+    """
+    path = door_of(field.site.path, field.site)
     if path.exists() and await _answers(path):
-        fail(
-            ExitCode.LOCKED,
-            "the service controls this SOP",
-            code="H010",
-            where=str(path),
-            help="stop the service for commissioning: systemctl stop sopgw",
-        )
+        plan = _applied(field, applied) if applied else None
+        await _borrow(field, path, words, plan)
+        await _note_begin(field, words, reason)
+        return
     try:
         field.journal = LedgerJournal.open(
             directory=field.site.ledger.dir,
@@ -332,10 +334,27 @@ async def take_control(field: Field, words: Sequence[str], *, reason: str = "") 
     size = field.journal.status().size
     for _index, entry in field.journal.entries(max(0, size - 1)):
         field.journal.boot_number = int(entry.get("boot", 0))
+    await _note_begin(field, words, reason)
+
+
+async def _note_begin(field: Field, words: Sequence[str], reason: str) -> None:
+    assert field.journal is not None, "control was taken"
     await field.journal.append(
         "operator",
         {"user": user(), "verb": words[0], "arguments": list(words[1:]), "reason": reason},
     )
+
+
+async def _borrow(
+    field: Field, path: Path, words: Sequence[str], plan: HardwarePlan | None
+) -> None:
+    state = {"state": dict(plan.state), "site_sha256": plan.site_sha256} if plan else {}
+    try:
+        lent = await BorrowedJournal.open(path, words, plan=state)
+    except Refusal as no:
+        refused(no.answer, path)
+    field.journal = lent
+    field.rack.owner = lent.owner_id  # the station's lease stays with the gateway
 
 
 async def _answers(path: Path) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from gateway.commissioning.runs.wire import WiringOrder
 from gateway.commissioning.sat.record import CheckOutcome
 from gateway.commissioning.session import LIFE_S, Power, Session
 from gateway.commissioning.watchdog import How
+from gateway.model.capability import Capability
 from gateway.runtime.clock import BenchClock
 
 Parameters = Mapping[str, Any]
@@ -97,8 +98,6 @@ async def _signs(field: Field, given: Parameters) -> CheckOutcome:
 
 def joined(names: list[str], outcomes: list[CheckOutcome]) -> CheckOutcome:
     """Join the outcomes of several devices into one."""
-    from dataclasses import replace
-
     from gateway.commissioning.finding import worst
 
     return CheckOutcome(
@@ -256,16 +255,25 @@ async def _sweep(field: Field, given: Parameters) -> CheckOutcome:
     capability, visited = await steps.run_sweep(
         field.rack, order, journal=field.journal, say=progress
     )
+    outcome = steps.sweep_outcome(capability, visited)
     if given["save"] is not None:
-        text = [
-            f"# capability of {capability.terminal}, measured; P > 0 injects into the feeder",
-            f"terminal: {capability.terminal}",
-            f"s: {capability.s_va} VA",
-            "corners:",
-            *(f"  - {{p: {p} W, q: {q} var}}" for p, q in capability.corners),
-        ]
-        given["save"].write_text("\n".join(text) + "\n", encoding="utf-8")
-    return steps.sweep_outcome(capability, visited)
+        given["save"].write_text(capability_text(capability), encoding="utf-8")
+        key = f"sops.{field.equipment.sop.id}.terminals.{capability.terminal}"
+        saved = f"{given['save']} written; the envelope keeps to it once {key}.capability names it"
+        outcome = replace(outcome, note="; ".join(t for t in (outcome.note, saved) if t))
+    return outcome
+
+
+def capability_text(capability: Capability) -> str:
+    """Write a capability as the site file's key ``capability`` reads it."""
+    lines = [
+        f"# capability of {capability.terminal}, measured; P > 0 injects into the feeder",
+        f"terminal: {capability.terminal}",
+        f"s: {capability.s_va} VA",
+        "corners:",
+        *(f"  - {{p: {p} W, q: {q} var}}" for p, q in capability.corners),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _watchdog_order(field: Field, given: Parameters) -> WatchdogOrder:

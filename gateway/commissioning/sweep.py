@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-Corner = tuple[int, int]  # p_w, q_var
+from gateway.model.capability import Capability
+
 REACHED_RATIO = 0.03  # of the rating: a point this close to what was asked counts as delivered
 
 
@@ -31,37 +32,6 @@ class Visited:
     p_w: int
     q_var: int
     reason: str = ""  # "" visited; otherwise why not, e.g. ``predicted voltage``
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capability:
-    """Polygon of one terminal, corners in order of angle; P positive when injecting."""
-
-    terminal: str
-    s_va: int
-    corners: tuple[Corner, ...]
-
-    def p_range_w(self, q_var: int = 0) -> tuple[int, int] | None:
-        """Return the lowest and highest P the polygon admits at a reactive power."""
-        crossings: list[float] = []
-        for (p0, q0), (p1, q1) in zip(
-            self.corners, self.corners[1:] + self.corners[:1], strict=True
-        ):
-            if q0 == q1:
-                if q0 == q_var:
-                    crossings += [p0, p1]
-                continue
-            if min(q0, q1) <= q_var <= max(q0, q1):
-                crossings.append(p0 + (p1 - p0) * (q_var - q0) / (q1 - q0))
-        if not crossings:
-            return None
-        low, high = min(crossings), max(crossings)
-        return math.ceil(low), math.floor(high)  # towards the inside
-
-    def admits(self, *, p_w: int, q_var: int) -> bool:
-        """Tell whether a point lies in the polygon."""
-        limits = self.p_range_w(q_var)
-        return limits is not None and limits[0] <= p_w <= limits[1]
 
 
 def spiral(

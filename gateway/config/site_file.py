@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.config import profile_file, shape, site_checks, site_shape
+from gateway.config import profile_file, shape, site_capability, site_checks, site_shape
 from gateway.config.problem import Problem
 from gateway.config.doors import Northbound, WebConfig, northbound_of, web_of
 from gateway.config.profile_drivers import meter_points_missing
@@ -17,6 +18,7 @@ from gateway.config.secret_shape import SecretShape
 from gateway.config.yaml_reader import Document, read_file, read_text
 from gateway.core.access import Access, Role
 from gateway.devices.profile import Kind, Profile
+from gateway.model.capability import Capability
 from gateway.model.terminal import LossCurve, Sop, Terminal
 
 PREFIX = "C"
@@ -47,7 +49,8 @@ class HeartbeatConfig:
 class SopConfig:
     """One SOP with the device that carries out its instructions."""
 
-    sop: Sop
+    sop: Sop  # its limits narrowed to the measured capability, where there is one
+    rated: Sop  # its limits as the guard says: what a new measurement may visit
     station: str  # name of the device
     v_dc_dv_nominal: int
     heartbeat: HeartbeatConfig
@@ -190,9 +193,13 @@ def _build(document: Document, path: Path) -> tuple[Document, Site | None]:
         if p is not None and p[0].kind is Kind.METER
     }
     site_checks.check(document, kinds=kinds, terminal_counts=counts, lacking=lacking)
+    measured = site_capability.measured_in(document, path.parent)
     if found is None or document.failed:
         return document, None
-    return document, _site(document, found, profiles, path)
+    sops = [_sop(sop_id, sop, measured) for sop_id, sop in found.sops.items()]
+    for config in sops:
+        site_capability.warn_where_much_is_lost(document, config.rated, config.sop)
+    return document, _site(document, found, profiles, path, tuple(sops))
 
 
 def _profiles(document: Document, folder: Path) -> dict[str, tuple[Profile, str] | None]:
@@ -229,6 +236,7 @@ def _site(
     found: site_shape.SiteShape,
     profiles: dict[str, tuple[Profile, str] | None],
     path: Path,
+    sops: tuple[SopConfig, ...],
 ) -> Site:
     devices = {}
     for name, device in found.devices.items():
@@ -242,7 +250,6 @@ def _site(
             unit=profile.modbus.unit if device.unit is None else device.unit,
             profile_sha256=digest,
         )
-    sops = tuple(_sop(sop_id, sop) for sop_id, sop in found.sops.items())
     effective = _effective(found, devices, sops)
     return Site(
         id=found.site.id,
@@ -263,7 +270,11 @@ def _site(
     )
 
 
-def _sop(sop_id: str, found: site_shape.SopShape) -> SopConfig:
+def _sop(
+    sop_id: str,
+    found: site_shape.SopShape,
+    measured: Mapping[tuple[str, str], Capability],
+) -> SopConfig:
     terminals = tuple(
         Terminal(
             id=terminal_id,
@@ -279,16 +290,18 @@ def _sop(sop_id: str, found: site_shape.SopShape) -> SopConfig:
         )
         for terminal_id, t in found.terminals.items()
     )
+    rated = Sop(
+        id=sop_id,
+        master=found.master,
+        terminals=tuple(sorted(terminals, key=lambda t: t.index)),
+        throughput_w=found.dc.throughput,
+        losses=LossCurve(a_ppm=found.losses.a, b_ppm=found.losses.b, c_ppm=found.losses.c),
+        v_dc_dv_min=found.dc.v[0],
+        v_dc_dv_max=found.dc.v[1],
+    )
     return SopConfig(
-        sop=Sop(
-            id=sop_id,
-            master=found.master,
-            terminals=tuple(sorted(terminals, key=lambda t: t.index)),
-            throughput_w=found.dc.throughput,
-            losses=LossCurve(a_ppm=found.losses.a, b_ppm=found.losses.b, c_ppm=found.losses.c),
-            v_dc_dv_min=found.dc.v[0],
-            v_dc_dv_max=found.dc.v[1],
-        ),
+        sop=site_capability.narrowed(rated, measured),
+        rated=rated,
         station=found.station,
         v_dc_dv_nominal=found.dc.v_nominal,
         heartbeat=HeartbeatConfig(

@@ -140,6 +140,12 @@ class TerminalShape(Shape):
         trust="engineer",
         example="{p: [-230 kW, 230 kW], ramp: 20 %/s, v: [360 V, 440 V]}",
     )
+    capability: str | None = described(
+        "File of `test sweep --save`, relative to the site file: narrows the guard",
+        trust="engineer",
+        default=None,
+        example="capability-T2.yaml",
+    )
     converter: str | None = described(
         "Device name where each terminal has a controller of its own",
         trust="engineer",
