@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from gateway.config import site_doors
 from gateway.config.shape import Quantity, quoted
 from gateway.config.site_words import read_key
 from gateway.config.yaml_reader import Document, Node, nearest
@@ -54,7 +55,7 @@ def check(
         _sop(known, sop_id, key, sop, used)
     _market(document, root.get("market"), loopback=_all_loopback(devices))
     _runtime(document, root)
-    _web(document, root.get("web"))
+    site_doors.check(document, root)
 
 
 class _Known:
@@ -384,19 +385,3 @@ def _runtime(document: Document, root: Node) -> None:
     if scan and poll and poll < scan:
         message = "meters cannot be read more often than the gateway scans"
         document.add(44, message, poll_node, help=f"write at least {scan / 1000:g} s")
-
-
-def _web(document: Document, web: Node | None) -> None:
-    if web is None:
-        return
-    listen = web.get("listen")
-    if listen is None or listen.kind != "scalar":
-        return
-    host, _, port = listen.text.rpartition(":")
-    if port.isdigit() and int(port) > 65535:
-        document.add(32, f"{port} is not a port", listen, help="ports are 0 to 65535; 0 picks one")
-    exposed = web.get("expose")
-    local = host.startswith("127.") or host in ("localhost", "[::1]")
-    if not local and not (exposed is not None and exposed.value is True):
-        message = "the page would be open to the network"
-        document.add(45, message, listen, help="listen on 127.0.0.1, or say `expose: true`")

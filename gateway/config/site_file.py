@@ -12,9 +12,9 @@ from typing import Any
 
 from gateway.config import profile_file, shape, site_capability, site_checks, site_shape
 from gateway.config.problem import Problem
-from gateway.config.doors import Northbound, WebConfig, northbound_of, web_of
 from gateway.config.profile_drivers import meter_points_missing
 from gateway.config.secret_shape import SecretShape
+from gateway.config.site_doors import Northbound, WebConfig, northbound_of, web_of
 from gateway.config.yaml_reader import Document, read_file, read_text
 from gateway.core.access import Access, Role
 from gateway.devices.profile import Kind, Profile
@@ -117,15 +117,6 @@ class RuntimeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebConfig:
-    """The page for people."""
-
-    host: str
-    port: int
-    expose: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """Everything a site file says, checked."""
 
@@ -139,6 +130,7 @@ class Site:
     ledger: LedgerConfig
     runtime: RuntimeConfig
     web: WebConfig | None
+    northbound: Northbound
     access: Access
     effective: dict[str, Any]  # base units, no secrets, no machine paths
     sha256: str  # of ``effective`` as canonical JSON
@@ -261,7 +253,8 @@ def _site(
         market=_market(found.market, path.parent),
         ledger=_ledger(found.ledger, path.parent),
         runtime=RuntimeConfig(scan_ms=found.runtime.scan, meter_poll_ms=found.runtime.meter_poll),
-        web=_web(found.web),
+        web=web_of(found.web, path.parent, secret_path),
+        northbound=northbound_of(found.northbound, path.parent, secret_path),
         access=_access(found.access),
         effective=effective,
         sha256=hashlib.sha256(canonical(effective)).hexdigest(),
@@ -355,13 +348,6 @@ def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
     )
 
 
-def _web(found: WebShape | None) -> WebConfig | None:
-    if found is None:
-        return None
-    host, _, port = found.listen.rpartition(":")
-    return WebConfig(host=host.strip("[]"), port=int(port), expose=found.expose)
-
-
 def _access(found: site_shape.AccessShape) -> Access:
     return Access(
         members={
@@ -425,6 +411,7 @@ def _effective(
         },
         "limits": {"dso_mask": found.limits.dso_mask},
         "web": found.web.model_dump() if found.web else None,
+        "northbound": found.northbound.model_dump(),
         "access": {k: sorted(v) for k, v in found.access.model_dump().items()},
     }
 

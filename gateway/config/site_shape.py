@@ -5,24 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
-
+from gateway.config.secret_shape import Secret
 from gateway.config.shape import (
     Quantity,
     Shape,
     Span,
     Word,
     described,
-    wrong,
 )
-from gateway.config.doors_shape import NorthboundShape, WebShape
-from gateway.config.secret_shape import Secret
+from gateway.config.site_doors_shape import NorthboundShape, WebShape
 from gateway.config.site_words import (
     BrokerUrl,
     DeviceUrl,
-    Listen,
     Member,
     Name,
     NodeUrl,

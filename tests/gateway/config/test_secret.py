@@ -44,8 +44,8 @@ def test_a_missing_secret_says_how_to_make_it(tmp_path):
 
 
 def test_a_credential_of_systemd_comes_before_the_folder_of_secrets(tmp_path, monkeypatch):
+    from gateway.config.secret_shape import SecretShape
     from gateway.config.site_file import SECRETS, secret_path
-    from gateway.config.site_shape import SecretShape
 
     wanted = SecretShape(secret="mqtt_password")
     assert secret_path(wanted, tmp_path) == SECRETS / "mqtt_password"
