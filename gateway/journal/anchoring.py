@@ -25,7 +25,7 @@ from ledger.log.note import NoteError
 from ledger.log.policy import Policy, PolicyError
 from ledger.log.segment import LedgerCorrupt
 from ledger.log.tiles import TilesMissing, TileTree
-from ledger.network.witness import RolledBack, WitnessRefused, collect, last_seen
+from ledger.network.witness import Collected, RolledBack, WitnessRefused, collect, last_seen
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ RECEIPTS_COUNT_MAX = 256
 
 RECEIPT_BYTES_MAX = 16 << 20
 GROUP = "witnesses"
+Asked = Mapping[str, tuple[note.Key, str]]
 Urls = Sequence[tuple[str, str]]
 
 
@@ -175,18 +176,22 @@ class Anchoring:
         return size
 
     async def _ask(self, trusted: Policy) -> None:
-        asked: Mapping[str, tuple[note.Key, str]] = {
+        asked: Asked = {
             name: (party.key, party.url) for name, party in trusted.witnesses.items() if party.url
         }
         try:
             tree = TileTree.open(self.directory)
             async with aiohttp.ClientSession() as session:
                 got = await collect(session, tree, asked)
-        except TilesMissing as error:
-            self._tell("publishing", f"{error} is missing, all tiles are written again")
+        except* TilesMissing as missing:
+            self._tell("publishing", f"all tiles are written again: {missing.exceptions[0]}")
             (self.directory / tiles.CHECKPOINT).unlink(missing_ok=True)
             self._follower = None
-            return
+        else:
+            await self._take(asked, got)
+
+    async def _take(self, asked: Asked, got: Collected) -> None:
+        """Keep what was cosigned; remember who holds something against this ledger."""
         for name in asked:
             self._tell(asked[name][1], str(got.refused.get(name, "")))
         against = [str(e) for e in got.refused.values() if isinstance(e, RolledBack)]

@@ -23,9 +23,9 @@ SITE = Site(
 
 @pytest.fixture(scope="module")
 def histories():
-    """Two hours of simulated life each, with faults and kills: every kind of entry."""
+    """Some minutes of simulated life each, with faults and kills: every kind of entry."""
     logging.disable(logging.CRITICAL)
-    found = [run(Setting(seed=seed, minutes=15)).entries for seed in (1, 7)]
+    found = [run(Setting(seed=seed, minutes=10)).entries for seed in (1, 7)]
     logging.disable(logging.NOTSET)
     return found
 
@@ -142,7 +142,7 @@ class Ledger:
             self.open()
         (text,) = [r.getMessage() for r in caplog.records if "recovered" in r.getMessage()]
         caplog.clear()
-        return int(text.split()[-4])
+        return int(text.split(", ")[1].split()[0])
 
 
 def readings(count, first=0):
