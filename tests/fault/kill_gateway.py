@@ -77,7 +77,8 @@ class Results:
         return (
             f"{self.total('kills')} kills in {len(self.lines)} rounds, "
             f"{self.total('accepted')} trades accepted, {self.total('deliveries')} reported, "
-            f"{self.total('intents')} instructions operated, {broken} broken promises\n"
+            f"{self.total('intents')} instructions operated, {self.total('late')} verdicts after "
+            f"more than 2 s, {broken} broken promises\n"
             f"aims {dict(aims)}\nfound after a start {dict(resumed)}"
         )
 
@@ -104,7 +105,7 @@ def main():
     """Run the campaign and print the totals of its results file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000, help="further ones")
-    parser.add_argument("--sites", type=int, default=6, help="at once")
+    parser.add_argument("--sites", type=int, default=3, help="at once")
     parser.add_argument("--intervals", type=int, default=6, help="minutes of trading in a round")
     parser.add_argument("--seed", type=int, default=1, help="of the first round")
     parser.add_argument("--results", type=Path, default=Path("kill-gateway.jsonl"))
