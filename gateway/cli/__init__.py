@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "doctor": ("ro", "Is everything ready? Each line has a fix."),
     "mode": ("hw", "Show or set the operator's mode."),
     "arm": ("hw", "Allow power again after a fail-safe."),
+    "limits": ("hw", "Show limits; change them, two engineers together."),
     "apply": ("hw", "Carry out a plan that a command printed."),
     "plan": ("ro", "List and show plans."),
     "config": ("ro", "Check and show the site file."),

@@ -20,7 +20,8 @@ import click
 
 from gateway.cli.borrow import BorrowedJournal, Refusal
 from gateway.cli.door import door_of
-from gateway.cli.output import CommandFailed, ExitCode, Finding, current, emit, fail, note
+from gateway.cli.output import CommandFailed, ExitCode, Finding, current, emit, fail
+from gateway.cli.person import Terminal
 from gateway.cli.running import refused
 from gateway.commissioning.equipment import DeviceSpec, Equipment, Rack
 from gateway.commissioning.finding import Verdict
@@ -33,7 +34,6 @@ from gateway.commissioning.plan import (
     fingerprint,
     stale,
 )
-from gateway.commissioning.runs.person import Answer
 from gateway.commissioning.sat.record import CheckOutcome
 from gateway.commissioning.session import NotBack, TestRefused
 from gateway.config.site_file import DeviceConfig, Site, load_site
@@ -70,29 +70,6 @@ class Field:
         return PlanStore(
             state_folder(self.site) / "plans", mono_us=real.mono_us, utc_us=real.utc_us
         )
-
-
-class Terminal:
-    """A person at this terminal; without one every question is left open."""
-
-    async def ask(self, what: str) -> Answer:
-        """Ask and wait; Enter means done."""
-        if not sys.stdin.isatty():
-            return Answer.SKIP
-        text = await asyncio.to_thread(
-            click.prompt,
-            f"     {what}, then press Enter.   [s]kip  [f]ail  [q]uit",
-            default="",
-            show_default=False,
-            prompt_suffix=" ",
-            err=True,
-        )
-        words = {"s": Answer.SKIP, "f": Answer.FAIL, "q": Answer.QUIT}
-        return words.get(text.strip().lower()[:1], Answer.DONE)
-
-    def tell(self, what: str) -> None:
-        """Say what was seen."""
-        note(f" {what}")
 
 
 def state_folder(site: Site) -> Path:

@@ -70,7 +70,8 @@ def perform(
                 await fields.consent(
                     field, shown, fields.Consent(yes=yes, confirm=confirm, applied=applied)
                 )
-                await fields.take_control(field, command or tuple(name.split()))
+                words = command or tuple(name.split())
+                await fields.take_control(field, words, applied=applied)
             before = field.journal.status().size if field.journal else 0
             outcome = await operation.run(field, given)
             after = field.journal.status().size if field.journal else 0

@@ -303,24 +303,43 @@ def map_(
     examples=(
         ("sopgw point set station wdg.timeout=5s", "show what would be written"),
         ("sopgw point set station wdg.timeout=5s --yes", "write once and read back"),
+        ("sopgw point set T2 p=10kW --for 30s --yes", "a terminal by hand, through the service"),
     ),
 )
 @click.argument("device")
 @click.argument("assignment", metavar="POINT=VALUE")
 @click.option("--yes", is_flag=True, help="Write; without it only the plan is shown.")
 @click.option("--for", "hold", default="", help="Hold so long, then write the old value back.")
+@click.option("--confirm", default="", metavar="SOP", help="For a terminal's severe power.")
+@click.option("--applied", hidden=True, default="", help="Plan taken by `sopgw apply`.")
 @device_options
 def set_(
     device: str,
     assignment: str,
     yes: bool,  # noqa: FBT001 - a flag
     hold: str,
+    confirm: str,
+    applied: str,
     config_path: Path,
     profile_name: str,
     unit: int | None,
     timeout: str,
 ) -> None:
-    """Write one point once and read it back; without --yes only say what would be written."""
+    """Write one point once and read it back; without --yes only say what would be written.
+
+    Where DEVICE is a terminal, p=POWER is a setpoint by hand: the running service holds it for
+    --for (60s without it) and takes it back by itself.
+    """
+    from gateway.cli import by_hand
+
+    if by_hand.is_terminal(device, assignment, config_path):
+        by_hand.hold(
+            device, assignment, hold or "60s", config_path=config_path,
+            yes=yes, confirm=confirm, applied=applied,
+        )  # fmt: skip
+        return
+    if yes:
+        by_hand.refuse_while_served(device, config_path)
     target = target_of(device, config_path=config_path, profile_name=profile_name, unit=unit)
     found = opened(target, timeout=timeout, read_only=not yes)
     name, _, text = assignment.partition("=")

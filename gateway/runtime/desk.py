@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PAYLOAD_BYTES_MAX = 16_384  # larger messages are refused; the ledger keeps their hash
 MESSAGES_PER_SCAN_MAX = 64  # what is left waits unacknowledged with the broker
+PARKED_US = 60_000_000  # how long a cancellation may wait for the trade it overtook
+PARKED_MAX = 256  # messages under way; beyond that nothing waits
 SAY_AGAIN_MAX = 256  # answers repeated after a restart: what one outage may have swallowed
 
 
@@ -117,14 +119,27 @@ class TradeDesk:
         if isinstance(verdict, Unreadable):
             await self._refuse_message(received, verdict)
             return
-        trades = [t for t in verdict.trades if t.id not in received.decided]
-        for trade in trades:
-            last = trade is trades[-1]
-            await self._decide_trade(received, verdict, trade, time_quality, last=last)
+        left = [t for t in verdict.trades if t.id not in received.decided]
+        for trade in tuple(left):
+            outcome = self._admit(received, trade, verdict.sha256, time_quality)
+            if isinstance(outcome, verify.Refused) and self._parked(received, outcome):
+                continue
+            left.remove(trade)
+            await self._conclude(received, verdict, trade, outcome, last=not left)
+
+    def _parked(self, received: Received, outcome: verify.Refused) -> bool:
+        """Whether a cancellation that overtook its trade still waits for it (H04)."""
+        if [r.code for r in outcome.reasons] != [ReasonCode.ORPHAN]:
+            return False
+        state = self._state
+        restarted = received.boot_number != state.boot_number
+        since_us = state.boot_mono_us if restarted else received.mono_us
+        room = len(state.received) <= PARKED_MAX
+        return room and self._clock.mono_us() - since_us < PARKED_US
 
     async def _refuse_message(self, received: Received, verdict: Unreadable) -> None:
         ids: Sequence[str | None] = verdict.trade_ids or (None,)
-        for trade_id in ids:
+        for trade_id in [i for i in ids if i not in received.decided] or ids[-1:]:
             await self._refuse(
                 received,
                 verdict.sha256,
@@ -135,19 +150,13 @@ class TradeDesk:
                 last=trade_id is ids[-1],
             )
 
-    async def _decide_trade(
-        self,
-        received: Received,
-        message: Readable,
-        trade: Trade,
-        time_quality: str,
-        *,
-        last: bool,
-    ) -> None:
+    def _admit(
+        self, received: Received, trade: Trade, sha256: str, time_quality: str
+    ) -> verify.Accepted | verify.Refused:
         state = self._state
-        verdict = verify.admit(
+        return verify.admit(
             trade,
-            sha256=message.sha256,
+            sha256=sha256,
             sop=state.site.sop,
             policy=state.site.policy,
             known=state.known,
@@ -157,6 +166,16 @@ class TradeDesk:
             mode=state.mode,
             time_quality=time_quality,
         )
+
+    async def _conclude(
+        self,
+        received: Received,
+        message: Readable,
+        trade: Trade,
+        verdict: verify.Accepted | verify.Refused,
+        *,
+        last: bool,
+    ) -> None:
         if isinstance(verdict, verify.Refused):
             await self._refuse(
                 received,
@@ -213,15 +232,21 @@ class TradeDesk:
             last=last,
         )
         log.info("trade=%s refused entry=%d %s", trade_id, index, [r.code.value for r in reasons])
+        first = self._first_answer(sha256, trade_id) if authentic else None
         # An id in a message nobody signed is nobody's word: the answer goes to the message's hash.
         await self._market.answer(
             message_sha256=sha256,
             trade_id=trade_id if authentic else None,
             revision_number=revision_number,
-            accepted=False,
+            accepted=first is not None,
             reasons=reasons,
-            ledger_index=index,
+            ledger_index=index if first is None else first,
         )
+
+    def _first_answer(self, sha256: str, trade_id: str | None) -> int | None:
+        """Entry that accepted these very bytes: a repetition is told what the first was told."""
+        known = self._state.known.get(trade_id or "")
+        return known.accepted_index if known is not None and known.sha256 == sha256 else None
 
 
 def received_fields(inbound: Inbound) -> dict[str, Any]:

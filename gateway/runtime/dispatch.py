@@ -28,7 +28,9 @@ from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpo
 from gateway.ports import Clock, Station
 from gateway.runtime.recorder import Recorder
 
-EXPIRES_US = 2_000_000  # from decision to wire (reliability.md §1.2)
+EXPIRES_US = 2_000_000  # from decision to wire (reliability.md §1.2) …
+STALL_REAL_US = 500_000  # … and what a host may stall, in real time
+STOP_TRIES = 3  # a stop may be sent again: it sets a state and moves nothing
 TIMES_KEPT = 8  # dispatches remembered: the slowest of them says how early to begin
 LEAD_US_MAX = 5_000_000  # half of what a SELECT lives
 
@@ -54,19 +56,23 @@ class Dispatcher:
     async def dispatch(self, decision: Dispatch, image: Mapping[str, Any]) -> None:
         """Carry one set of setpoints out, to an outcome that is written down."""
         began_us = self._clock.mono_us()
-        instruction, intent_index = await self._intend(decision, image, began_us)
+        expires_us = self._expires_us(decision, began_us)
+        instruction, intent_index = await self._intend(decision, image, expires_us)
         try:
+            if refusal := self._refusal(decision, expires_us):  # the disk took its time
+                await self._record("abort", intent_index, instruction, reasons=[refusal.fields()])
+                return
             if not await self._prepare(instruction, intent_index):
                 return
             self._prepare_us.append(self._clock.mono_us() - began_us)
             await self._until(decision.act_ms)
-            if refusal := self._refusal(decision, began_us):
+            if refusal := self._refusal(decision, expires_us):
                 await self._record("abort", intent_index, instruction, reasons=[refusal.fields()])
                 return
             operating_us = self._clock.mono_us()
             await self._record("commit", intent_index, instruction, reasons=[])
             committed_us = self._clock.mono_us()
-            if refusal := self._refusal(decision, began_us):  # the disk or a stall took its time
+            if refusal := self._refusal(decision, expires_us):  # the disk or a stall took its time
                 await self._record(
                     "outcome",
                     intent_index,
@@ -96,12 +102,18 @@ class Dispatcher:
 
     async def command(self, command: Command, authority: str) -> None:
         """Send a command that carries no setpoints."""
-        index, instr_id = await self._intend_command(command.name, authority)
+        index, instr_id, expires_us = await self._intend_command(command.name, authority)
+        if refusal := self._expired(expires_us):
+            await self._end_command(index, instr_id, "expired", refusal)
+            return
         await self._attempt(index, instr_id, command)
 
     async def configure(self, *, watchdog_ds: int, failsafe: int) -> bool:
         """Arm the station's watchdog and fail-safe; return whether both read back as written."""
-        index, instr_id = await self._intend_command("CONFIGURE", "configure")
+        index, instr_id, expires_us = await self._intend_command("CONFIGURE", "configure")
+        if refusal := self._expired(expires_us):
+            await self._end_command(index, instr_id, "expired", refusal)
+            return False
         try:
             await self._station.configure(
                 watchdog_ds=watchdog_ds,
@@ -111,18 +123,23 @@ class Dispatcher:
             )
         except DeviceError as error:
             unknown = isinstance(error, OutcomeUnknown | BadAnswer)
-            await self._end_command(index, instr_id, "unknown" if unknown else "failed", error)
+            word = "unknown" if unknown else "failed"
+            await self._end_command(index, instr_id, word, _why(word, error))
             return False
         await self._end_command(index, instr_id, "executed", None)
         return True
 
     async def stop_now(self) -> str:
         """Take the station to zero at once; recorded afterwards, never waiting for the ledger."""
-        try:
-            ack = await self._station.command(Command.ENTER_STANDBY)
-        except DeviceError as error:
-            return str(error)
-        return ack.name.lower()
+        word = ""
+        for _ in range(STOP_TRIES):
+            try:
+                ack = await self._station.command(Command.ENTER_STANDBY)
+            except DeviceError as error:
+                word = str(error)
+            else:
+                return ack.name.lower()
+        return word
 
     async def settle(self, settle: Settle, instr_id: int, station_state: str) -> None:
         """Write down how an instruction that was left open ended."""
@@ -166,22 +183,27 @@ class Dispatcher:
         if act_ms and 0 < ahead_us <= LEAD_US_MAX:
             await self._clock.sleep_until(self._clock.mono_us() + ahead_us)
 
-    def _refusal(self, decision: Dispatch, began_us: int) -> Reason | None:
+    def _expires_us(self, decision: Dispatch, began_us: int) -> int:
+        """From when on no byte of an instruction may leave; a timed one may wait selected."""
+        waits_us = LEAD_US_MAX if decision.act_ms else 0
+        return began_us + EXPIRES_US + self._clock.at_least(STALL_REAL_US) + waits_us
+
+    def _refusal(self, decision: Dispatch, expires_us: int) -> Reason | None:
         """The last look before the wire: still fresh, still permitted."""
-        allowed_us = (
-            EXPIRES_US + self._clock.at_least(500_000) + LEAD_US_MAX * bool(decision.act_ms)
-        )
-        took_us = self._clock.mono_us() - began_us
-        if took_us > allowed_us:
-            return Reason(
-                code=ReasonCode.EXPIRED, detail=f"{took_us // 1000} ms after its decision"
-            )
+        if refusal := self._expired(expires_us):
+            return refusal
         if decision.authority != "failsafe" and not self.permitted():
             return Reason(code=ReasonCode.STATE, detail="no longer permitted")
         return None
 
+    def _expired(self, expires_us: int) -> Reason | None:
+        late_us = self._clock.mono_us() - expires_us
+        if late_us <= 0:
+            return None
+        return Reason(code=ReasonCode.EXPIRED, detail=f"{late_us // 1000} ms too late")
+
     async def _intend(
-        self, decision: Dispatch, image: Mapping[str, Any], now_us: int
+        self, decision: Dispatch, image: Mapping[str, Any], expires_us: int
     ) -> tuple[Instruction, int]:
         master = self._site.sop.master
         setpoints = tuple(
@@ -210,7 +232,7 @@ class Dispatcher:
             "ramp_permille_per_s": self._site.ramp_permille_per_s,
             "ttl_s": decision.ttl_s,
             "act_ms": decision.act_ms,
-            "expires_mono_us": now_us + EXPIRES_US,
+            "expires_mono_us": expires_us,
             "image": dict(image),
         }
         instruction = Instruction(
@@ -226,8 +248,8 @@ class Dispatcher:
         )
         return instruction, index
 
-    async def _intend_command(self, command: str, authority: str) -> tuple[int, int]:
-        now_us = self._clock.mono_us()
+    async def _intend_command(self, command: str, authority: str) -> tuple[int, int, int]:
+        expires_us = self._clock.mono_us() + EXPIRES_US + self._clock.at_least(STALL_REAL_US)
         fields: dict[str, Any] = {
             "sop": self._site.sop.id,
             "authority": authority,
@@ -236,43 +258,36 @@ class Dispatcher:
             "command": command,
             "ramp_permille_per_s": self._site.ramp_permille_per_s,
             "ttl_s": 0,
-            "expires_mono_us": now_us + EXPIRES_US,
+            "expires_mono_us": expires_us,
         }
         instr_id = instruction_id(fields)
         index = await self._recorder.record("intent", **fields, instr_id=instr_id, staged="")
-        return index, instr_id
+        return index, instr_id, expires_us
 
     async def _attempt(self, index: int, instr_id: int, command: Command) -> None:
         try:
             ack = await self._station.command(command)
         except (OutcomeUnknown, BadAnswer) as error:
-            await self._end_command(index, instr_id, "unknown", error)
+            await self._end_command(index, instr_id, "unknown", _why("unknown", error))
         except DeviceError as error:
-            await self._end_command(index, instr_id, "failed", error)
+            await self._end_command(index, instr_id, "failed", _why("failed", error))
         else:
             accepted = ack in (Ack.ACCEPTED, Ack.EXECUTED)
-            refusal = None if accepted else DeviceError(self._station.name, ack.name.lower())
             outcome = "executed" if accepted else "rejected"
-            await self._end_command(index, instr_id, outcome, refusal)
+            refused = DeviceError(self._station.name, ack.name.lower())
+            why = None if accepted else _why(outcome, refused)
+            await self._end_command(index, instr_id, outcome, why)
 
     async def _end_command(
-        self, index: int, instr_id: int, outcome: str, error: DeviceError | None
+        self, index: int, instr_id: int, outcome: str, why: Reason | None
     ) -> None:
-        reasons = []
-        if error is not None:
-            code = ReasonCode.DEVICE_REJECTED
-            if outcome == "unknown":
-                code = ReasonCode.DEVICE_UNKNOWN
-            elif isinstance(error, DeviceNotSent):
-                code = ReasonCode.LINK_LOST
-            reasons.append(Reason(code=code, detail=str(error)).fields())
         await self._recorder.record(
             "outcome",
             intent_index=index,
             instr_id=instr_id,
             outcome=outcome,
             active={},
-            reasons=reasons,
+            reasons=[why.fields()] if why else [],
         )
 
     async def _prepare(self, instruction: Instruction, intent_index: int) -> bool:
@@ -351,3 +366,13 @@ class Dispatcher:
         await self._recorder.record(
             kind, intent_index=intent_index, instr_id=instruction.id, **fields
         )
+
+
+def _why(outcome: str, error: DeviceError) -> Reason:
+    """Say in the ledger's words what became of a command."""
+    code = ReasonCode.DEVICE_REJECTED
+    if outcome == "unknown":
+        code = ReasonCode.DEVICE_UNKNOWN
+    elif isinstance(error, DeviceNotSent):
+        code = ReasonCode.LINK_LOST
+    return Reason(code=code, detail=str(error))

@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from gateway.core import decide
 from gateway.core.interlock import STALE_US
 from gateway.core.setpoints import TTL_MARGIN_S
-from gateway.core.state import State
+from gateway.core.state import STEP_US, State
 from gateway.model.errors import DeviceError
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.telemetry import State as StationState
@@ -26,8 +26,6 @@ from gateway.runtime.telemetry import StationPoller
 
 log = logging.getLogger(__name__)
 
-STEP_US = 500_000  # UTC against the monotonic clock: more than this between two scans is a step
-STEADY_US = 60_000_000  # after a step nothing is begun until UTC held for this long
 LAG_US_MAX = 2_000_000  # a scan older than this stops the heartbeat
 STALE_REAL_US = 1_000_000  # never call telemetry stale before this much real time
 RAMP_ZERO = 1  # FAILSAFE register: 0 hold, 1 ramp to zero, 2 fallback, 3 block
@@ -60,8 +58,6 @@ class Scan:
         self._market = market
         self._period_us = period_us
         self._watchdog_ds = watchdog_ds
-        self._offset_us: int | None = None
-        self._stepped_mono_us = -STEADY_US
         self._last_mono_us = clock.mono_us()
         self._woken = asyncio.Event()
         self._lent = False
@@ -90,8 +86,9 @@ class Scan:
         """Command nothing until ``take_back``: somebody else holds control."""
         self._lent = True
 
-    def take_back(self) -> None:
+    async def take_back(self) -> None:
         """Hold control again; the station's watchdog is armed anew before anything is moved."""
+        await self._poller.poll()  # what was seen before is not what it holds now
         self._lent = False
         self._poller.configured = False
         self.wake()
@@ -172,18 +169,17 @@ class Scan:
 
     def time_quality(self) -> str:
         """Quality of UTC as the entries carry it: a step spoils it for a while."""
-        if self._clock.mono_us() - self._stepped_mono_us < STEADY_US:
-            return "degraded"
-        return self._clock.quality()
+        quality = self._clock.quality()
+        stepped = self.state.stepped_us(self._clock.mono_us())
+        return "degraded" if stepped and quality == "good" else quality
 
     async def _watch_time(self) -> None:
         offset_us = self._clock.utc_us() - self._clock.mono_us()
+        before_us = self.state.offset_us
         # The two clocks are read one after the other: a stall between them is no step.
         step_us_min = max(STEP_US, self._clock.at_least(STEP_US))
-        if self._offset_us is not None and abs(offset_us - self._offset_us) > step_us_min:
-            await self._recorder.record("time_step", step_us=offset_us - self._offset_us)
-            self._stepped_mono_us = self._clock.mono_us()
-        self._offset_us = offset_us
+        if before_us is not None and abs(offset_us - before_us) > step_us_min:
+            await self._recorder.record("time_step", step_us=offset_us - before_us)
 
     async def _act(self, action: decide.Action, image: decide.Image) -> None:
         match action:

@@ -283,7 +283,7 @@ class Orders:
             self._loan = None
             # Whoever is gone leaves the converter as it is: it is told to stop at once.
             outcome = "" if returned else await self._scan.stop_now()
-            self._scan.take_back()
+            await self._scan.take_back()
             verb = "return" if returned else "control.lost"
             await self.write_down(person, verb, {"words": loan.words, "outcome": outcome})
 
