@@ -56,6 +56,19 @@ def check(
     _market(document, root.get("market"), loopback=_all_loopback(devices))
     _runtime(document, root)
     site_doors.check(document, root)
+    _ledger(document, root.get("ledger"))
+
+
+def _ledger(document: Document, ledger: Node | None) -> None:
+    policy = ledger.get("policy") if ledger else None
+    witnesses = ledger.get("witnesses") if ledger else None
+    if policy is not None and witnesses is not None and witnesses.data():
+        document.add(
+            63,
+            "a policy names its witnesses itself",
+            policy,
+            help="leave out `witnesses`, or `policy`",
+        )
 
 
 class _Known:

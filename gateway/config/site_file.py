@@ -13,6 +13,7 @@ from typing import Any
 from gateway.config import profile_file, shape, site_capability, site_checks, site_shape
 from gateway.config.problem import Problem
 from gateway.config.profile_drivers import meter_points_missing
+from gateway.config.secret import read_secret
 from gateway.config.secret_shape import SecretShape
 from gateway.config.site_doors import Northbound, WebConfig, northbound_of, web_of
 from gateway.config.yaml_reader import Document, read_file, read_text
@@ -104,8 +105,19 @@ class LedgerConfig:
     dir: Path
     origin: str
     key_file: Path
+    passphrase_file: Path | None
     checkpoint_every_s: int
     witnesses: tuple[Witness, ...]
+    policy_file: Path | None
+
+    def passphrase(self) -> bytes | None:
+        """Read the passphrase of the keys, where one is named.
+
+        Raises ConfigFileError when it is missing or readable by others than its owner.
+        """
+        if self.passphrase_file is None:
+            return None
+        return read_secret(self.passphrase_file).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,8 +355,10 @@ def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
         dir=folder / found.dir,
         origin=found.origin,
         key_file=secret_path(found.key, folder),
+        passphrase_file=secret_path(found.passphrase, folder) if found.passphrase else None,
         checkpoint_every_s=found.checkpoint.every,
         witnesses=tuple(Witness(url=w.url, vkey=w.key) for w in found.witnesses),
+        policy_file=folder / found.policy if found.policy else None,
     )
 
 
@@ -402,8 +416,10 @@ def _effective(
             "dir": ledger.dir,
             "origin": ledger.origin,
             "key": _secret_name(ledger.key),
+            "passphrase": _secret_name(ledger.passphrase),
             "checkpoint_every_s": ledger.checkpoint.every,
             "witnesses": [{"url": w.url, "key": w.key} for w in ledger.witnesses],
+            "policy": ledger.policy,
         },
         "runtime": {
             "scan_ms": found.runtime.scan,

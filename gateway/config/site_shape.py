@@ -253,7 +253,9 @@ class CheckpointShape(Shape):
     """How often the ledger's head is signed at the latest."""
 
     every: Annotated[int, Quantity("time", 1, ("1 s", "1 h"))] = described(
-        "Longest time between two signed checkpoints", trust="auditor", example="10 s"
+        "Longest time until new entries are published and offered to the witnesses",
+        trust="auditor",
+        example="10 s",
     )
 
 
@@ -291,6 +293,12 @@ class LedgerShape(Shape):
     key: Secret = described(
         "Where the signing key lies", trust="auditor", example="{file: ledger.key}"
     )
+    passphrase: Secret | None = described(
+        "Where the passphrase of the signing key and of `answers.key` lies",
+        trust="auditor",
+        default=None,
+        example="{secret: ledger-passphrase}",
+    )
     checkpoint: CheckpointShape = described(
         "Signed heads",
         trust="auditor",
@@ -298,7 +306,18 @@ class LedgerShape(Shape):
         example="{every: 10 s}",
     )
     witnesses: tuple[WitnessShape, ...] = described(
-        "Who cosigns", trust="auditor", default=(), example="[]", max_length=16
+        "Who cosigns; any one of them anchors the ledger",
+        trust="auditor",
+        default=(),
+        example="[]",
+        max_length=16,
+    )
+    policy: str | None = described(
+        "C2SP tlog-policy that names witnesses and their quorum, instead of `witnesses`; relative "
+        "to the site file",
+        trust="auditor",
+        default=None,
+        example="witnesses.policy",
     )
 
 
