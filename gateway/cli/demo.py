@@ -39,6 +39,7 @@ def speed_factor(_ctx: click.Context, _param: click.Parameter, value: str) -> in
     examples=(
         ("sopgw demo", "everything simulated, nothing left behind"),
         ("sopgw demo --keep out", "keep ledger, receipts and report in out/"),
+        ("sopgw demo --market", "four regions agree on four nodes first, on the 33-bus feeder"),
     ),
 )
 @click.option(
@@ -54,12 +55,14 @@ def speed_factor(_ctx: click.Context, _param: click.Parameter, value: str) -> in
 )
 @click.option("--headless", is_flag=True, help="No progress bar.")
 @click.option("--embedded-broker", is_flag=True, help="Do not use an installed Mosquitto.")
+@click.option("--market", is_flag=True, help="From the regions' data to the money that moved.")
 def demo(
     speed: int,
     seed: int,
     keep: Path | None,
     headless: bool,  # noqa: FBT001
     embedded_broker: bool,  # noqa: FBT001
+    market: bool,  # noqa: FBT001
 ) -> None:
     """Simulated site, trades, delivery, verified ledger.
 
@@ -72,10 +75,20 @@ def demo(
         out = keep or folder / "out"
         out.mkdir(parents=True, exist_ok=True)
         say(f"SOP gateway demo · everything below is simulated · seed {seed} · {speed}× speed")
-        report = asyncio.run(
-            play(folder, out, seed=seed, speed=speed, bar=not headless, embedded=embedded_broker)
-        )
-        text = conclude(report, out, kept=keep)
+        if market:
+            from gateway.cli import demo_market
+
+            report = asyncio.run(
+                demo_market.play(folder, out, seed=seed, speed=speed, embedded=embedded_broker)
+            )
+            text = demo_market.conclude(report, kept=keep)
+        else:
+            report = asyncio.run(
+                play(
+                    folder, out, seed=seed, speed=speed, bar=not headless, embedded=embedded_broker
+                )
+            )
+            text = conclude(report, out, kept=keep)
     found = report.pop("problems")
     emit(
         report,

@@ -104,13 +104,14 @@ async def process(*arguments: str, log: Path, **options: Any) -> AsyncIterator[A
 
 @contextlib.asynccontextmanager
 async def simulated_devices(
-    folder: Path, *, seed: int
+    folder: Path, *, seed: int, grid: str | None = None
 ) -> AsyncIterator[tuple[int, tuple[int, ...]]]:
-    """Start the simulated station and meters; yield their ports."""
+    """Start the simulated station and meters, on feeders if named; yield their ports."""
     arguments = (
         sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0",
         "--seed", str(seed), "--timebase", str(folder / "timebase.json"),
         "--control", str(folder / "sim.sock"), "--trace", str(folder / "truth.csv"), "--with-stdin",
+        *(("--grid", grid) if grid else ()),
     )  # fmt: skip
     pipe = asyncio.subprocess.PIPE
     async with process(*arguments, log=folder / "sopsim.log", stdin=pipe, stdout=pipe) as simulator:
