@@ -45,14 +45,18 @@ market:
   over_limit: curtail          # curtail (fairly, with the reason) | refuse
 
 ledger:
-  dir: ledger
+  dir: {state}ledger
   origin: {id}.example/SOP-1
-  key: {{file: ledger.key}}
+  key: {{file: {state}ledger.key}}
   checkpoint: {{every: 10 s}}
   witnesses: []
 runtime: {{scan: 1 s, meter_poll: 5 s}}
 limits: {{dso_mask: none}}
 """
+
+
+CONFIGURATION = Path("/etc")  # what lies here is read by services, not written
+STATE = Path("/var/lib/sopgw")
 
 
 @command(
@@ -68,7 +72,12 @@ limits: {{dso_mask: none}}
 @click.option("--site", "site_id", default="site-1", show_default=True, help="Id, for topics.")
 @click.option("--name", default="", help="Name for people; the id by default.")
 @click.option("--timezone", default="UTC", show_default=True)
-def init(*, folder: Path, site_id: str, name: str, timezone: str) -> None:
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where ledger and keys are written; beside the file, or /var/lib/sopgw for one in /etc.",
+)
+def init(*, folder: Path, site_id: str, name: str, timezone: str, state: Path | None) -> None:
     """Write a commented site file; nothing that exists is overwritten."""
     path = folder / "sopgw.yaml"
     if path.exists():
@@ -82,7 +91,15 @@ def init(*, folder: Path, site_id: str, name: str, timezone: str) -> None:
     for sub in made:
         sub.mkdir(parents=True, exist_ok=True)
     (folder / "secrets").chmod(0o700)
-    text = TEMPLATE.format(path=path, id=site_id, name=name or site_id, timezone=timezone)
+    if state is None and folder.resolve().is_relative_to(CONFIGURATION):
+        state = STATE
+    text = TEMPLATE.format(
+        path=path,
+        id=site_id,
+        name=name or site_id,
+        timezone=timezone,
+        state=f"{state}/" if state else "",
+    )
     path.write_text(text, encoding="utf-8")
     emit(
         {"file": str(path), "folders": [str(p) for p in made]},

@@ -8,7 +8,24 @@ from pathlib import Path
 
 from gateway.config.problem import ConfigFileError, Problem
 
+FOLDER_PREFIX = "secrets_"  # the unit hands over the whole folder: systemd names its files so
 SECRET_BYTES_MAX = 64 << 10  # a key file or a password; anything larger is something else
+
+
+def credential(name: str) -> Path | None:
+    """Return the file in which systemd hands a secret over, None where it does not."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    for file in (name, FOLDER_PREFIX + name) if folder else ():
+        path = Path(folder or "") / file
+        if path.exists():
+            return path
+    return None
+
+
+def _handed_over(path: Path) -> bool:
+    """Whether systemd made the file: its access list shows as group bits, and lets us alone in."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and path.parent == Path(folder or "")
 
 
 def read_secret(path: Path) -> str:
@@ -26,7 +43,7 @@ def read_secret(path: Path) -> str:
             f"the secret cannot be read: {error.strerror or type(error).__name__}",
             f"write it to {path} and `chmod 600` it, or give it by systemd's LoadCredential",
         ) from None
-    if mode & 0o077:
+    if mode & (0o007 if _handed_over(path) else 0o077):
         raise _wrong(path, f"others can read the secret (mode {mode:04o})", f"chmod 600 {path}")
     if len(raw) > SECRET_BYTES_MAX or not raw.strip():
         raise _wrong(path, "the secret is empty or far too long", "check what was written to it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from gateway.config import profile_file, shape, site_capability, site_checks, site_shape
 from gateway.config.problem import Problem
 from gateway.config.profile_drivers import meter_points_missing
-from gateway.config.secret import read_secret
+from gateway.config.secret import credential, read_secret
 from gateway.config.secret_shape import SecretShape
 from gateway.config.site_doors import Northbound, WebConfig, northbound_of, web_of
 from gateway.config.yaml_reader import Document, read_file, read_text
@@ -329,10 +328,7 @@ def secret_path(found: SecretShape, folder: Path) -> Path:
     if found.file is not None:
         return folder / found.file
     assert found.secret is not None, "checked: one of the two is given"
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and (Path(credentials) / found.secret).exists():
-        return Path(credentials) / found.secret
-    return SECRETS / found.secret
+    return credential(found.secret) or SECRETS / found.secret
 
 
 def _market(found: site_shape.MarketShape, folder: Path) -> MarketConfig:

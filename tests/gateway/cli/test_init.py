@@ -46,3 +46,18 @@ def test_with_the_comments_taken_away_it_is_a_whole_site(tmp_path, sopgw):
     )
     answer = sopgw("config", "check", path, "--json")
     assert answer.exit_code == 0, answer.out
+
+
+def test_what_is_written_does_not_lie_with_the_configuration(tmp_path, sopgw, monkeypatch):
+    from gateway.cli import init as module
+
+    monkeypatch.setattr(module, "CONFIGURATION", tmp_path / "etc")
+    for folder, arguments, state in (
+        ("etc/sopgw", (), "/var/lib/sopgw/"),
+        ("here", (), ""),
+        ("there", ("--state", "/srv/sop"), "/srv/sop/"),
+    ):
+        assert sopgw("init", tmp_path / folder, *arguments).exit_code == 0
+        text = (tmp_path / folder / "sopgw.yaml").read_text()
+        assert f"dir: {state}ledger\n" in text
+        assert f"file: {state}ledger.key}}" in text

@@ -54,3 +54,24 @@ def test_a_credential_of_systemd_comes_before_the_folder_of_secrets(tmp_path, mo
     written(tmp_path / "mqtt_password", b"x")
     assert secret_path(wanted, tmp_path) == tmp_path / "mqtt_password"
     assert secret_path(SecretShape(file="k"), tmp_path) == tmp_path / "k"
+
+
+def test_a_whole_folder_handed_over_keeps_the_names_of_the_site_file(tmp_path, monkeypatch):
+    from gateway.config.secret import credential
+
+    assert credential("mqtt_password") is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert credential("mqtt_password") is None
+    path = written(tmp_path / "secrets_mqtt_password", b"x")
+    assert credential("mqtt_password") == path
+
+
+def test_the_access_list_of_a_credential_is_no_fault_but_the_world_is(tmp_path, monkeypatch):
+    path = written(tmp_path / "secrets_p", b"hunter2", 0o440)
+    with pytest.raises(ConfigFileError):
+        read_secret(path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read_secret(path) == "hunter2"
+    path.chmod(0o444)
+    with pytest.raises(ConfigFileError):
+        read_secret(path)
