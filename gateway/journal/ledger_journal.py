@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.journal.keys import explained
 from gateway.model.errors import JournalError
 from gateway.ports import Clock, LedgerStatus
 from ledger.audit import receipt
@@ -63,7 +64,9 @@ class LedgerJournal:
             key_file.parent.mkdir(parents=True, exist_ok=True)
             signer = make(key_file, origin, passphrase)
             writer = LedgerWriter.open(directory, signer=signer, origin=origin, known=known)
-        except (LedgerBusy, LedgerCorrupt, LedgerFailed, KeyFileError, ValueError) as error:
+        except KeyFileError as error:
+            raise JournalError(explained(error)) from error
+        except (LedgerBusy, LedgerCorrupt, LedgerFailed, ValueError) as error:
             raise JournalError(f"{directory}: {error}") from error
         journal = cls(directory=directory, writer=writer, clock=clock)
         journal.vkey = signer.vkey
@@ -128,6 +131,6 @@ def canonical_leaf(entry: Mapping[str, Any]) -> bytes:
     return encode(entry)
 
 
-def key_of(key_file: Path, origin: str) -> str:
+def key_of(key_file: Path, origin: str, passphrase: bytes | None = None) -> str:
     """Return the verifier key of a log key file."""
-    return load_key(key_file, origin).vkey
+    return load_key(key_file, origin, passphrase).vkey
