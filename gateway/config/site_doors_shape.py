@@ -39,7 +39,7 @@ class WebShape(Shape):
         "Serve HTTPS", trust="secadm", default=None, example="{certificate: page.pem, key: …}"
     )
     accounts: str | None = described(
-        "File of people who may log in (`sopgw access`); without it everybody who reaches the page "
+        "File of people who may log in (`sopgw account`); without it everybody who reaches the page "
         "may read it",
         trust="secadm",
         default=None,

@@ -1,6 +1,7 @@
 """The read-only page over HTTP: documents, server-sent events, receipts, metrics.
 
-Nothing here can change the site: there is no route but GET. Every answer carries a content
+Nothing here can change the site: there is no route but GET, except the login's own where accounts
+are named. Every answer carries a content
 security policy that admits nothing but our own files; requests under a foreign host name are
 refused, so that a page elsewhere cannot read ours through a reader's browser.
 """
@@ -24,6 +25,7 @@ from typing_extensions import override
 from gateway.hmi import live_parts, metrics, record_parts, shell
 from gateway.hmi.language import LANGUAGES, Words
 from gateway.hmi.live_parts import Part
+from gateway.hmi.login import Login
 from gateway.hmi.state import Records, SiteView
 from gateway.hmi.trend import Trend
 
@@ -42,8 +44,9 @@ STATIC = {
     "settle.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
+POLICY = "Content-Security-Policy"
 HEADERS = {
-    "Content-Security-Policy": (
+    POLICY: (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
         "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
@@ -55,6 +58,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 ID = r"[A-Za-z0-9._:@+\-]{1,64}"
 
 
@@ -81,6 +85,7 @@ class Page:
         names: Collection[str] = (),
         period_s: float = 1.0,
         tls: ssl.SSLContext | None = None,
+        login: Login | None = None,
     ) -> None:
         """Prepare the page without opening anything.
 
@@ -90,10 +95,15 @@ class Page:
             names: host names beside the loopback ones under which the page may be asked for.
             period_s: real seconds between two looks at the site.
             tls: serves HTTPS with this context.
+            login: lets in only who has an account; metrics stay open to this machine.
         """
         self._views, self._records = views, records
         self._names = LOCAL_NAMES | {n.lower() for n in names}
-        self._period_s, self._tls = period_s, tls
+        self._period_s, self._tls, self._login = period_s, tls, login
+        # A form may be sent home, where there is one.
+        form = "'self'" if login else "'none'"
+        policy = HEADERS[POLICY].replace("form-action 'none'", f"form-action {form}")
+        self._headers = HEADERS | {POLICY: policy}
         self._trend = Trend()
         self._view = views()
         self._idle_count = 0
@@ -137,6 +147,10 @@ class Page:
 
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=1024)
+        if self._login is not None:
+            app.router.add_get("/{language:[a-z]{2}}/login", self._login.form)
+            app.router.add_post("/{language:[a-z]{2}}/login", self._login.enter)
+            app.router.add_post("/{language:[a-z]{2}}/logout", self._login.leave)
         app.router.add_get("/", self._root)
         app.router.add_get("/state.json", self._state)
         app.router.add_get("/metrics", self._metrics)
@@ -154,15 +168,30 @@ class Page:
         name = request.headers.get("Host", "").lower()
         bare = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
         if bare not in self._names:
-            return web.Response(status=421, text="unknown host name\n", headers=HEADERS)
+            return web.Response(status=421, text="unknown host name\n", headers=self._headers)
         try:
-            response = await handler(request)
+            response = self._sent_to_login(request) or await handler(request)
         except web.HTTPException as told:
-            told.headers.update(HEADERS)
+            told.headers.update(self._headers)
             raise
         if not response.prepared:
-            response.headers.update(HEADERS)
+            response.headers.update(self._headers)
         return response
+
+    def _sent_to_login(self, request: web.Request) -> web.StreamResponse | None:
+        """Return the answer to a stranger, None for whoever may go on."""
+        login, path = self._login, request.path
+        if login is None or path.startswith("/static/") or path.endswith(("/login", "/logout")):
+            return None
+        if path == "/metrics" and request.remote in LOCAL_ADDRESSES:
+            return None  # Prometheus beside the gateway has no cookie
+        if login.admits(request, touch=not path.startswith("/events/")):
+            return None
+        if "text/html" not in request.headers.get("Accept", ""):
+            return web.Response(status=401, text="log in first\n")
+        language = path.split("/")[1]
+        place = language if language in LANGUAGES else self._language_of(request)
+        return web.Response(status=303, headers={"Location": f"/{place}/login"})
 
     async def _sample(self) -> None:
         """Look at the site once a period until stopped, and wake the event streams."""
@@ -184,10 +213,12 @@ class Page:
 
     async def _root(self, request: web.Request) -> web.StreamResponse:
         """Send the reader to the overview in the first language both know."""
+        raise web.HTTPFound(shell.where("overview", self._language_of(request)))
+
+    def _language_of(self, request: web.Request) -> str:
         wanted = request.headers.get("Accept-Language", "").lower()[:200].split(",")
         offered = (w.strip().split(";")[0].split("-")[0] for w in wanted)
-        language = next((w for w in offered if w in LANGUAGES), "en")
-        raise web.HTTPFound(shell.where("overview", language))
+        return next((w for w in offered if w in LANGUAGES), "en")
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
@@ -228,7 +259,13 @@ class Page:
             entries = await self._records.latest_entries(LATEST_MAX)
             parts += [record_parts.check(words), record_parts.latest(entries, words)]
         text = shell.whole(
-            self._view, page, parts, words, revision=self._revision, frozen=self._frozen
+            self._view,
+            page,
+            parts,
+            words,
+            revision=self._revision,
+            frozen=self._frozen,
+            leave=self._login is not None,
         )
         return web.Response(text=text, content_type="text/html")
 
@@ -245,6 +282,7 @@ class Page:
             revision=self._revision,
             frozen=self._frozen,
             heading=words("trade.one", id=trade_id),
+            leave=self._login is not None,
         )
         return web.Response(text=text, content_type="text/html", status=200 if known else 404)
 
@@ -277,18 +315,21 @@ class Page:
             self._parts[key] = (shell.title(self._view, page, words), told)
         return self._parts[key]
 
+    def _still_inside(self, request: web.Request) -> bool:
+        return self._login is None or self._login.admits(request, touch=False)
+
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Send what changed, tick after tick, until the reader or the page goes."""
         page, words = self._asked(request)
         if self._reader_count >= READERS_MAX:
             raise web.HTTPServiceUnavailable(text="too many readers\n")
-        response = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
+        response = web.StreamResponse(headers=self._headers | {"Content-Type": "text/event-stream"})
         self._reader_count += 1
         try:
             await response.prepare(request)
             await response.write(b"retry: 2000\n\n")
             sent: dict[str, str] = {}
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and self._still_inside(request):
                 title, told = self._told(page, words)
                 fresh = {k: v for k, v in told.items() if sent.get(k) != v}
                 body = {"revision": self._revision, "title": title, "parts": fresh}

@@ -91,6 +91,7 @@ def whole(
     frozen: bool = False,
     events: bool = True,
     heading: str | None = None,
+    leave: bool = False,
 ) -> str:
     """Return the page as one document.
 
@@ -103,6 +104,7 @@ def whole(
         frozen: the gateway's scan stands still.
         events: follow the site by server-sent events.
         heading: the page's heading where it is not the page's name.
+        leave: offer to log out.
     """
     nav = "".join(
         f'<a href="{where(p, words.language)}"{_current(p == page)}>{escape(words(f"nav.{p}"))}</a>'
@@ -112,6 +114,12 @@ def whole(
         f'<a href="{where(page, code)}" hreflang="{code}" lang="{code}"'
         f"{_current(code == words.language)}>{NAMES[code]}</a>"
         for code in LANGUAGES
+    )
+    out = (
+        f'<form method="post" action="/{words.language}/logout">'
+        f'<button type="submit">{escape(words("login.leave"))}</button></form>'
+        if leave
+        else ""
     )
     follow = f' data-events="/events/{words.language}/{page}"' if events else ""
     return (
@@ -131,7 +139,7 @@ def whole(
         f'<main id="content" tabindex="-1"><h1>{escape(heading or words(f"nav.{page}"))}</h1>'
         f"{_columns(parts)}</main>"
         f"<footer><p>{escape(words('page.read_only'))}</p>"
-        f'<nav aria-label="{escape(words("nav.languages"))}">{languages}</nav></footer>'
+        f'<nav aria-label="{escape(words("nav.languages"))}">{languages}</nav>{out}</footer>'
         "</body></html>\n"
     )
 

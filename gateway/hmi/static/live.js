@@ -66,6 +66,8 @@ function follow(address) {
   source.addEventListener("error", () => {
     lost(true);
     if (source.readyState === EventSource.CLOSED) {
+      // A session that has ended: the page asks for it again.
+      fetch("/state.json").then((told) => told.status === 401 && location.reload(), () => {});
       setTimeout(() => follow(address), 5000);
       source.close();
     }
