@@ -107,7 +107,7 @@ def _summary(words: Words, report: Mapping[str, Any], entries: Sequence[history.
 
 def _trades(words: Words, report: Mapping[str, Any], entries: Sequence[history.Entry]) -> str:
     columns = [
-        Column(words("trade.id"), "word"),
+        Column(words("trade.id")),
         Column(words("trade.path"), "word"),
         Column(words("trade.interval"), "word"),
         Column(words("trade.contracted"), "number"),
@@ -115,7 +115,7 @@ def _trades(words: Words, report: Mapping[str, Any], entries: Sequence[history.E
         Column(words("trade.difference"), "number"),
         Column(words("trade.status"), "word"),
         Column(words("trade.reasons"), "long"),
-        Column(words("trade.evidence")),
+        Column(words("trade.evidence"), "word"),
     ]
     trades = report.get("trades", [])
     days = {str(t["interval_start"])[:10] for t in trades if t.get("interval_start")}
@@ -141,8 +141,9 @@ def _trade_row(
     name: Cell = str(row.get("id") or row.get("trade_id") or "–")
     if not row.get("id") and message:
         said = words("trade.message", id=figures.shortened(message))
-        place = f"{row['trade_id']}, " if row.get("trade_id") else ""
-        name = Html(f'<span title="{escape(message)}">{escape(place + said)}</span>')
+        place = f"{escape(str(row['trade_id']))}<br>" if row.get("trade_id") else ""
+        said = f'<span class="quiet" title="{escape(message)}">{escape(said)}</span>'
+        name = Html(place + said)
     found = history.evidence(entries, str(row.get("id")), row.get("interval_start"))
     return [
         name,

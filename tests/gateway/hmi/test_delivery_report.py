@@ -70,7 +70,8 @@ def test_every_trade_with_its_figures_and_reasons_in_words(report, entries):
 def test_refused_message_is_named_by_its_trade_and_its_hash(report, entries):
     report["trades"][-1] = {"message_id": "a" * 64, "trade_id": "T-9", "status": "refused", "reasons": []}  # fmt: skip
     text = render(report, entries)
-    assert "T-9, message aaaaaaaa…aaaaaa" in text
+    assert "T-9<br>" in text
+    assert "message aaaaaaaa…aaaaaa" in text
     assert f'title="{"a" * 64}"' in text
 
 
