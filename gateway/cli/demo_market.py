@@ -307,13 +307,15 @@ def conclude(report: Mapping[str, Any], *, kept: Path | None) -> str:
 
 def feeder_lines(feeders: Mapping[str, Any]) -> list[str]:
     """Write losses and voltages of the 33-bus feeder, without the exchange and with it."""
-    lines = []
-    for heading, key in (("Feeder    before", "without"), ("          with  ", "with")):
+    count = len(feeders["with"]["terminal_v_pu"])
+    terminals = "".join(f"{f'T{n} pu':>8}" for n in range(1, count + 1))
+    lines = [f"Feeder    {'':<8} {'losses kW':>10} {'lowest pu':>10} {'at node':>8}{terminals}"]
+    for heading, key in (("before", "without"), ("with", "with")):
         one = feeders[key]
-        volts = "  ".join(f"T{n} {v:.4f}" for n, v in enumerate(one["terminal_v_pu"], 1))
+        volts = "".join(f"{v:>8.4f}" for v in one["terminal_v_pu"])
         lines.append(
-            f"{heading}  losses {one['loss_w'] / 1000:.1f} kW, lowest {one['lowest_v_pu']:.4f} pu "
-            f"at node {one['lowest_node']}, {volts}"
+            f"          {heading:<8} {one['loss_w'] / 1000:>10.1f} {one['lowest_v_pu']:>10.4f} "
+            f"{one['lowest_node']:>8}{volts}"
         )
     return lines
 
