@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, cast
 from gateway.cli.backup_box import BoxError, BoxReader, BoxWriter, Opener, WrongKey
 from gateway.cli.field import state_folder
 from gateway.cli.output import ExitCode, fail
+from gateway.config.problem import ConfigFileError
 from gateway.config.site_file import Site
 from gateway.journal.ledger_journal import key_of
 from ledger.log import note, reader, verify
@@ -108,8 +109,8 @@ def about_of(site: Site, *, made: str) -> dict[str, Any]:
 def ledger_vkeys(site: Site) -> list[str]:
     """Return the verifier key of the ledger; none when its key cannot be read here."""
     try:
-        return [key_of(site.ledger.key_file, site.ledger.origin)]
-    except (KeyFileError, note.NoteError, OSError, ValueError):
+        return [key_of(site.ledger.key_file, site.ledger.origin, site.ledger.passphrase())]
+    except (ConfigFileError, KeyFileError, note.NoteError, OSError, ValueError):
         return []
 
 

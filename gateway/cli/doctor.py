@@ -13,7 +13,7 @@ import click
 from gateway.cli.output import ExitCode, Finding, command, current, emit, site_option
 
 if TYPE_CHECKING:
-    from gateway.cli.doctor_checks import Line
+    from gateway.cli.doctor_line import Line
 
 STATUS = ("ok", "warn", "fail", "unknown")  # the order is Nagios's
 MARKS = {"ok": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
@@ -44,7 +44,7 @@ def doctor(*, checks: tuple[str, ...], form: str, fix: bool, config_path: Path) 
 
     With --format nagios the exit code is Nagios's own: 0 ok, 1 warning, 2 critical, 3 unknown.
     """
-    from gateway.cli.doctor_checks import Line
+    from gateway.cli.doctor_line import Line
 
     lines = [x for x in lines_of(config_path) if _wanted(x, checks)]
     if fix:
@@ -121,7 +121,8 @@ def _prometheus(lines: Sequence[Line]) -> str:
 
 def lines_of(config_path: Path) -> list[Line]:
     """Examine; a site file that cannot be read is a line and not the end."""
-    from gateway.cli.doctor_checks import Line, examine, host_lines
+    from gateway.cli.doctor_checks import examine, host_lines
+    from gateway.cli.doctor_line import Line
     from gateway.cli.field import TIMEBASE
     from gateway.config.problem import ConfigFileError
     from gateway.config.site_file import load_site

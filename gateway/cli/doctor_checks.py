@@ -13,11 +13,11 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gateway.cli.doctor_ledger import anchored_line, key_lines
+from gateway.cli.doctor_line import Line
 from gateway.cli.field import sat_folder
 from gateway.commissioning import clock
 from gateway.commissioning.finding import Verdict
@@ -30,22 +30,6 @@ DISK_BYTES_FAIL = 200_000_000
 CONNECT_S = 1.0
 TEST_AGE_DAYS_MAX = 365  # safety tests are repeated every year
 SERIAL = Path("/dev/serial/by-id")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One thing looked at."""
-
-    id: str  # ``host.disk``: usable alone on the command line
-    status: str
-    text: str
-    fix: str = ""  # what to type, or do; empty when there is nothing to mend
-    mend: Callable[[], None] | None = None  # what --fix does, where that is safe
-
-    @property
-    def group(self) -> str:
-        """The part before the dot."""
-        return self.id.partition(".")[0]
 
 
 def host_lines(folder: Path) -> list[Line]:
@@ -184,15 +168,9 @@ def ledger_lines(site: Site) -> list[Line]:
                 fix=f"sopledger verify {folder} --key FILE",
             )
         ]
-    witnesses = len(site.ledger.witnesses)
     return [
         Line(id="ledger.reads", status="ok", text=f"{count} entries in {folder}"),
-        Line(
-            id="ledger.anchored",
-            status="ok" if witnesses else "warn",
-            text=f"{witnesses} witnesses" if witnesses else "NOT ANCHORED: no witness is named",
-            fix="name witnesses in the site file, or hand out receipts",
-        ),
+        anchored_line(site, count),
     ]
 
 
@@ -315,6 +293,7 @@ def examine(site: Site, *, offline: bool = False, simulated: bool = False) -> li
         *host_lines(site.ledger.dir.parent),
         *clock_lines(simulated=simulated),
         *config_lines(site),
+        *key_lines(site),
         *ledger_lines(site),
         *safety_lines(site),
     ]

@@ -300,6 +300,7 @@ async def take_control(
             origin=field.site.ledger.origin,
             key_file=field.site.ledger.key_file,
             clock=field.clock,
+            passphrase=field.site.ledger.passphrase(),
         )
     except JournalError as error:
         fail(

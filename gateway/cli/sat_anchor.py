@@ -29,6 +29,7 @@ async def anchor(
             origin=site.ledger.origin,
             key_file=site.ledger.key_file,
             clock=clock_of(),
+            passphrase=site.ledger.passphrase(),
         )
     except JournalError as error:
         warn("S024", f"not anchored: {error}", help="stop the service, then sign again")

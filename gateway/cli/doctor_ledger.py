@@ -1,0 +1,84 @@
+"""``sopgw doctor`` on the ledger: do its keys open, and does anybody else vouch for it?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.cli.doctor_line import Line
+from gateway.config.problem import ConfigFileError
+from gateway.config.site_file import Site
+from gateway.journal.anchoring import trust
+from gateway.journal.keys import is_protected
+from gateway.model.errors import JournalError
+from ledger.log import anchor, segment
+from ledger.log.keys import KeyFileError, read_private
+from ledger.log.record import Damage
+
+ANSWER_KEY = "answers.key"
+
+
+def key_lines(site: Site) -> list[Line]:
+    """Whether each key is protected, and whether this gateway could open it."""
+    paths = [site.ledger.key_file, site.ledger.key_file.with_name(ANSWER_KEY)]
+    try:
+        passphrase = site.ledger.passphrase()
+    except ConfigFileError as error:
+        problem = error.problems[0]
+        return [
+            Line(id="key.passphrase", status="fail", text=problem.message, fix=problem.help or "")
+        ]
+    return [_key_line(path, passphrase) for path in paths if path.exists()]
+
+
+def _key_line(path: Path, passphrase: bytes | None) -> Line:
+    id_ = f"key.{path.stem}"
+    try:
+        read_private(path, passphrase)
+        protected = is_protected(path)
+    except (KeyFileError, OSError) as error:
+        return Line(
+            id=id_,
+            status="fail",
+            text=str(error),
+            fix="write its passphrase to a file, chmod 600, and name it under `ledger.passphrase`; "
+            "with systemd: LoadCredentialEncrypted= and `passphrase: {secret: NAME}`",
+        )
+    if protected:
+        return Line(id=id_, status="ok", text=f"{path.name} is encrypted and opens")
+    return Line(
+        id=id_,
+        status="warn",
+        text=f"{path.name} is NOT PROTECTED: whoever reads it signs as this gateway",
+        fix="name a passphrase before the key is made, or give the key by systemd's "
+        "LoadCredentialEncrypted= and `key: {secret: NAME}`",
+    )
+
+
+def anchored_line(site: Site, size: int) -> Line:
+    """Whether somebody else has signed what the ledger says, and how far."""
+    id_, folder = "ledger.anchored", site.ledger.dir
+    urls = [(w.url, w.vkey) for w in site.ledger.witnesses]
+    try:
+        vkey = segment.read_header(segment.segments(folder)[-1]).vkey
+        policy = trust(vkey, urls, site.ledger.policy_file)
+    except (JournalError, Damage, IndexError) as error:
+        return Line(id=id_, status="fail", text=f"NOT ANCHORED: {error}", fix="mend the policy")
+    if policy is None:
+        return Line(
+            id=id_,
+            status="warn",
+            text="NOT ANCHORED: no witness is named",
+            fix="name witnesses, or a policy, under `ledger:` in the site file",
+        )
+    found = anchor.anchored(folder, policy)
+    if found is None:
+        return Line(
+            id=id_,
+            status="warn",
+            text="NOT ANCHORED: no witness has cosigned yet",
+            fix="the running gateway asks them; by hand: sopledger witness submit",
+        )
+    when = datetime.fromtimestamp(found.time_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    text = f"{found.size} of {size} entries by {', '.join(found.by)} at {when}"
+    return Line(id=id_, status="ok", text=text)

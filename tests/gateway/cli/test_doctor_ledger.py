@@ -1,0 +1,144 @@
+"""What doctor says of the ledger's keys, and of who vouches for the ledger."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.memory_journal import ManualClock
+
+from gateway.config.site_file import load_site
+from gateway.journal.keys import answer_key
+from gateway.journal.ledger_journal import LedgerJournal
+from ledger.log import anchor, checkpoint
+from ledger.log.cosign import Cosigner
+from ledger.log.note import Note
+
+BENCH = Path(__file__).resolve().parents[3] / "configs" / "sites" / "bench4.yaml"
+COSIGNER = Cosigner.ed25519(Ed25519PrivateKey.from_private_bytes(bytes(range(32))), "w.example/w")
+NONE_NAMED = "witnesses: []"
+
+
+@pytest.fixture
+def site(tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text(BENCH.read_text())
+    return path
+
+
+def say(site, old, new):
+    site.write_text(site.read_text().replace(old, new))
+
+
+def lines(sopgw, site):
+    answer = sopgw("doctor", "key", "ledger", "-c", site, "--json")
+    return {c["id"]: c for c in answer.json["data"]["checks"]}
+
+
+def a_ledger(site_path):
+    """Make the ledger of a site with one entry; gives its checkpoint."""
+    site = load_site(site_path)
+
+    async def go():
+        journal = LedgerJournal.open(
+            directory=site.ledger.dir,
+            origin=site.ledger.origin,
+            key_file=site.ledger.key_file,
+            clock=ManualClock(),
+            passphrase=site.ledger.passphrase(),
+        )
+        await journal.append("alarm", {"code": "x", "active": True, "detail": ""})
+        signed = journal.status().checkpoint
+        await journal.close()
+        return signed.encode()
+
+    signed = asyncio.run(go())
+    answer_key(site.ledger.key_file.with_name("answers.key"), site.ledger.passphrase())
+    return signed
+
+
+def test_plain_keys_are_called_not_protected(site, sopgw):
+    a_ledger(site)
+    found = lines(sopgw, site)
+    for id_ in ("key.ledger", "key.answers"):
+        assert found[id_]["status"] == "warn"
+        assert "NOT PROTECTED" in found[id_]["text"]
+
+
+def protected(site):
+    secret = site.parent / "passphrase"
+    secret.write_text("rain on the roof\n")
+    secret.chmod(0o600)
+    say(site, NONE_NAMED, f"{NONE_NAMED}, passphrase: {{file: passphrase}}")
+    return secret
+
+
+def test_encrypted_keys_that_open_are_well(site, sopgw):
+    protected(site)
+    a_ledger(site)
+    found = lines(sopgw, site)
+    assert found["key.ledger"]["status"] == found["key.answers"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "id_", "words"),
+    [
+        (lambda p: p.write_text("sun\n"), "key.ledger", "passphrase is wrong"),
+        (lambda p: p.chmod(0o644), "key.passphrase", "others can read"),
+        (lambda p: p.unlink(), "key.passphrase", "cannot be read"),
+    ],
+)
+def test_a_passphrase_that_does_not_do_is_explained(site, sopgw, spoil, id_, words):
+    secret = protected(site)
+    a_ledger(site)
+    spoil(secret)
+    found = lines(sopgw, site)
+    assert found[id_]["status"] == "fail"
+    assert words in found[id_]["text"]
+    assert found[id_]["fix"]
+
+
+def test_an_encrypted_key_without_a_passphrase_in_the_site_file_is_explained(site, sopgw):
+    text = site.read_text()
+    protected(site)
+    a_ledger(site)
+    site.write_text(text)
+    found = lines(sopgw, site)["key.ledger"]
+    assert found["status"] == "fail"
+    assert "encrypted" in found["text"]
+    assert "ledger.passphrase" in found["fix"]
+
+
+def test_a_passphrase_may_come_from_systemd(site, sopgw, tmp_path, monkeypatch):
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "ledger-passphrase").write_text("rain on the roof")
+    (credentials / "ledger-passphrase").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    say(site, NONE_NAMED, f"{NONE_NAMED}, passphrase: {{secret: ledger-passphrase}}")
+    a_ledger(site)
+    assert lines(sopgw, site)["key.ledger"]["status"] == "ok"
+
+
+def test_anchored_means_that_somebody_else_signed(site, sopgw):
+    signed = a_ledger(site)
+    assert "NOT ANCHORED: no witness is named" in lines(sopgw, site)["ledger.anchored"]["text"]
+    named = f"witnesses: [{{url: 'http://127.0.0.1:1', key: '{COSIGNER.key.vkey}'}}]"
+    say(site, NONE_NAMED, named)
+    found = lines(sopgw, site)["ledger.anchored"]
+    assert (found["status"], found["text"][:12]) == ("warn", "NOT ANCHORED")
+    parsed = checkpoint.parse(signed).note
+    line = COSIGNER.cosign(parsed.text, 1_800_000_000)
+    both = Note(text=parsed.text, signatures=(*parsed.signatures, line)).encode()
+    anchor.keep(site.parent / "ledger", both)
+    found = lines(sopgw, site)["ledger.anchored"]
+    assert found["status"] == "ok"
+    assert found["text"] == "1 of 1 entries by w.example/w at 2027-01-15 08:00:00Z"
+
+
+def test_a_policy_that_is_none_is_a_failure(site, sopgw):
+    a_ledger(site)
+    say(site, NONE_NAMED, "policy: w.policy")
+    found = lines(sopgw, site)["ledger.anchored"]
+    assert found["status"] == "fail"
+    assert "w.policy" in found["text"]
