@@ -25,6 +25,8 @@ from gateway.core.state import Site, State
 from gateway.core.verify import MarketPolicy
 from gateway.devices.connect import Endpoints, open_meter, open_station
 from gateway.journal.ledger_journal import LedgerJournal
+from gateway.journal.recovery import recover
+from gateway.journal.snapshot import Indexed, Memory, Shelf, SnapshotKeeper
 from gateway.market import dsse
 from gateway.market.mqtt import Broker, MarketLink, broker_from
 from gateway.market.node_link import NodeLink
@@ -71,6 +73,7 @@ class Parts:
     heartbeat: Heartbeat
     meter_poller: MeterPoller
     people: Operating
+    keeper: SnapshotKeeper
 
 
 def core_site(site: SiteFile, config: SopConfig) -> Site:
@@ -161,21 +164,6 @@ def answer_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def recover(journal: LedgerJournal, core: Site) -> tuple[State, list[tuple[int, dict[str, Any]]]]:
-    """Fold the whole ledger; return the state and the entries whose answers may be said again."""
-    state = State(core, bounds=core.sop)
-    last: dict[str, Any] | None = None
-    verdicts: list[tuple[int, dict[str, Any]]] = []
-    for index, entry in journal.entries():
-        state.fold(index, entry)
-        last = entry
-        if entry["kind"] in ("trade.accepted", "trade.refused", "delivery"):
-            verdicts.append((index, entry))
-    journal.boot_number = state.boot_number + 1
-    state.clean = last is None or (last["kind"] == "mode" and last["state"] == "OFF")
-    return state, verdicts
-
-
 def station_of(
     site: SiteFile, config: SopConfig, core: Site, clock: Clock, endpoints: Endpoints
 ) -> Station:
@@ -233,28 +221,49 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, 
     return link, node, office
 
 
-def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
-    """Open the ledger, recover from it and build everything; nothing is connected yet."""
-    core = core_site(site, config)
+def ledger_of(site: SiteFile, core: Site, clock: Clock) -> tuple[LedgerJournal, Shelf]:
+    """Open the ledger for writing, and the snapshots beside it."""
     journal = LedgerJournal.open(
         directory=site.ledger.dir,
         origin=site.ledger.origin,
         key_file=site.ledger.key_file,
         clock=clock,
     )
-    state, verdicts = recover(journal, core)
+    return journal, Shelf(site.ledger.dir, core)
+
+
+def snapshots_of(
+    shelf: Shelf, recorder: Recorder, clock: Clock, remembered: list[Indexed]
+) -> SnapshotKeeper:
+    """Keep snapshots of the state from now on, as far back as the one this start used."""
+    memory = Memory(remembered)
+    recorder.listeners.append(memory.take)
+    return SnapshotKeeper(
+        shelf=shelf,
+        state=recorder.state,
+        record=recorder.record,
+        clock=clock,
+        memory=memory,
+        last_size=shelf.used_size,
+    )
+
+
+def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
+    """Open the ledger, recover from it and build everything; nothing is connected yet."""
+    core = core_site(site, config)
+    journal, shelf = ledger_of(site, core, clock)
+    state, remembered = recover(journal, core, shelf)
     recorder = Recorder(journal, state)
     endpoints = Endpoints()  # devices behind one address share its connection
     station = station_of(site, config, core, clock, endpoints)
     meters = meters_of(site, core, clock, endpoints)
     link, node, office = market_of(site, core)
-    period_us = site.runtime.scan_ms * 1000
-    poller = StationPoller(station=station, clock=clock, period_us=period_us)
+    poller = StationPoller(station=station, clock=clock, period_us=site.runtime.scan_ms * 1000)
     desk = TradeDesk(market=office, recorder=recorder, clock=clock)
-    for index, entry in verdicts:
+    for index, entry in remembered:
         desk.remember(index, entry)
     if node is not None:
-        node.recall((e for _, e in verdicts), (r.sha256 for r in state.received.values()))
+        node.recall((e for _, e in remembered), (r.sha256 for r in state.received.values()))
     scan = Scan(
         recorder=recorder,
         clock=clock,
@@ -263,7 +272,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         dispatcher=Dispatcher(station=station, recorder=recorder, site=core, clock=clock),
         desk=desk,
         market=office,
-        period_us=period_us,
+        period_us=site.runtime.scan_ms * 1000,
         watchdog_ds=config.heartbeat.device_timeout_ms // 100,
     )
     journal.time_quality = scan.time_quality
@@ -286,6 +295,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         path=control_path(site),
         clock=clock,
         journal=journal,
+        remembered=remembered,
         recorder=recorder,
         scan=scan,
         poller=poller,
@@ -306,6 +316,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
         heartbeat=heartbeat,
         meter_poller=meter_poller,
         people=people,
+        keeper=snapshots_of(shelf, recorder, clock, remembered),
     )
 
 
@@ -318,6 +329,8 @@ def _broker(site: SiteFile) -> Broker:
         username=site.market.username,
         password=password,
         ca_file=site.market.ca_file,
+        certificate=site.market.certificate,
+        key_file=site.market.client_key_file,
     )
 
 
@@ -393,6 +406,7 @@ async def _run_parts(parts: Parts) -> None:
             group.create_task(parts.people.control.run(), name="control")
             group.create_task(parts.people.alarms.run(), name="alarms")
             group.create_task(_publish_checkpoints(parts), name="checkpoints")
+            group.create_task(parts.keeper.run(), name="snapshots")
             group.create_task(_notice(parts).run(), name="notice")
             group.create_task(_end_when(stopping), name="stop")
     except* Stopped:

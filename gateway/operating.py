@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def operating(
     path: Path,
     clock: Clock,
     journal: LedgerJournal,
+    remembered: Iterable[tuple[int, Mapping[str, Any]]],
     recorder: Recorder,
     scan: Scan,
     poller: StationPoller,
@@ -67,7 +68,7 @@ def operating(
         ),
     )
     book = DayBook()
-    for index, entry in journal.entries():
+    for index, entry in remembered:
         watch.take(index, entry)
         book.take(index, entry)
     recorder.listeners.append(book.take)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from gateway.core.state import Site, State
-from gateway.journal.snapshot import VERDICTS, VERDICTS_MAX, Shelf, Snapshot, Verdict
+from gateway.journal.snapshot import Indexed, Memory, Shelf, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +24,12 @@ class Entries(Protocol):
 
 def recover(
     journal: Entries, core: Site, shelf: Shelf | None = None
-) -> tuple[State, list[Verdict]]:
-    """Fold the ledger; return the state and the newest verdicts, which may be said again."""
+) -> tuple[State, list[Indexed]]:
+    """Fold the ledger; return the state and the newest entries that others look back at."""
     for snapshot in shelf.newest_first() if shelf else ():
-        tail = _Tail(snapshot.state, snapshot.verdicts, snapshot)
-        if tail.fold(journal.entries(snapshot.size)):
+        tail = _Tail(snapshot.state, snapshot.remembered, snapshot)
+        if shelf and tail.fold(journal.entries(snapshot.size)):
+            shelf.used_size = snapshot.size
             break
         log.warning("snapshot of %d entries is not vouched for and not used", snapshot.size)
     else:
@@ -42,17 +42,17 @@ def recover(
         "OFF",
     )
     log.info("recovered %d entries, %d of them folded now", state.size, tail.folded_count)
-    return state, list(tail.verdicts)
+    return state, tail.memory.entries()
 
 
 class _Tail:
     """What is folded now, behind a snapshot or from the first entry on."""
 
     def __init__(
-        self, state: State, verdicts: Iterable[Verdict], snapshot: Snapshot | None
+        self, state: State, remembered: Iterable[Indexed], snapshot: Snapshot | None
     ) -> None:
         self.state = state
-        self.verdicts = deque(verdicts, maxlen=VERDICTS_MAX)
+        self.memory = Memory(remembered)
         self.folded_count = 0
         self.last: dict[str, Any] | None = None
         self._snapshot = snapshot
@@ -66,9 +66,8 @@ class _Tail:
             self.state.fold(index, entry)
             self.folded_count += 1
             self.last = entry
-            if entry["kind"] in VERDICTS:
-                self.verdicts.append((index, entry))
-            elif entry["kind"] == "snapshot" and self._snapshot is not None:
+            self.memory.take(index, entry)
+            if entry["kind"] == "snapshot" and self._snapshot is not None:
                 named = (entry["size"], entry["sha256"])
                 vouched = vouched or named == (self._snapshot.size, self._snapshot.sha256)
         return vouched

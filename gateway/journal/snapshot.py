@@ -41,11 +41,33 @@ KEPT = 3  # files; the newest may lack its entry after a crash
 ENTRIES_BETWEEN = 50_000  # folded in about a second
 LOOK_US = 10_000_000  # how often it is asked whether one is due
 PAIRS_MAX = 500  # of a dictionary in one line
-VERDICTS = frozenset({"trade.accepted", "trade.refused", "delivery"})
-VERDICTS_MAX = 20_000  # remembered for those who ask again; the market edge keeps as many
+REMEMBERED_MAX = {
+    "boot": 1, "config": 1, "mode": 100, "trade.accepted": 2_000, "trade.refused": 2_000,
+    "plan": 100, "delivery": 2_000, "alarm": 2_000, "operator": 2_000,
+}  # fmt: skip
+"""Entries of the past that others than the state look back at after a start, of each kind."""
 BOUNDS = "bounds"  # of a state: what the site file allows, never in a snapshot
 
-Verdict = tuple[int, dict[str, Any]]
+Indexed = tuple[int, dict[str, Any]]
+
+
+class Memory:
+    """The newest entries of each kind that a start looks back at."""
+
+    def __init__(self, entries: Iterable[Indexed] = ()) -> None:
+        self._by_kind = {kind: deque[Indexed](maxlen=n) for kind, n in REMEMBERED_MAX.items()}
+        for index, entry in entries:
+            self.take(index, entry)
+
+    def take(self, index: int, entry: Mapping[str, Any]) -> None:
+        """Take note of an entry."""
+        kept = self._by_kind.get(entry["kind"])
+        if kept is not None:
+            kept.append((index, dict(entry)))
+
+    def entries(self) -> list[Indexed]:
+        """Give what is remembered in the order of the ledger."""
+        return sorted((e for kept in self._by_kind.values() for e in kept), key=lambda e: e[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +87,7 @@ class Snapshot:
     size: int
     sha256: str
     state: State
-    verdicts: list[Verdict]
+    remembered: list[Indexed]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +96,17 @@ class Frozen:
 
     size: int
     fields: Mapping[str, Any]
-    verdicts: list[Verdict]
+    remembered: list[Indexed]
 
 
-def freeze(state: State, verdicts: Iterable[Verdict]) -> Frozen:
+def freeze(state: State, remembered: Iterable[Indexed]) -> Frozen:
     """Take a state aside; quick, for it is done between two entries."""
     fields = {
         f.name: _aside(getattr(state, f.name))
         for f in dataclasses.fields(State)
         if f.name != BOUNDS
     }
-    return Frozen(size=state.size, fields=fields, verdicts=list(verdicts))
+    return Frozen(size=state.size, fields=fields, remembered=list(remembered))
 
 
 def _aside(value: Any) -> Any:
@@ -106,8 +128,8 @@ def lines(frozen: Frozen, site: Site) -> Iterator[bytes]:
     """Write a snapshot, line by line."""
     header = Header(format=FORMAT, core=core_digest(), site=site_digest(site), size=frozen.size)
     yield _line(header)
-    for name, value in (("verdicts", frozen.verdicts), *frozen.fields.items()):
-        if isinstance(value, dict) or value is frozen.verdicts:
+    for name, value in (("remembered", frozen.remembered), *frozen.fields.items()):
+        if isinstance(value, dict) or value is frozen.remembered:
             pairs = list(value.items() if isinstance(value, dict) else value)
             for start in range(0, len(pairs), PAIRS_MAX):
                 yield _line((name, pairs[start : start + PAIRS_MAX]))
@@ -132,12 +154,12 @@ def read(data: bytes, site: Site) -> Snapshot:
             raise ValueError("made by another version of the core")
         if header.site != site_digest(site):
             raise ValueError("made for other limits of the site")
-        state, verdicts = State(site, bounds=site.sop), list[Verdict]()
+        state, remembered = State(site, bounds=site.sop), list[Indexed]()
         types = get_type_hints(State)
         for line in rest.splitlines():
             name, raw = msgspec.json.decode(line, type=tuple[str, msgspec.Raw])
-            if name == "verdicts":
-                verdicts += msgspec.json.decode(raw, type=list[Verdict])
+            if name == "remembered":
+                remembered += msgspec.json.decode(raw, type=list[Indexed])
             elif get_origin(types[name]) is dict:
                 pairs = GenericAlias(list, GenericAlias(tuple, get_args(types[name])))
                 getattr(state, name).update(msgspec.json.decode(raw, type=pairs))
@@ -148,7 +170,7 @@ def read(data: bytes, site: Site) -> Snapshot:
     if state.size != header.size:
         raise ValueError("its size is not the one it states")
     sha256 = hashlib.sha256(data).hexdigest()
-    return Snapshot(size=state.size, sha256=sha256, state=state, verdicts=verdicts)
+    return Snapshot(size=state.size, sha256=sha256, state=state, remembered=remembered)
 
 
 @cache
@@ -171,6 +193,7 @@ class Shelf:
     """The snapshots beside one ledger."""
 
     def __init__(self, directory: Path, site: Site) -> None:
+        self.used_size = 0  # of the one this start goes back to
         self._folder = directory / FOLDER
         self._site = site
 
@@ -215,7 +238,7 @@ class SnapshotKeeper:
         state: State,
         record: Callable[..., Awaitable[int]],
         clock: Clock,
-        verdicts: Iterable[Verdict],
+        memory: Memory,
         last_size: int,
         entries_between: int = ENTRIES_BETWEEN,
     ) -> None:
@@ -223,14 +246,9 @@ class SnapshotKeeper:
         self._state = state
         self._record = record
         self._clock = clock
-        self._verdicts = deque(verdicts, maxlen=VERDICTS_MAX)
+        self.memory = memory
         self._last_size = last_size
         self._entries_between = entries_between
-
-    def notice(self, index: int, entry: Mapping[str, Any]) -> None:
-        """Take note of an entry that was folded."""
-        if entry["kind"] in VERDICTS:
-            self._verdicts.append((index, dict(entry)))
 
     @property
     def due(self) -> bool:
@@ -241,7 +259,7 @@ class SnapshotKeeper:
 
     async def make(self) -> None:
         """Make one; a disk that refuses the file costs a longer start, nothing else."""
-        frozen = freeze(self._state, self._verdicts)
+        frozen = freeze(self._state, self.memory.entries())
         self._last_size = frozen.size
         try:
             sha256 = await asyncio.to_thread(self._shelf.put, frozen)

@@ -98,6 +98,7 @@ KINDS: Mapping[str, Mapping[str, Test]] = {
     "operator": {"user": text, "verb": text, "arguments": anything, "reason": text},
     "alarm": {"code": text, "active": flag, "detail": anything},
     "anchor": {"where": text, "checkpoint_size": whole, "root": text},
+    "snapshot": {"size": whole, "sha256": text},
     "gap": {"from_utc_us": whole, "to_utc_us": whole, "cause": text},
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from gateway.core.state import Site, State
 from gateway.journal import snapshot
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.journal.recovery import recover
-from gateway.journal.snapshot import Shelf, SnapshotKeeper, freeze, lines, read
+from gateway.journal.snapshot import Memory, Shelf, SnapshotKeeper, freeze, lines, read
 from gateway.runtime.recorder import Recorder
 
 SITE = Site(
@@ -37,8 +37,8 @@ def folded(entries, state=None):
     return state
 
 
-def written(state, verdicts=()):
-    return b"".join(lines(freeze(state, verdicts), SITE))
+def written(state, remembered=()):
+    return b"".join(lines(freeze(state, remembered), SITE))
 
 
 def test_from_any_quiet_moment_the_rest_of_the_ledger_leads_to_the_same_state(histories):
@@ -81,7 +81,7 @@ def test_long_dictionaries_are_written_in_several_lines(histories, monkeypatch):
     split = written(state, [(1, {"kind": "delivery"})] * 5)
     assert split.count(b"\n") > whole.count(b"\n")
     assert read(split, SITE).state == read(whole, SITE).state == state
-    assert read(split, SITE).verdicts == read(whole, SITE).verdicts
+    assert read(split, SITE).remembered == read(whole, SITE).remembered
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,14 @@ class Ledger:
             directory=self.folder / "ledger", origin="bench.example/SOP-1",
             key_file=self.folder / "ledger.key", clock=self.clock,
         )  # fmt: skip
-        self.state, self.verdicts = recover(self.journal, SITE, self.shelf)
+        self.state, self.remembered = recover(self.journal, SITE, self.shelf)
         self.recorder = Recorder(self.journal, self.state)
+        self.memory = Memory(self.remembered)
         self.keeper = SnapshotKeeper(
             shelf=self.shelf, state=self.state, record=self.recorder.record, clock=self.clock,
-            verdicts=self.verdicts, last_size=0, entries_between=self.every,
+            memory=self.memory, last_size=self.shelf.used_size, entries_between=self.every,
         )  # fmt: skip
-        self.recorder.listeners.append(self.keeper.notice)
+        self.recorder.listeners.append(self.memory.take)
 
     async def write(self, entries):
         common = {"kind", "utc_us", "mono_us", "boot", "tq"}
@@ -218,7 +219,7 @@ async def test_verdicts_of_before_can_be_said_again(tmp_path, histories):
     await ledger.write([delivery, *readings(12)])
     await ledger.journal.close()
     ledger.open()
-    assert [(i, e["kind"]) for i, e in ledger.verdicts] == [(0, "delivery")]
+    assert [(i, e["kind"]) for i, e in ledger.remembered] == [(0, "delivery")]
     await ledger.journal.close()
 
 
