@@ -12,6 +12,7 @@ import click
 from gateway.cli.output import command, current, emit, site_option
 from gateway.cli.quantities import DURATION_MS
 from gateway.cli.running import ask_gateway
+from gateway.model.units import signed_kw_text
 
 
 @command(
@@ -94,8 +95,7 @@ def text_of(found: Mapping[str, Any]) -> str:
 
 def kw(p_w: int) -> str:
     """Write a power in kW; what rounds to zero has no sign."""
-    text = f"{p_w / 1000:+.1f}"
-    return f"{'0.0' if float(text) == 0 else text:>7} kW"
+    return f"{signed_kw_text(p_w):>10}"
 
 
 def instant(utc_ms: int) -> str:

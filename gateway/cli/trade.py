@@ -6,18 +6,17 @@ import base64
 import json
 import time
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from typing_extensions import override
 
-from gateway.cli.output import CommandFailed, ExitCode, Finding, emit, fail, group
+from gateway.cli.instr import folder_of, ledger_option
+from gateway.cli.output import CommandFailed, ExitCode, Finding, emit, fail, group, site_option
+from gateway.cli.quantities import DURATION_MS, POWER
 from gateway.cli.trade_export import export
 from gateway.model.interval import RESOLUTIONS_MS, Interval, utc_ms_from
 from gateway.model.reason import Reason
-from gateway.model.units import UnitError, parse_int, parse_quantity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,38 +25,6 @@ if TYPE_CHECKING:
     from gateway.model.trade import Trade
 
 INTERVALS_MAX = 200  # what a message of 16 KiB can hold with room to spare
-
-
-class Watts(click.ParamType[int]):
-    """A power with its unit, as whole watts."""
-
-    name = "power"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_int(value, "power")
-        except UnitError as error:
-            self.fail(f"{error}; {error.help}", param, ctx)
-
-
-class Seconds(click.ParamType[Decimal]):
-    """A duration with its unit, in seconds."""
-
-    name = "duration"
-
-    @override
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Decimal:
-        if isinstance(value, Decimal):
-            return value
-        try:
-            return parse_quantity(value, "time")
-        except UnitError as error:
-            self.fail(f"{error}; {error.help}", param, ctx)
 
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -133,7 +100,7 @@ def keygen(file: Path, passphrase_file: Path | None) -> None:
 @click.option("--sop", default="SOP-1", show_default=True)
 @click.option("--from", "seller", help="Region whose feeder delivers.")
 @click.option("--to", "buyer", help="Region whose feeder receives.")
-@click.option("--power", type=Watts(), help="With its unit; 0kW cancels.")
+@click.option("--power", type=POWER, help="With its unit; 0kW cancels.")
 @click.option("--start", help="UTC, on a boundary of the resolution.")
 @click.option("--intervals", type=click.IntRange(1, INTERVALS_MAX), default=1, show_default=True)
 @click.option("--resolution", type=click.Choice(sorted(RESOLUTIONS_MS)), default="PT15M")
@@ -195,7 +162,7 @@ def sign(
 @click.option("--broker", required=True, help="mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
 @click.option("--site", help="Site of the topic; that of the document without it.")
 @click.option("--sop", help="SOP of the topic; that of the document without it.")
-@click.option("--wait", type=Seconds(), default="10s", show_default=True)
+@click.option("--wait", type=DURATION_MS, default="10s", show_default=True)
 @click.option("--gateway-key", help="Base64 key or verifier key of the gateway, or a file of it.")
 @click.option("--username")
 @click.option("--password-file", type=click.Path(path_type=Path, exists=True))
@@ -206,7 +173,7 @@ def submit(
     broker: str,
     site: str | None,
     sop: str | None,
-    wait: Decimal,
+    wait: int,
     gateway_key: str | None,
     username: str | None,
     password_file: Path | None,
@@ -225,7 +192,7 @@ def submit(
     try:
         answers = asyncio.run(
             submission.submit(
-                payload, broker=where, topics=topics, wait_s=float(wait), gateway_key=key
+                payload, broker=where, topics=topics, wait_s=wait / 1000, gateway_key=key
             )
         )
     except submission.BrokerUnreachable as error:
@@ -303,6 +270,61 @@ def receipt(trade_id: str, directory: Path, output: Path) -> None:
 trade_.add_command(export)
 
 
+@trade_.command(
+    "explain",
+    examples=(
+        ("sopgw trade explain trd-6 -c site.yaml", "every step with its entries, and why less"),
+        ("sopgw trade explain trd-6 --ledger out/ledger --json", "of any ledger, for a script"),
+    ),
+    schema="trade.explain",
+)
+@click.argument("trade_id", metavar="ID")
+@ledger_option
+@site_option
+def explain_(trade_id: str, directory: Path | None, config_path: Path) -> None:
+    """Tell why a trade became what it became: who signed, what was cut, what went wrong when."""
+    from gateway.cli.trade_explain import explain
+    from gateway.journal.ledger_journal import read_entries
+
+    told = explain(read_entries(folder_of(directory, config_path)), trade_id)
+    if told is None:
+        fail(
+            ExitCode.FAILED,
+            f"no trade {trade_id} in this ledger",
+            code="T105",
+            help="`sopgw trade ls --ledger DIR` lists them",
+        )
+    emit(told.data(), text=told.text)
+
+
+@trade_.command(
+    "rehearse",
+    examples=(
+        ("sopgw trade rehearse", "one good trade on a simulated bench, from message to proof"),
+        ("sopgw trade rehearse --with cut,duplicate,late,retained", "and four that go wrong"),
+    ),
+    schema="trade.rehearse",
+)
+@click.option("--count", type=click.IntRange(1, 3), default=1, show_default=True)
+@click.option("--power", type=POWER, default="12kW", show_default=True)
+@click.option("--with", "wrongs", default="", help="Of cut, duplicate, late, retained; by commas.")
+@click.option("--speed", type=click.IntRange(1, 120), default=30, show_default=True)
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep its ledger.")
+def rehearse(*, count: int, power: int, wrongs: str, speed: int, keep: Path | None) -> None:
+    """Send trades to a simulated bench, good ones and wrong ones, and hold each to its outcome."""
+    from gateway.cli.trade_rehearse import POWER_STEP_W, WRONGS, Order, play
+
+    if power <= 0 or power % POWER_STEP_W:
+        raise click.UsageError(f"--power: whole multiples of {POWER_STEP_W} W make whole Wh")
+    wanted = tuple(w.strip() for w in wrongs.split(",") if w.strip())
+    unknown = [w for w in wanted if w not in WRONGS]
+    if unknown:
+        raise click.UsageError(f"--with {unknown[0]}: one of {', '.join(WRONGS)}")
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        raise click.UsageError(f"{keep} is not empty; name a new directory")
+    play(Order(count=count, p_w=power, wrongs=wanted, speed_factor=speed), keep)
+
+
 def _new(
     *,
     trade_id: str | None,
@@ -367,12 +389,12 @@ def _topics(payload: bytes, site: str | None, sop: str | None) -> Any:
     return Topics(site=site, sop=sop)
 
 
-def _report(answers: Answers, wait: Decimal, *, verified: bool) -> None:
+def _report(answers: Answers, wait_ms: int, *, verified: bool) -> None:
     data = {"answers": list(answers.by_trade.values()), "verified": verified}
     if not answers.by_trade and answers.doubts:
         _refuse(answers.doubts, "an answer came that the gateway's key did not sign", tampered=True)
     if not answers.complete:
-        message = f"no answer within {wait} s"
+        message = f"no answer within {wait_ms / 1000:g} s"
         help_text = "the broker has it; the same message may be sent again without harm"
         fail(ExitCode.UNREACHABLE, message, code="T104", help=help_text, data=data)
     lines = [_answer_text(answer) for answer in answers.by_trade.values()]

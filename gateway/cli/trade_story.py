@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.model.units import kwh_text
+from gateway.model.units import kwh_text, signed_kw_text
 from ledger.log import reader
 
 _COLUMNS = ("trade", "rev", "path", "contracted", "delivered", "status")
@@ -162,7 +162,7 @@ def _words(story: Story, entry: Mapping[str, Any]) -> str:
             return f"planned {kwh_text(mine['planned_wh'])} from {entry['interval']['start']}{cut}"
         case "intent":
             powers = ", ".join(
-                f"{s['terminal']} {s['p_w'] / 1000:+.1f} kW" for s in entry.get("setpoints", ())
+                f"{s['terminal']} {signed_kw_text(s['p_w'])}" for s in entry.get("setpoints", ())
             )
             what = powers or entry.get("command", "")
             return f"instruction {entry['instr_id']} ({entry['authority']}): {what}"

@@ -92,6 +92,12 @@ def kw_text(p_w: int) -> str:
     return f"{p_w / 1000:.1f} kW"
 
 
+def signed_kw_text(p_w: int) -> str:
+    """Write a power with its direction: ``+150.0 kW``; what rounds to zero has no sign."""
+    text = f"{p_w / 1000:+.1f}"
+    return "0.0 kW" if float(text) == 0 else f"{text} kW"
+
+
 def kwh_text(energy_wh: int) -> str:
     """Write an energy for people: ``75.00 kWh``."""
     return f"{energy_wh / 1000:.2f} kWh"
