@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import signal
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.config.secret import read_secret
 from gateway.config.site_file import Site as SiteFile
@@ -24,6 +20,8 @@ from gateway.config.site_file import SopConfig
 from gateway.core.state import Site, State
 from gateway.core.verify import MarketPolicy
 from gateway.devices.connect import Endpoints, open_meter, open_station
+from gateway.journal.anchoring import Anchoring, kept_here, known_outside, trust
+from gateway.journal.keys import answer_key
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.journal.recovery import recover
 from gateway.journal.snapshot import Indexed, Memory, Shelf, SnapshotKeeper
@@ -48,6 +46,7 @@ from gateway.runtime.telemetry import Heartbeat, MeterPoller, StationPoller
 log = logging.getLogger(__name__)
 
 CHECKPOINT_TOPIC_US = 10_000_000  # how often the newest checkpoint is published
+RECEIPTS = "receipts"  # beside the ledger: those kept here bind it at the next start
 ANSWER_KEY = "answers.key"  # beside the ledger key: signs acknowledgements and deliveries
 OWNER_ID_MAX = 0xFFFF
 
@@ -62,6 +61,7 @@ class Parts:
 
     clock: Clock
     journal: LedgerJournal
+    anchoring: Anchoring
     recorder: Recorder
     station: Station
     meters: Mapping[str, Meter]
@@ -145,25 +145,6 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
     }
 
 
-def answer_key(path: Path) -> Ed25519PrivateKey:
-    """Load the key that signs answers, or make one, 0600."""
-    if path.exists():
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ConfigError(f"{path}: not an Ed25519 key")
-        return key
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-    return key
-
-
 def station_of(
     site: SiteFile, config: SopConfig, core: Site, clock: Clock, endpoints: Endpoints
 ) -> Station:
@@ -205,7 +186,7 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, 
         subscriptions=[topics.trades],
         availability=topics.availability,
     )
-    key = answer_key(site.ledger.key_file.with_name(ANSWER_KEY))
+    key = answer_key(site.ledger.key_file.with_name(ANSWER_KEY), site.ledger.passphrase())
     where = site.market.node
     node = NodeLink(url=where.url, party=where.party, key=key, inbox=link.inbox) if where else None
     office = MarketOffice(
@@ -221,15 +202,26 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, 
     return link, node, office
 
 
-def ledger_of(site: SiteFile, core: Site, clock: Clock) -> tuple[LedgerJournal, Shelf]:
-    """Open the ledger for writing, and the snapshots beside it."""
+def ledger_of(
+    site: SiteFile, core: Site, clock: Clock, known: Iterable[bytes]
+) -> tuple[LedgerJournal, Anchoring, Shelf]:
+    """Open the ledger for writing, what anchors it, and the snapshots beside it.
+
+    It is not opened when anybody knows a longer or a different one.
+    """
+    place = site.ledger
     journal = LedgerJournal.open(
-        directory=site.ledger.dir,
-        origin=site.ledger.origin,
-        key_file=site.ledger.key_file,
+        directory=place.dir,
+        origin=place.origin,
+        key_file=place.key_file,
         clock=clock,
+        passphrase=place.passphrase(),
+        known=[*known, *kept_here(place.dir, place.dir.parent / RECEIPTS)],
     )
-    return journal, Shelf(site.ledger.dir, core)
+    policy = trust(journal.vkey, [(w.url, w.vkey) for w in place.witnesses], place.policy_file)
+    anchoring = Anchoring(place.dir, policy, every_s=place.checkpoint_every_s)
+    journal.anchoring = anchoring
+    return journal, anchoring, Shelf(place.dir, core)
 
 
 def snapshots_of(
@@ -248,10 +240,13 @@ def snapshots_of(
     )
 
 
-def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
-    """Open the ledger, recover from it and build everything; nothing is connected yet."""
+def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[bytes] = ()) -> Parts:
+    """Open the ledger, recover from it and build everything; nothing is connected yet.
+
+    ``known`` are checkpoints of this ledger that others have seen.
+    """
     core = core_site(site, config)
-    journal, shelf = ledger_of(site, core, clock)
+    journal, anchoring, shelf = ledger_of(site, core, clock, known)
     state, remembered = recover(journal, core, shelf)
     recorder = Recorder(journal, state)
     endpoints = Endpoints()  # devices behind one address share its connection
@@ -305,6 +300,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock) -> Parts:
     return Parts(
         clock=clock,
         journal=journal,
+        anchoring=anchoring,
         recorder=recorder,
         station=station,
         meters=meters,
@@ -358,7 +354,9 @@ async def run(
     if sop_id is None and len(site.sops) > 1:
         raise ConfigError(f"name one of the SOPs with --sop: {[s.sop.id for s in site.sops]}")
     config = site.sop(sop_id) if sop_id else site.sops[0]
-    parts = assemble(site, config, clock)
+    witnesses = [(w.url, w.vkey) for w in site.ledger.witnesses]
+    known = await known_outside(site.ledger.origin, witnesses, site.ledger.policy_file)
+    parts = assemble(site, config, clock, known)
     why = Reason(code=ReasonCode.OPERATOR, detail="asked to stop")
     try:
         await parts.scan.start(
@@ -406,6 +404,7 @@ async def _run_parts(parts: Parts) -> None:
             group.create_task(parts.people.control.run(), name="control")
             group.create_task(parts.people.alarms.run(), name="alarms")
             group.create_task(_publish_checkpoints(parts), name="checkpoints")
+            group.create_task(parts.anchoring.run(), name="anchoring")
             group.create_task(parts.keeper.run(), name="snapshots")
             group.create_task(_notice(parts).run(), name="notice")
             group.create_task(_end_when(stopping), name="stop")

@@ -61,12 +61,15 @@ def run(
     site = load_site(config_path)
     clock = BenchClock.load(timebase) if timebase else SystemClock()
     note(f"gateway of {site.id}, mode {mode or site.mode}; Ctrl-C leaves the SOP at zero")
+    page = None
+    if web_port is not None:
+        page = ("127.0.0.1", web_port)
+    elif site.web is not None:
+        page = (site.web.host, site.web.port)
     beside = None
-    if web_port is not None or site.web is not None:
-        from gateway.cli.web import page_beside
+    if page is not None or site.northbound.opcua or site.northbound.mqtt:
+        from gateway.cli.web import doors_beside
 
-        host = site.web.host if site.web and web_port is None else "127.0.0.1"
-        port = site.web.port if site.web and web_port is None else web_port
         config = site.sop(sop_id) if sop_id else site.sops[0]
-        beside = page_beside(site, config, host=host, port=port or 0, simulated=bool(timebase))
+        beside = doors_beside(site, config, page=page, simulated=bool(timebase))
     asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode, beside=beside))

@@ -1,34 +1,44 @@
-"""Puts the page beside a running gateway: the observer's view, the ledger's records, the door."""
+"""Puts the doors beside a running gateway: the page, the northbound servers, one view for all."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 from gateway.app import Parts
 from gateway.cli.output import note
+from gateway.config.secret import read_secret
+from gateway.config.site_doors import Northbound, PageTls
 from gateway.config.site_file import Site, SopConfig
+from gateway.hmi.accounts import Accounts
+from gateway.hmi.login import Login
 from gateway.hmi.observer import Observer
 from gateway.hmi.page import Page
 from gateway.hmi.records import LedgerRecords
-from gateway.hmi.state import DeviceView, PointView
+from gateway.hmi.state import DeviceView, PointView, SiteView
 from gateway.journal.ledger_journal import LedgerJournal
+from gateway.market.mqtt import broker_from
+from gateway.model.errors import ConfigError, JournalError
 from gateway.model.telemetry import StationTelemetry
+from gateway.runtime.recorder import Recorder
 from ledger.audit.receipt import ReceiptError
 
 log = logging.getLogger(__name__)
 
 STALE_REAL_US = 1_000_000
+AUDITED_MAX, AUDITED_S = 60, 600.0  # the ledger is not for flooding: the rest is in the log
 
 
-def page_beside(
-    site: Site, config: SopConfig, *, host: str, port: int, simulated: bool
+def doors_beside(
+    site: Site, config: SopConfig, *, page: tuple[str, int] | None, simulated: bool
 ) -> Callable[[Parts], AbstractAsyncContextManager[None]]:
-    """Return what ``app.run`` opens beside the gateway: the page on ``host`` and ``port``.
+    """Return what ``app.run`` opens beside the gateway: ``page`` is (host, port).
 
     A door that cannot be opened is a warning: people lose sight, the gateway loses nothing.
     """
@@ -49,7 +59,7 @@ def page_beside(
             receipt=lambda trade_id: receipt(parts.journal, trade_id),
         )
 
-        def views() -> Any:
+        def views() -> SiteView:
             station = parts.poller.last
             return observer.view(
                 station=station,
@@ -59,20 +69,147 @@ def page_beside(
                 time_quality=parts.scan.time_quality(),
             )
 
-        page = Page(views, records, names={host, socket.gethostname(), socket.getfqdn()})
-        try:
-            opened = await page.start(host, port)
-        except OSError as error:
-            log.warning("no page: %s:%d: %s", host, port, error)
-        else:
-            log.info("page on http://%s:%d", host, opened)
-            note(f"page at http://{host}:{opened}/")
-        try:
+        async with AsyncExitStack() as doors:
+            if page is not None:
+                await doors.enter_async_context(
+                    page_open(site, page, views, records, parts.recorder)
+                )
+            try:
+                runs = northbound_runs(site.northbound, views)
+            except ConfigError as error:
+                log.warning("no northbound doors: %s", error)
+                runs = []
+            for run in runs:
+                await doors.enter_async_context(alongside(run))
             yield
-        finally:
-            await page.stop()
 
     return beside
+
+
+@contextlib.asynccontextmanager
+async def page_open(
+    site: Site,
+    place: tuple[str, int],
+    views: Callable[[], SiteView],
+    records: LedgerRecords,
+    recorder: Recorder,
+) -> AsyncIterator[None]:
+    """Open the page at a place; without one when it cannot be opened."""
+    host, port = place
+    web = site.web
+    try:
+        tls = page_tls(web.tls) if web and web.tls else None
+        accounts = Accounts(web.accounts) if web and web.accounts else None
+    except ConfigError as error:
+        # Never a page that is more open than it was meant to be.
+        log.warning("no page: %s", error)
+        yield
+        return
+    login = Login(accounts, audit_of(recorder), secure=tls is not None) if accounts else None
+    names = {host, socket.gethostname(), socket.getfqdn()}
+    page = Page(views, records, names=names, tls=tls, login=login)
+    scheme = "https" if tls else "http"
+    try:
+        opened = await page.start(host, port)
+    except OSError as error:
+        log.warning("no page: %s:%d: %s", host, port, error)
+    else:
+        log.info("page on %s://%s:%d", scheme, host, opened)
+        note(f"page at {scheme}://{host}:{opened}/")
+    try:
+        yield
+    finally:
+        await page.stop()
+
+
+def page_tls(files: PageTls) -> ssl.SSLContext:
+    """Return the page's TLS context; ConfigError names the file that cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        read_secret(files.key_file)  # its mode and place are judged like every secret's
+        context.load_cert_chain(files.certificate, files.key_file)
+        if files.clients is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(files.clients)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the page's certificate, key or authorities: {error}") from None
+    return context
+
+
+def audit_of(recorder: Recorder) -> Callable[[str, str, str], Coroutine[Any, Any, None]]:
+    """Return what makes logins entries of the ledger, so many in a time."""
+    written: list[float] = []
+
+    async def audit(event: str, name: str, address: str) -> None:
+        log.info("page login %s name=%s address=%s", event, name, address)
+        now_s = asyncio.get_running_loop().time()
+        written[:] = [at for at in written if now_s - at < AUDITED_S]
+        if len(written) >= AUDITED_MAX:
+            return
+        written.append(now_s)
+        arguments = {"door": "page", "event": event, "address": address}
+        # A ledger that fails ends the gateway elsewhere; the door itself only looks on.
+        with contextlib.suppress(JournalError):
+            await recorder.record(
+                "operator", user=f"page:{name}", verb="login", arguments=arguments, reason=""
+            )
+
+    return audit
+
+
+def northbound_runs(
+    northbound: Northbound, views: Callable[[], SiteView]
+) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """Return what is to run beside the gateway for the doors that the site file names."""
+    runs: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    if northbound.opcua is not None:
+        from gateway.northbound.opcua_feed import OpcuaFeed, OpcuaServing
+
+        o = northbound.opcua
+        read_secret(o.key_file)
+        serving = OpcuaServing(
+            host=o.host,
+            port=o.port,
+            certificate=o.certificate,
+            key=o.key_file,
+            trusted=o.trusted,
+        )
+        runs.append(OpcuaFeed(serving, views).run)
+    if northbound.mqtt is not None:
+        from gateway.northbound.mqtt_publisher import MqttPublisher, MqttPublishing
+
+        m = northbound.mqtt
+        broker = broker_from(
+            m.broker,
+            username=m.username,
+            password=read_secret(m.password_file) if m.password_file else None,
+            ca_file=m.ca_file,
+            certificate=m.certificate,
+            key_file=m.key_file,
+        )
+        publishing = MqttPublishing(
+            broker=broker, home_assistant=m.home_assistant, sparkplug=m.sparkplug
+        )
+        runs.append(MqttPublisher(publishing, views).run)
+    return runs
+
+
+@contextlib.asynccontextmanager
+async def alongside(run: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run something that only looks on: when it breaks the log says so and the gateway goes on."""
+    running = asyncio.create_task(run())
+    running.add_done_callback(_tell_failure)
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a northbound door broke: %r", error)
 
 
 def receipt(journal: LedgerJournal, trade_id: str) -> Mapping[str, Any] | None:

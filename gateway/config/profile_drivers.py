@@ -8,8 +8,9 @@ from gateway.config.profile_points import PointAt
 from gateway.config.profile_relations import Names
 from gateway.config.yaml_reader import Document, Node
 from gateway.devices.meter import EXPORT, IMPORT, POWER
+from gateway.devices.opcua.station import points_needed
 from gateway.devices.profile import Profile
-from gateway.devices.station import STATION_POINTS, TERMINAL_POINTS
+from gateway.devices.station_reading import STATION_POINTS, TERMINAL_POINTS
 from gateway.model.units import DIMENSION_OF
 
 METER_POINTS: Mapping[str, str] = {IMPORT: "energy", EXPORT: "energy", POWER: "power"}
@@ -54,8 +55,11 @@ def check_drivers(document: Document, names: Names, root: Node) -> None:
             )
         for name, dimension in METER_POINTS.items():
             _dimension(document, names.plain.get(name), dimension)
-    elif kind.text == "station" and (root.word("protocol") or "modbus") == "modbus":
+    elif kind.text == "station":
+        opcua = root.word("protocol") == "opcua"
         wanted = [*STATION_POINTS, *(f"t1.{name}" for name in TERMINAL_POINTS)]
+        if opcua:
+            wanted = list(points_needed())
         missing = [name for name in wanted if name not in names.expanded]
         if missing:
             message = f"the station's driver needs {_list(missing)}"
@@ -63,7 +67,9 @@ def check_drivers(document: Document, names: Names, root: Node) -> None:
                 56,
                 message,
                 kind,
-                help="see configs/profiles/sop-station-v1.yaml for the points of a station",
+                help="see configs/profiles/sop-station-opcua.yaml for the points of a station"
+                if opcua
+                else "see configs/profiles/sop-station-v1.yaml for the points of a station",
             )
         for name, dimension in DIMENSIONS.items():
             _dimension(document, names.expanded.get(name), dimension)

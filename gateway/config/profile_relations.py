@@ -56,7 +56,8 @@ def check_command(document: Document, names: Names, root: Node) -> None:
     """Check the points a station is commanded by."""
     command = root.get("command")
     if command is None:
-        if root.word("kind") == "station":
+        # On OPC UA commands are Methods, which the driver finds by the names of their points.
+        if root.word("kind") == "station" and root.word("protocol") != "opcua":
             document.add(
                 49,
                 "a station without `command:` cannot be told anything",

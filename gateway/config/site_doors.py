@@ -128,6 +128,9 @@ def check(document: Document, root: Node) -> None:
     mqtt = root.get("northbound", "mqtt")
     if mqtt is not None:
         _broker(document, mqtt)
+    market = root.get("market")
+    if market is not None:
+        _pair(document, market)
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -174,7 +177,11 @@ def _broker(document: Document, mqtt: Node) -> None:
     if broker is not None and broker.text.startswith("mqtt://") and password is not None:
         message = "the password would travel in the clear"
         document.warn(42, message, broker, help="use `mqtts://`")
-    certificate, key = mqtt.get("certificate"), mqtt.get("key")
+    _pair(document, mqtt)
+
+
+def _pair(document: Document, part: Node) -> None:
+    certificate, key = part.get("certificate"), part.get("key")
     if (certificate is None) != (key is None):
         message = "a certificate needs its key, and a key its certificate"
         document.add(62, message, certificate or key, help="give both, or neither")

@@ -81,6 +81,8 @@ class MarketConfig:
     username: str | None
     password_file: Path | None
     ca_file: Path | None
+    certificate: Path | None
+    client_key_file: Path | None
     signers: tuple[Signer, ...]
     node: NodeConfig | None
     required_count: int
@@ -337,6 +339,8 @@ def _market(found: site_shape.MarketShape, folder: Path) -> MarketConfig:
         username=found.username,
         password_file=secret_path(found.password, folder) if found.password else None,
         ca_file=folder / found.ca if found.ca else None,
+        certificate=folder / found.certificate if found.certificate else None,
+        client_key_file=secret_path(found.key, folder) if found.key else None,
         signers=tuple(Signer(name=s.name, key=s.key) for s in found.signers),
         node=NodeConfig(url=found.node.url, party=found.node.party) if found.node else None,
         required_count=found.required,
@@ -401,6 +405,8 @@ def _effective(
             "username": market.username,
             "password": _secret_name(market.password),
             "ca": market.ca,
+            "certificate": market.certificate,
+            "key": _secret_name(market.key),
             "signers": [{"name": s.name, "key": s.key.hex()} for s in market.signers],
             "node": market.node.model_dump() if market.node else None,
             "required": market.required,

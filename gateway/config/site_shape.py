@@ -220,6 +220,10 @@ class MarketShape(Shape):
         trust="engineer",
         default=None,
     )
+    certificate: str | None = described(
+        "Our certificate for the broker, PEM", trust="secadm", default=None
+    )
+    key: Secret | None = described("Where its private key lies", trust="secadm", default=None)
     signers: tuple[SignerShape, ...] = described(
         "Keys whose signatures count",
         trust="market",

@@ -19,6 +19,7 @@ COOKIE = "sopgw-session"
 WAITING_MAX = 8  # passwords being checked or waiting; more are sent away
 BODY_BYTES_MAX = 1024
 NAME_CHARS_MAX = 64
+UNKNOWN = "unknown"
 
 Audit = Callable[[str, str, str], Awaitable[None]]  # event, name, address
 
@@ -28,7 +29,7 @@ async def unheard(_event: str, _name: str, _address: str) -> None:
 
 
 class Login:
-    """Lets people in; ``audit`` hears of every entry, refusal, lock and leaving."""
+    """Lets people in; ``audit`` hears of entries, refusals, locks and leavings."""
 
     def __init__(self, accounts: Accounts, audit: Audit = unheard, *, secure: bool) -> None:
         """Guard with the people of ``accounts``; ``secure`` keeps the cookie to HTTPS."""
@@ -67,7 +68,6 @@ class Login:
         address = request.remote or ""
         left_s = self._keeper.locked_s(name=name, address=address, now_s=_now_s())
         if left_s > 0:
-            await self._audit("locked_out", name, address)
             said = words("login.locked", minutes=int(left_s // 60) + 1)
             return _form(words, said, status=429)
         if self._waiting_count >= WAITING_MAX:
@@ -75,7 +75,9 @@ class Login:
         account = await self._checked(name, password)
         if account is None:
             locks = self._keeper.failed(name=name, address=address, now_s=_now_s())
-            await self._audit("lock" if locks else "refused", name, address)
+            # What a stranger typed as a name may be a password typed in the wrong field.
+            known = name if self._accounts.get(name) else UNKNOWN
+            await self._audit("locked" if locks else "refused", known, address)
             return _form(words, words("login.wrong"), status=401)
         token = self._keeper.enter(name=name, role=account.role, address=address, now_s=_now_s())
         await self._audit("entered", name, address)

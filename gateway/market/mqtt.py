@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import aiomqtt
 from typing_extensions import override
 
-from gateway.model.errors import ContractError
+from gateway.model.errors import ConfigError, ContractError
 from gateway.model.message import Inbound
 
 log = logging.getLogger(__name__)
@@ -59,20 +59,28 @@ def broker_from(
     username: str | None = None,
     password: str | None = None,
     ca_file: Path | None = None,
+    certificate: Path | None = None,
+    key_file: Path | None = None,
 ) -> Broker:
     """Return the broker of ``mqtt://host[:port]`` or ``mqtts://host[:port]``.
 
     With ``ca_file`` only certificates signed by one of its authorities are believed, without it
-    those of the system.
+    those of the system. ``certificate`` and ``key_file`` are ours, for a broker that asks.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
         raise ContractError(f"{url!r} is not mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
     secure = parts.scheme == "mqtts"
+    tls = ssl.create_default_context(cafile=ca_file) if secure else None
+    if tls is not None and certificate is not None:
+        try:
+            tls.load_cert_chain(certificate, key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"{certificate}, {key_file}: {error}") from None
     return Broker(
         host=parts.hostname,
         port=parts.port or (8883 if secure else 1883),
-        tls=ssl.create_default_context(cafile=ca_file) if secure else None,
+        tls=tls,
         username=username,
         password=password,
     )

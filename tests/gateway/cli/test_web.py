@@ -65,7 +65,7 @@ async def test_page_shows_what_the_simulated_devices_say(tmp_path):
 
 
 async def test_a_port_in_use_costs_the_page_and_not_the_gateway(tmp_path, caplog):
-    from gateway.cli.web import page_beside
+    from gateway.cli.web import doors_beside
     from gateway.config.site_file import load_site
 
     blocker = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
@@ -80,7 +80,7 @@ async def test_a_port_in_use_costs_the_page_and_not_the_gateway(tmp_path, caplog
     from gateway.runtime.clock import SystemClock
 
     parts = app.assemble(site, site.sops[0], SystemClock())
-    beside = page_beside(site, site.sops[0], host="127.0.0.1", port=taken, simulated=True)
+    beside = doors_beside(site, site.sops[0], page=("127.0.0.1", taken), simulated=True)
     entered = False
     async with beside(parts):
         entered = True
