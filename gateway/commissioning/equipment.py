@@ -15,10 +15,9 @@ from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.planner import Block, PlanError, plan
 from gateway.devices.profile import Point, PointType, Profile, Sign, Table
-from gateway.devices.station import ModbusStation
 from gateway.model.errors import DeviceError, DeviceRefused
 from gateway.model.terminal import Sop, Terminal
-from gateway.ports import Clock
+from gateway.ports import Clock, Station
 
 Points = Mapping[str, float]  # by name, in base units
 Words = Mapping[int, int]  # by address
@@ -176,7 +175,7 @@ class Rack:
         self.owner = owner
         self._endpoints = Endpoints()
         self._units: dict[str, ModbusUnit] = {}
-        self._station: ModbusStation | None = None
+        self._station: Station | None = None
 
     def reader(self, name: str) -> PointReader:
         """Return a reader of one device; KeyError when there is no such device."""
@@ -190,13 +189,13 @@ class Rack:
             )
         return self._units[spec.name]
 
-    def station(self) -> ModbusStation:
+    def station(self) -> Station:
         """Return the station's driver."""
         if self._station is None:
             self._station = self.second_station(endpoints=self._endpoints)
         return self._station
 
-    def second_station(self, *, endpoints: Endpoints | None = None) -> ModbusStation:
+    def second_station(self, *, endpoints: Endpoints | None = None) -> Station:
         """Return another driver of the station on a connection of its own."""
         spec = self.equipment.station
         return open_station(

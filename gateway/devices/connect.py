@@ -1,7 +1,8 @@
 """From a URL and a profile to a driver; devices of one endpoint share its connection.
 
 ``modbus+tcp://host:port``, ``modbus+rtutcp://host:port`` (RTU frames over TCP),
-``modbus+tls://host:802/?ca=…&cert=…&key=…`` and ``modbus+rtu:///dev/ttyUSB0?baud=9600&format=8N1``.
+``modbus+tls://host:802/?ca=…&cert=…&key=…`` and ``modbus+rtu:///dev/ttyUSB0?baud=9600&format=8N1``;
+a station also at ``opc.tcp://…`` (see ``gateway.devices.opcua.address``).
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from gateway.devices.modbus.client import ModbusClient, ModbusUnit, Opener, tcp_
 from gateway.devices.modbus.link import Framing, RtuFraming, TcpFraming
 from gateway.devices.modbus.serial_line import LineSettings, serial_opener
 from gateway.devices.modbus.tls import TLS_PORT, TlsFiles, tls_opener
-from gateway.devices.profile import ModbusSettings, Profile
+from gateway.devices.opcua.address import opcua_client_of
+from gateway.devices.opcua.station import OpcuaStation
+from gateway.devices.profile import ModbusSettings, OpcuaSettings, Profile, Protocol
 from gateway.devices.station import ModbusStation
 from gateway.model.errors import ConfigError
 from gateway.model.terminal import Terminal
-from gateway.ports import Clock
+from gateway.ports import Clock, Station
 
 TCP_PORT = 502
 SCHEMES = ("modbus+tcp", "modbus+tls", "modbus+rtu", "modbus+rtutcp")
@@ -132,8 +135,13 @@ def open_station(
     owner: int,
     timeout_s: float = 0.5,
     endpoints: Endpoints | None = None,
-) -> ModbusStation:
+) -> Station:
     """A station driver; it connects at its first request."""
+    if profile.protocol is Protocol.OPCUA:
+        client = opcua_client_of(name, url, profile.opcua or OpcuaSettings(), timeout_s=timeout_s)
+        return OpcuaStation(
+            client=client, profile=profile, terminals=terminals, clock=clock, owner=owner
+        )
     line = (endpoints or Endpoints()).unit(name=name, profile=profile, url=url, timeout_s=timeout_s)
     return ModbusStation(
         unit=line, unit_id=unit, profile=profile, terminals=terminals, clock=clock, owner=owner

@@ -19,7 +19,8 @@ from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.planner import plan
 from gateway.devices.profile import CommandBlock, Point, Profile, Register
-from gateway.devices.reader import Snapshot, read_blocks
+from gateway.devices.reader import read_blocks
+from gateway.devices.station_reading import STATION_POINTS, TERMINAL_POINTS, telemetry_of
 from gateway.model.errors import (
     BadAnswer,
     DeviceError,
@@ -28,23 +29,14 @@ from gateway.model.errors import (
     OutcomeUnknown,
 )
 from gateway.model.setpoint import Ack, Command, Instruction
-from gateway.model.telemetry import Quality, State, StationTelemetry, TerminalTelemetry
+from gateway.model.telemetry import StationTelemetry
 from gateway.model.terminal import Terminal
 from gateway.ports import Clock
 
 # Waits between looks at the acknowledgement, in s: about one second in all.
 ACK_PAUSES_S = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.45)
-STATION_POINTS = (
-    "state.code", "state.bits", "fault.bits", "alarm.bits", "ack.seq", "ack.code", "hb.device",
-    "wdg.remain", "instr.echo", "master.number", "dc.v", "loss", "uptime",
-)  # fmt: skip
-TERMINAL_POINTS = (
-    "state", "p", "q", "v", "s_available", "p_active", "p_received", "fault", "limit",
-    "e.inject", "e.absorb",
-)  # fmt: skip
 ACCEPTANCES = frozenset({Ack.ACCEPTED, Ack.EXECUTED})
 STALL_REAL_US = 500_000
-ABSURD_RATIO = 1.2  # |P| beyond that much of the rating is a wrong reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +142,15 @@ class ModbusStation:
             self._seen = None
             raise
         lease_owner = self._of_shadow(self._command.lease, shadow)
-        telemetry = self._telemetry(
+        echo = self._command.echo
+        telemetry = telemetry_of(
+            self.name,
             got,
+            self._terminals,
             utc_us=(utc_us + self._clock.utc_us()) // 2,
             mono_us=(mono_us + self._clock.mono_us()) // 2,
             lease_owner=lease_owner,
+            echo=(echo.sequence, echo.code, echo.instruction_id),
         )
         self._seen = telemetry
         return telemetry
@@ -174,60 +170,6 @@ class ModbusStation:
         if not isinstance(value, int | float):
             raise BadAnswer(self.name, f"{name} has no value")
         return round(value)
-
-    def _telemetry(
-        self, got: Snapshot, *, utc_us: int, mono_us: int, lease_owner: int
-    ) -> StationTelemetry:
-        terminals = tuple(self._terminal(got, t) for t in self._terminals)
-        absurd = any(
-            abs(seen.p_w) > ABSURD_RATIO * t.s_va
-            for seen, t in zip(terminals, self._terminals, strict=True)
-        )
-        number = got.integer("master.number")
-        return StationTelemetry(
-            utc_us=utc_us,
-            mono_us=mono_us,
-            state=self._state(got.integer("state.code")),
-            status_bits=got.integer("state.bits"),
-            fault_bits=got.integer("fault.bits"),
-            alarm_bits=got.integer("alarm.bits"),
-            ack_seq=got.integer(self._command.echo.sequence),
-            ack_code=got.integer(self._command.echo.code),
-            heartbeat_count=got.integer("hb.device"),
-            watchdog_remaining_ds=got.integer("wdg.remain", per_unit=10),
-            instruction_id=got.integer(self._command.echo.instruction_id),
-            master=next((t.id for t in self._terminals if t.index == number - 1), ""),
-            v_dc_dv=got.integer("dc.v", per_unit=10),
-            loss_w=got.integer("loss"),
-            uptime_s=got.integer("uptime"),
-            lease_owner=lease_owner,
-            terminals=terminals,
-            quality=Quality.UNCERTAIN if absurd else Quality.GOOD,
-            registers=got.registers,
-        )
-
-    def _terminal(self, got: Snapshot, terminal: Terminal) -> TerminalTelemetry:
-        at = f"t{terminal.index + 1}."
-        return TerminalTelemetry(
-            id=terminal.id,
-            state=self._state(got.integer(at + "state")),
-            p_w=got.integer(at + "p"),
-            q_var=got.integer(at + "q"),
-            v_dv=got.integer(at + "v", per_unit=10),
-            s_va_available=got.integer(at + "s_available"),
-            p_w_set_active=got.integer(at + "p_active"),
-            p_w_set_received=got.integer(at + "p_received"),
-            fault_bits=got.integer(at + "fault"),
-            limit_bits=got.integer(at + "limit"),
-            export_wh=got.integer(at + "e.inject"),
-            import_wh=got.integer(at + "e.absorb"),
-        )
-
-    def _state(self, code: int) -> State:
-        try:
-            return State(code)
-        except ValueError:
-            raise BadAnswer(self.name, f"unknown operating state {code}") from None
 
     # Commands
 

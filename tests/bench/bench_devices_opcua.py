@@ -71,7 +71,7 @@ async def bench(url, trust, seconds):
 
     async def read_ours(size):
         many = (NODES * (size // len(NODES) + 1))[:size]
-        await ours.read(many, now_utc_us=time.time_ns() // 1000)
+        await ours.read(many, utc_us=lambda: time.time_ns() // 1000)
 
     async def read_bare(size):
         await bare.read_attributes((nodes * (size // len(nodes) + 1))[:size])

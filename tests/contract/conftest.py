@@ -4,11 +4,14 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.config.profile_file import load_profile
 from gateway.devices.connect import Endpoints, open_meter, open_station
@@ -57,7 +60,10 @@ class SimulatedBench:
 
     async def __aenter__(self):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0"],
+            [
+                *(sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0"),
+                *self.faces(),
+            ],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -68,6 +74,10 @@ class SimulatedBench:
         if self.way is not None:
             await self.way.__aenter__()
         return self
+
+    def faces(self):
+        """What else the device shall listen on."""
+        return ()
 
     def bridge(self):
         """Something between the driver and the station's Modbus TCP port; None: nothing."""
@@ -86,16 +96,19 @@ class SimulatedBench:
             return self.way.url
         return f"modbus+tcp://127.0.0.1:{self.ports['station']}"
 
+    profile, timeout_s = "sop-station-v1", 0.5
+
     def station(self, owner=7, terminals=None):
         station = open_station(
             name="station",
-            profile=load_profile("sop-station-v1"),
+            profile=load_profile(self.profile),
             url=self.station_url(),
             unit=100,
             terminals=terminals or fakes.four_terminals(),
             clock=fakes.RealClock(),
             owner=owner,
             endpoints=self.endpoints,
+            timeout_s=self.timeout_s,
         )
         self.opened.append(station)
         return station
@@ -127,12 +140,44 @@ class TlsBench(SimulatedBench):
         return bridges.Tls(self.ports["station"], certificates.Authority(self.folder))
 
 
+class OpcuaBench(SimulatedBench):
+    """The station's OPC UA face: signed, encrypted, pinned, a named user."""
+
+    profile, timeout_s = "sop-station-opcua", 5.0
+
+    def faces(self):
+        return ("--opcua", "0", "--certs", str(self.folder / "station"))
+
+    async def __aenter__(self):
+        await super().__aenter__()
+        own, trusted = self.folder / "own", self.folder / "trusted"
+        own.mkdir()
+        trusted.mkdir()
+        await setup_self_signed_certificate(
+            own / "key.pem", own / "cert.der", "urn:sop-gateway:client", "localhost",
+            [ExtendedKeyUsageOID.CLIENT_AUTH], {"commonName": "gateway"},
+        )  # fmt: skip
+        server = self.folder / "station" / "opcua-server.der"
+        shutil.copy(server, trusted / "server.der")
+        (own / "password").write_text("operator-bench\n")
+        (own / "password").chmod(0o600)
+        self.query = (
+            f"?cert={own}/cert.der&key={own}/key.pem&server={server}&trusted={trusted}"
+            f"&user=operator&password_file={own}/password"
+        )
+        return self
+
+    def station_url(self):
+        return self.ports["opcua"] + self.query
+
+
 WAYS = {
     "fake": FakeBench,
     "modbus-tcp": SimulatedBench,
     "modbus-rtu-over-tcp": RtuOverTcpBench,
     "modbus-rtu": SerialBench,
     "modbus-tls": TlsBench,
+    "opcua": OpcuaBench,
 }
 
 

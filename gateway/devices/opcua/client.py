@@ -20,9 +20,10 @@ from gateway.devices.opcua import pipe
 from gateway.model.errors import ConfigError, DeviceNotSent, DeviceRefused, OutcomeUnknown
 from gateway.model.telemetry import Quality
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0  # of the child and its first handshake; a busy machine takes its time
 GRACE_S = 0.5  # the child's own time-out comes first where it is alive
 STALE_US = 3_000_000
+RETRY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +90,20 @@ class OpcuaClient:
         self._failures_count = 0
         self._not_before_s = 0.0
         self._lock = asyncio.Lock()
+        self._alive = asyncio.Event()  # set at every event of a subscription, and at its end
+        self._reported: dict[str, dict[str, Any]] = {}
 
-    async def read(self, nodes: Sequence[str], *, now_utc_us: int) -> list[Reading]:
-        """Read a batch in one request; a bad or stale value comes without a number."""
+    async def read(
+        self, nodes: Sequence[str], *, utc_us: Callable[[], int], stale_us: int = STALE_US
+    ) -> list[Reading]:
+        """Read a batch in one request; a bad value comes without a number, an old one uncertain.
+
+        The age is judged when the answer is here: connecting may have come before it.
+        """
         answer = await self._ask({"op": "read", "nodes": list(nodes)})
+        now_us = utc_us()
         return [
-            reading_of(node, found, now_utc_us=now_utc_us)
+            reading_of(node, found, now_utc_us=now_us, stale_us=stale_us)
             for node, found in zip(nodes, answer["values"], strict=True)
         ]
 
@@ -111,12 +120,57 @@ class OpcuaClient:
         return outputs
 
     async def subscribe(self, nodes: Sequence[str], *, publish_ms: int) -> None:
-        """Have changes reported to ``on_data``; call it again after ``counts['connected']`` grew.
+        """Have changes reported to ``on_data``; an earlier subscription is replaced."""
+        order = {"op": "subscribe", "nodes": list(nodes), "publish_ms": publish_ms}
+        await self._ask(order)
+        self.counts["subscribed"] += 1
 
-        A subscription that is silent is stale, not constant: whoever listens keeps the time of
-        the last report and reads when it is too old.
+    async def watch(
+        self,
+        nodes: Sequence[str],
+        *,
+        publish_ms: int,
+        silence_s: float,
+        on_silence: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Keep a subscription alive until cancelled; what is silent is stale, not constant.
+
+        The server's own time rides along in each subscription, so that constant values are told
+        from a dead subscription. After ``silence_s`` without a sign of life ``on_silence`` is
+        called, and the nodes are subscribed anew, over a new connection where need be. Values
+        that a server delivers again are not reported again. Raises ConfigError and DeviceRefused.
         """
-        await self._ask({"op": "subscribe", "nodes": list(nodes), "publish_ms": publish_ms})
+        while True:
+            try:
+                await self.subscribe(nodes, publish_ms=publish_ms)
+            except (DeviceNotSent, OutcomeUnknown):
+                on_silence()
+                await self._not_before()
+                continue
+            while await self._heard_within(silence_s):
+                pass
+            self.counts["silent"] += 1
+            on_silence()
+
+    async def _heard_within(self, silence_s: float) -> bool:
+        """Wait for a sign of life; False after silence or when the child ended."""
+        self._alive.clear()
+        try:
+            async with asyncio.timeout(silence_s):
+                await self._alive.wait()
+        except TimeoutError:
+            return False
+        return self._connected
+
+    async def _not_before(self) -> None:
+        """Wait until the next try is allowed, at least a moment."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        timer = loop.call_at(max(self._not_before_s, loop.time() + RETRY_S), done.set_result, None)
+        try:
+            await done
+        finally:
+            timer.cancel()
 
     async def close(self) -> None:
         """End the child."""
@@ -175,8 +229,7 @@ class OpcuaClient:
             while True:
                 message = await pipe.receive(reader)
                 if "event" in message:
-                    if self.on_data is not None:
-                        self.on_data(message["node"], message)
+                    self._heard(message)
                     continue
                 waiting = self._waiting.pop(message["id"], None)
                 if waiting is not None and not waiting.done():
@@ -187,6 +240,16 @@ class OpcuaClient:
                 if not waiting.done():
                     waiting.set_exception(OutcomeUnknown(self.name, f"the child ended: {error}"))
             self._waiting.clear()
+            self._alive.set()
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        """Take an event; a value delivered again after a new subscription is not news."""
+        self._alive.set()
+        if message["event"] != "data" or self._reported.get(message["node"]) == message:
+            return
+        self._reported[message["node"]] = message
+        if self.on_data is not None:
+            self.on_data(message["node"], message)
 
     async def _exchange(self, order: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         assert self._writer is not None
@@ -240,13 +303,15 @@ class OpcuaClient:
             self._hearing = None
 
 
-def reading_of(node: str, found: Mapping[str, Any], *, now_utc_us: int) -> Reading:
+def reading_of(
+    node: str, found: Mapping[str, Any], *, now_utc_us: int, stale_us: int = STALE_US
+) -> Reading:
     """Give a value its quality: Good and fresh, or not a number at all."""
     status, stamp = str(found["status"]), found["source_utc_us"]
     quality = Quality.GOOD
     if not status.startswith("Good") or found["value"] is None:
         quality = Quality.UNCERTAIN if status.startswith("Uncertain") else Quality.BAD
-    elif stamp is not None and abs(now_utc_us - stamp) > STALE_US:
+    elif stamp is not None and abs(now_utc_us - stamp) > stale_us:
         quality = Quality.UNCERTAIN
     usable = quality is not Quality.BAD
     return Reading(

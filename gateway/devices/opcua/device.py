@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.devices.opcua.client import OpcuaClient
-from gateway.devices.profile import Node, Point, PointType, Profile
+from gateway.devices.profile import Node, OpcuaSettings, Point, PointType, Profile
 from gateway.model.errors import ConfigError
 from gateway.model.telemetry import Quality
 from gateway.ports import Clock
 
+STALL_REAL_US = 500_000
 READ_COUNT_MAX = 500  # nodes a request: beyond that a call costs more than it saves
 _INTEGERS = frozenset(PointType) - {PointType.FLOAT32, PointType.FLOAT64, PointType.STRING}
 
@@ -39,7 +40,9 @@ class OpcuaDevice:
             for name, point in self._points.items()
             if point.node is not None
         }
-        self._connected_count = 0
+        settings = profile.opcua or OpcuaSettings()
+        self._stale_us = settings.stale_after_ms * 1000
+        self._checked_count = 0  # connection whose units were found right
 
     async def get(self, names: Iterable[str] | None = None) -> dict[str, NodeValue]:
         """Read the named points, all by default, in as few requests as the batch size allows.
@@ -47,12 +50,16 @@ class OpcuaDevice:
         Units marked ``unit_check: server`` are compared after every connection; a difference is a
         ConfigError, because a factor of a thousand would go unnoticed.
         """
+        # On a clock that runs fast a stall of the host must not look like an old value.
+        stale_us = max(self._stale_us, self._clock.at_least(STALL_REAL_US))
         wanted = list(self._points if names is None else dict.fromkeys(names))
         found: dict[str, NodeValue] = {}
         for start in range(0, len(wanted), READ_COUNT_MAX):
             part = wanted[start : start + READ_COUNT_MAX]
             readings = await self._client.read(
-                [self._nodes[n] for n in part], now_utc_us=self._clock.utc_us()
+                [self._nodes[n] for n in part],
+                utc_us=self._clock.utc_us,
+                stale_us=stale_us,
             )
             for name, seen in zip(part, readings, strict=True):
                 found[name] = NodeValue(
@@ -62,18 +69,19 @@ class OpcuaDevice:
                     status=seen.status,
                     source_utc_us=seen.source_utc_us,
                 )
-        if self._client.counts["connected"] != self._connected_count:
-            self._connected_count = self._client.counts["connected"]
+        while self._client.counts["connected"] != self._checked_count:
+            connected_count = self._client.counts["connected"]
             await self.check_units()
+            self._checked_count = connected_count
         return found
 
     async def check_units(self) -> None:
         """Compare EngineeringUnits with the profile; raise ConfigError where they differ."""
         checked = [n for n, p in self._points.items() if p.unit_check == "server"]
-        nodes = [f"{self._nodes[n]}|EngineeringUnits" for n in checked]
+        nodes = [f"property=EngineeringUnits|{self._nodes[n]}" for n in checked]
         if not nodes:
             return
-        readings = await self._client.read(nodes, now_utc_us=self._clock.utc_us())
+        readings = await self._client.read(nodes, utc_us=self._clock.utc_us)
         wrong = []
         for name, seen in zip(checked, readings, strict=True):
             value = seen.value
@@ -90,13 +98,16 @@ class OpcuaDevice:
 
 def node_text(node: Node, namespaces: Mapping[str, str]) -> str:
     """A profile's node with its namespace names written out, as the client takes it."""
-    if node.path:
+    path = node.path
+    if node.method.startswith("path="):
+        path = node.method.removeprefix("path=")
+    if path:
         parts = []
-        for part in node.path.split("/"):
+        for part in path.split("/"):
             alias, _, name = part.rpartition(":")
             parts.append(f"{namespaces[alias]}:{name}" if alias else name)
         return "path=" + "|".join(parts)
-    alias, _, rest = node.node.removeprefix("nsu=").partition(";")
+    alias, _, rest = (node.node or node.method).removeprefix("nsu=").partition(";")
     return f"nsu={namespaces.get(alias, alias)};{rest}"
 
 

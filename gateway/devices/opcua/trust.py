@@ -7,6 +7,7 @@ certificate's names, else OPC UA stays off.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,15 @@ async def prove_impostor_refused(validate: Validator, pinned: x509.Certificate) 
     raise TrustError("an impostor's certificate was accepted")
 
 
+@functools.cache
+def _impostor_key() -> rsa.RSAPrivateKey:
+    """A key that nobody trusts; one a process is enough, and making it costs a moment."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 def double_of(certificate: x509.Certificate) -> x509.Certificate:
     """A self-signed certificate with the same names, times and usages but another key."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = _impostor_key()
     now = dt.datetime.fromtimestamp(certificate.not_valid_before_utc.timestamp(), dt.UTC)
     builder = (
         x509.CertificateBuilder()

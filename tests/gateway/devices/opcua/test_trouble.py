@@ -1,0 +1,162 @@
+"""What a server can do to its client: renumber, fall silent, lie about units, flood its memory."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.devices.opcua.child import MEMORY_BYTES_MAX
+from gateway.devices.opcua.device import OpcuaDevice
+from gateway.devices.profile import Kind, Node, Point, PointType, Profile, Protocol
+from gateway.model.errors import ConfigError, DeviceError, DeviceRefused, OutcomeUnknown
+from gateway.model.telemetry import Quality
+from gateway.runtime.clock import SystemClock
+
+A, B = "nsu=urn:odd:a;s=Value", "nsu=urn:odd:bcd;s=Value"
+
+
+def now_us():
+    return time.time_ns() // 1000
+
+
+async def values(client, *nodes):
+    return [r.value for r in await client.read(nodes, utc_us=now_us)]
+
+
+async def again(client, *nodes):
+    """Read until it works: the next read after a broken connection makes a new one."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(DeviceError):
+                return await values(client, *nodes)
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def connected(odd, **fields):
+    client = odd.client(**fields)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_nodes_are_resolved_anew_when_the_server_numbers_its_namespaces_otherwise(odd):
+    async with connected(odd) as client:
+        assert await values(client, A, B) == [9.0, 11.0]
+        before = client.namespaces
+        odd.stop()
+        odd.start("urn:odd:bcd", "urn:odd:a")
+        assert await again(client, A, B) == [9.0, 11.0]
+        assert client.namespaces != before
+        assert sorted(client.namespaces) == sorted(before)
+        assert client.counts["started"] == 1  # the same child, connected anew
+        odd.stop()
+        odd.start("urn:odd:a", "urn:odd:elsewhere")
+        with pytest.raises(DeviceRefused, match="no namespace urn:odd:bcd"):
+            await again_refused(client)
+    odd.stop()
+
+
+async def again_refused(client):
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await values(client, A, B)
+            except DeviceRefused:
+                raise
+            except DeviceError:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_forgotten_or_frozen_subscription_is_made_anew(odd):
+    """Constant values and a dead subscription look the same, but for the server's own time."""
+    seen, silences = asyncio.Queue(), asyncio.Queue()
+    async with connected(odd) as client:
+        client.on_data = lambda node, message: seen.put_nowait((node, message["value"]))
+        watching = asyncio.get_running_loop().create_task(
+            client.watch(
+                [A, B], publish_ms=100, silence_s=3, on_silence=lambda: silences.put_nowait(1)
+            )
+        )
+        async with asyncio.timeout(90):
+            assert {await seen.get(), await seen.get()} == {(A, 9.0), (B, 11.0)}
+            assert await asyncio.to_thread(odd.order, "forget") == "forgotten"
+            await silences.get()
+            while client.counts["subscribed"] < 2:
+                await asyncio.sleep(0.02)
+            await client.write(A, 12.5)
+            assert await seen.get() == (A, 12.5)  # what was delivered again is not told again
+            odd.process.send_signal(signal.SIGSTOP)
+            await silences.get()
+            odd.process.send_signal(signal.SIGCONT)
+            while client.counts["subscribed"] < 3:
+                await asyncio.sleep(0.02)
+            assert await again(client, A) == [12.5]
+            await client.write(A, 9.0)
+            assert await seen.get() == (A, 9.0)
+        assert not watching.done()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        assert client.counts["silent"] >= 1
+
+
+async def test_a_subscription_to_what_is_not_there_is_refused(odd):
+    async with connected(odd) as client:
+        with pytest.raises(DeviceRefused, match="s=Nothing"):
+            await client.subscribe([A, "nsu=urn:odd:a;s=Nothing"], publish_ms=100)
+        assert await values(client, A) == [9.0]
+
+
+def rss_bytes(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) << 10
+
+
+async def test_a_reply_beyond_all_memory_costs_a_child_and_control_data_is_back(odd):
+    """Fifteen million values fit into a message and not into the memory the child may have."""
+    async with connected(odd, timeout_s=20) as client:
+        assert await values(client, A) == [9.0]
+        child, ours = client._process.pid, rss_bytes("self")
+        assert rss_bytes(child) < MEMORY_BYTES_MAX
+        with pytest.raises(OutcomeUnknown, match="child"):
+            await values(client, "nsu=urn:odd:a;s=Bomb")
+        ended_s = time.monotonic()
+        assert await values(client, A) == [9.0]
+        print(f"control data back after {time.monotonic() - ended_s:.2f} s")
+        assert client._process.pid != child
+        assert client.counts["died"] + client.counts["killed"] == 1
+        assert client.counts["started"] == client.counts["connected"] == 2
+        assert rss_bytes("self") - ours < 32 << 20
+
+
+@pytest.mark.parametrize(
+    ("node", "there"),
+    [
+        (Node(path="Objects/o:Power"), "kW"),
+        (Node(node="nsu=o;s=Power"), "kW"),
+        (Node(path="Objects/o:Value"), "None"),
+    ],
+)
+async def test_a_wrong_unit_keeps_the_device_out(odd, node, there):
+    point = Point(name="p", type=PointType.FLOAT64, unit="W", unit_check="server", node=node)
+    profile = Profile(
+        id="odd", kind=Kind.SENSOR, protocol=Protocol.OPCUA, points=(point,),
+        namespaces={"o": "urn:odd:a"},
+    )  # fmt: skip
+    async with connected(odd) as client:
+        device = OpcuaDevice(client=client, profile=profile, clock=SystemClock())
+        for _ in range(2):
+            with pytest.raises(ConfigError, match=f"p: W here, {there} there"):
+                await device.get()
+
+
+async def test_a_method_that_does_not_know_its_outcome_is_unknown_and_not_refused(odd):
+    async with connected(odd) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.call("nsu=http://opcfoundation.org/UA/;i=85", "nsu=urn:odd:a;s=Slow")
+        (reading,) = await client.read([A], utc_us=now_us)
+        assert reading.quality is not Quality.BAD
