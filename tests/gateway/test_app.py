@@ -1,0 +1,108 @@
+"""The whole gateway with a witness on loopback: anchored while it runs, refused when set back."""
+
+import asyncio
+import os
+import shutil
+import signal
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway import app
+from gateway.cli import demo_bench
+from gateway.cli.demo_bench import Ports
+from gateway.config.site_file import load_site
+from gateway.journal.anchoring import seen_file
+from gateway.journal.keys import is_protected
+from gateway.model.errors import JournalError
+from gateway.runtime.clock import SystemClock
+from ledger.log import note, segment
+from ledger.log.cosign import Cosigner
+from ledger.network.witness import Witness
+
+COSIGNER = Cosigner.ed25519(Ed25519PrivateKey.from_private_bytes(bytes(range(32))), "w.example/w")
+
+
+def site_of(folder, port):
+    """A site whose devices and broker do not answer, with one witness."""
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
+    (folder / "passphrase").write_text("rain on the roof\n")
+    (folder / "passphrase").chmod(0o600)
+    text = demo_bench.site_text(ports, signer).replace(
+        "checkpoint: {every: 10 s}, witnesses: []",
+        "checkpoint: {every: 1 s}, passphrase: {file: passphrase}, "
+        f"witnesses: [{{url: 'http://127.0.0.1:{port}', key: '{COSIGNER.key.vkey}'}}]",
+    )
+    (folder / "site.yaml").write_text(text)
+    return load_site(folder / "site.yaml")
+
+
+async def serve(witness, port=0):
+    runner = web.AppRunner(witness.application())
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    return runner
+
+
+async def run(site, until):
+    """Run the gateway until a condition holds of its parts, then ask it to stop."""
+    seen = None
+
+    @asynccontextmanager
+    async def beside(parts):
+        nonlocal seen
+        seen = parts
+
+        async def watch():
+            while not until(parts):
+                await asyncio.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(watch())
+            yield
+
+    await app.run(site, sop_id=None, clock=SystemClock(), mode=None, beside=beside)
+    return seen
+
+
+async def test_a_running_gateway_is_witnessed_and_an_older_copy_does_not_start(tmp_path):
+    witness = Witness(
+        tmp_path / "witness", cosigners=[COSIGNER], logs=(), unix_s=lambda: 1_800_000_000
+    )
+    runner = await serve(witness)
+    port = runner.addresses[0][1]
+    site = site_of(tmp_path, port)
+    folder = site.ledger.dir
+    try:
+        first = await run(site, until=lambda parts: parts.journal.status().size > 2)
+        assert first.journal.status().anchored is False, "the witness does not know this log yet"
+        assert is_protected(site.ledger.key_file)
+        assert is_protected(site.ledger.key_file.with_name(app.ANSWER_KEY))
+        shutil.copytree(folder, tmp_path / "older")
+
+        await runner.cleanup()
+        vkey = segment.read_header(segment.segments(folder)[0]).vkey
+        witness = Witness(
+            tmp_path / "witness",
+            cosigners=[COSIGNER],
+            logs=[note.parse_vkey(vkey)],
+            unix_s=lambda: 1_800_000_000,
+        )
+        runner = await serve(witness, port)
+        known = first.journal.status().size
+        second = await run(
+            site, until=lambda parts: parts.anchoring.status()["anchored_size"] > known
+        )
+        assert second.journal.status().anchored is True
+
+        shutil.rmtree(folder)
+        (tmp_path / "older").rename(folder)
+        seen_file(folder).unlink()
+        with pytest.raises(JournalError, match="rolled back"):
+            await run(site, until=lambda parts: True)
+    finally:
+        await runner.cleanup()
