@@ -39,7 +39,7 @@ class WebShape(Shape):
         "Serve HTTPS", trust="secadm", default=None, example="{certificate: page.pem, key: …}"
     )
     accounts: str | None = described(
-        "People who may log in (`sopgw account` writes it); without it whoever reaches the page reads",
+        "People who may log in (`sopgw account`); without it whoever reaches the page reads",
         trust="secadm",
         default=None,
         example="accounts.json",
