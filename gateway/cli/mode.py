@@ -54,6 +54,12 @@ def show(config_path: Path) -> None:
 @click.option("--confirm", metavar="SOP", help="The SOP's name; needed for on.")
 def set_(wanted: str, config_path: Path, yes: bool, confirm: str | None) -> None:  # noqa: FBT001
     """Set the operator's mode."""
+    if wanted in ("off", "blocked") and _sleeps_in(wanted, config_path):
+        emit(
+            {"mode": wanted},
+            text=f"no gateway runs, and the site file lets it start in mode {wanted}",
+        )
+        return
     found = ask_gateway(config_path, {"verb": "status"})["status"]
     confirmed = confirm == found["sop"] if wanted == "on" else yes or confirm == found["sop"]
     if confirm is not None and confirm != found["sop"]:
@@ -68,3 +74,12 @@ def set_(wanted: str, config_path: Path, yes: bool, confirm: str | None) -> None
         )
     ask_gateway(config_path, {"verb": "mode", "mode": wanted})
     emit({"mode": wanted}, text=f"mode {wanted}")
+
+
+def _sleeps_in(wanted: str, config_path: Path) -> bool:
+    """Tell whether no gateway runs and the site file already says this mode: then it holds."""
+    from gateway.cli.door import door_of
+    from gateway.config.site_file import load_site
+
+    site = load_site(config_path)
+    return site.mode == wanted and not door_of(config_path, site).exists()

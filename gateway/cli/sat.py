@@ -263,6 +263,7 @@ def _walk(
                     execute,
                     by=fields.user(),
                     witness=witness,
+                    summon=field.person.witness if field.person.there else None,
                     start_at=start_at,
                     only_step=only_step,
                     announce=announce,

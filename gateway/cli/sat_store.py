@@ -17,7 +17,6 @@ import click
 
 from gateway.cli.field import (
     Field,
-    Terminal,
     clock_of,
     refusals_told,
     sat_folder,
@@ -26,6 +25,7 @@ from gateway.cli.field import (
 )
 from gateway.cli.operations import OPERATIONS
 from gateway.cli.output import CommandFailed, ExitCode, fail
+from gateway.cli.person import Terminal
 from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.runs.person import Answer
 from gateway.commissioning.sat import plan as plans

@@ -36,6 +36,11 @@ class Cabinet:
         self.process.stdout.close()
 
     @property
+    def site_text(self):
+        """The site file that belongs to it."""
+        return (self.folder / "site.yaml").read_text()
+
+    @property
     def env(self):
         """Environment of commands that speak to this site."""
         return dict(os.environ) | {

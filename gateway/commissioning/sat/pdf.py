@@ -14,16 +14,25 @@ import io
 import json
 import logging
 import re
+import sys
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fpdf
+from fpdf.errors import FPDFException
+from fpdf.fonts import FontFace
 
 from gateway.commissioning.sat.report import check_of, json_bytes, utc_text
 from gateway.commissioning.sat.words import word
 from gateway.model.errors import GatewayError
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 CJK_FONT = Path("/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc")
 ATTACHMENT = "sat-report.json"
@@ -35,6 +44,17 @@ _LATIN = {
     "≤": "<=", "≥": ">=", "–": "-", "—": "-", "−": "-", "“": '"', "”": '"', "’": "'", "→": "->",
     "…": "...", "Σ": "sum ", "Ω": "ohm", "Δ": "d", "·": "·", "∞": "inf", "‰": "permille",
 }  # fmt: skip
+
+
+GREY, RULE, SHADE = (90, 90, 90), (170, 170, 170), (232, 234, 236)
+HEADING_MM, CHECK_MM, LINES_MM = 40, 30, 12  # room that must be left on a page to begin one
+
+
+# What a plot with a changed byte may end in, inside the drawing library and its XML reader.
+_NOT_OURS = (
+    ArithmeticError, AttributeError, FPDFException, LookupError, NotImplementedError, OSError,
+    RuntimeError, SyntaxError, TypeError, ValueError,
+)  # fmt: skip
 
 
 class PdfError(GatewayError):
@@ -68,6 +88,23 @@ def attached(document: bytes) -> Any:
     return json.loads(raw)
 
 
+class _Paper(fpdf.FPDF):  # type: ignore[misc]  # fpdf2 brings no types
+    """A4 with one line at the foot of every page: which report this page belongs to."""
+
+    foot = ""
+    family = "helvetica"
+
+    @override
+    def footer(self) -> None:
+        self.set_y(-12)
+        self.set_font(self.family, "", 7)
+        self.set_text_color(*GREY)
+        self.cell(0, 4, self.foot)
+        self.set_x(self.l_margin)
+        self.cell(0, 4, f"{self.page_no()} / {{nb}}", align="R")
+        self.set_text_color(0)
+
+
 class _Sheet:
     """Draws one report onto pages."""
 
@@ -75,8 +112,10 @@ class _Sheet:
         self._report = report
         self._record = report["record"]
         self._language = report["language"]
-        pdf = fpdf.FPDF(format="A4")
+        pdf = _Paper(format="A4")
         pdf.set_compression(True)
+        # It tells of every <title> that it cannot draw; nobody can act on that.
+        logging.getLogger("fpdf.svg").setLevel(logging.ERROR)
         moment = dt.datetime.fromtimestamp(self._record["ended_us"] // 1_000_000, tz=dt.UTC)
         pdf.set_creation_date(moment)
         pdf.set_producer("sopgw")
@@ -92,9 +131,15 @@ class _Sheet:
             logging.getLogger("fontTools.subset").setLevel(logging.ERROR)
             pdf.add_font("cjk", fname=CJK_FONT)
             self._family = "cjk"
-        pdf.add_page()
         self._pdf = pdf
         self._moment = moment
+        header = self._record["header"]
+        pdf.family = self._family
+        pdf.foot = self._t(
+            f"{header['site']}  {header['sop']}  {self._record['run']}  "
+            f"{self._w(self._record['verdict'])}  sha256 {report['record_sha256'][:16]}"
+        )
+        pdf.add_page()
 
     def _w(self, key: str) -> str:
         return word(self._language, key)
@@ -111,23 +156,39 @@ class _Sheet:
         self._pdf.set_font(self._family, "B" if bold and not self._cjk else "", size)
 
     def _heading(self, text: str, *, size: int = 13) -> None:
-        if self._pdf.will_page_break(24):
+        if self._pdf.will_page_break(HEADING_MM):
             self._pdf.add_page()
         self._pdf.ln(4)
         self._font(size, bold=True)
         self._line(text, height=7)
+        self._pdf.set_draw_color(*GREY)
+        y_mm = self._pdf.get_y()
+        self._pdf.line(self._pdf.l_margin, y_mm, self._pdf.w - self._pdf.r_margin, y_mm)
+        self._pdf.ln(1.5)
         self._font(9)
 
     def _line(self, text: str, *, height: float = 4.6) -> None:
         self._pdf.multi_cell(0, height, self._t(text), new_x="LMARGIN", new_y="NEXT")
 
-    def _table(self, rows: Sequence[Sequence[str]], widths: tuple[int, ...]) -> None:
+    def _table(
+        self, rows: Sequence[Sequence[str]], widths: tuple[int, ...], *, headed: bool = True
+    ) -> None:
+        """Draw a table; a row whose verdict is a fault is bold."""
         self._font(8)
+        self._pdf.set_draw_color(*RULE)
+        head = FontFace(emphasis=None if self._cjk else "BOLD", fill_color=SHADE)
+        bad = FontFace(emphasis=None if self._cjk else "BOLD")
         with self._pdf.table(
-            col_widths=widths, line_height=4.2, text_align="LEFT", first_row_as_headings=False
+            col_widths=widths,
+            line_height=4.4,
+            padding=(0.4, 0.6),
+            text_align="LEFT",
+            borders_layout="HORIZONTAL_LINES",
+            first_row_as_headings=headed,
+            headings_style=head,
         ) as table:
             for cells in rows:
-                row = table.row()
+                row = table.row(style=bad if _MARKS["fault"] in cells else None)
                 for cell in cells:
                     row.cell(self._t(cell))
         self._font(9)
@@ -137,7 +198,13 @@ class _Sheet:
         self._font(18, bold=True)
         self._line(self._w(f"title-{header['phase']}"), height=10)
         self._font(12, bold=True)
-        self._line(f"{self._w('verdict')}: {self._w(record['verdict'])}", height=8)
+        self._pdf.set_draw_color(0)
+        verdict = self._t(f"{self._w('verdict')}: {self._w(record['verdict'])}")
+        self._pdf.cell(
+            self._pdf.get_string_width(verdict) + 8, 10, verdict, border=1, align="C",
+            new_x="LMARGIN", new_y="NEXT",
+        )  # fmt: skip
+        self._pdf.ln(3)
         self._table(
             [
                 (self._w("site"), header["site"]),
@@ -148,6 +215,7 @@ class _Sheet:
                 (self._w("ended"), utc_text(record["ended_us"])),
             ],
             (1, 3),
+            headed=False,
         )
         self._heading(self._w("signatures"))
         signatures = self._report["signatures"]
@@ -174,7 +242,7 @@ class _Sheet:
         self._table(rows, (1, 6, 2, 2, 3))
         self._heading(self._w("settings"))
         settings = sorted(header.get("settings", {}).items())
-        self._table([(k, str(v)) for k, v in settings] or [("–", "–")], (1, 3))
+        self._table([(k, str(v)) for k, v in settings] or [("–", "–")], (1, 4), headed=False)
 
     def punch(self) -> None:
         self._heading(self._w("punch"))
@@ -202,17 +270,16 @@ class _Sheet:
                 self._one_check(check, check_of(self._report, check["id"]))
 
     def _one_check(self, check: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        if self._pdf.will_page_break(20):
+        if self._pdf.will_page_break(CHECK_MM if result["rows"] else LINES_MM):
             self._pdf.add_page()
-        self._pdf.ln(1.5)
+        self._pdf.ln(2)
         self._font(9, bold=True)
         self._line(f"{check['id']} {check['title']}: {self._w(result['status'])}")
         self._font(8)
         command = " ".join([check["run"], *check["arguments"]]).strip()
-        self._line(
-            f"{utc_text(result['done_us'])}, {result['by']}, {self._w('attempts')} "
-            f"{result['attempts']}" + (f", sopgw {command}" if command else "")
-        )
+        done = f"{utc_text(result['done_us'])}, {result['by']}, {self._w('attempts')} "
+        said = [f"{done}{result['attempts']}"] if result["attempts"] else []
+        self._line(", ".join([*said, f"sopgw {command}"] if command else said))
         for text in (result["reason"], result["note"]):
             if text:
                 self._line(text)
@@ -222,13 +289,22 @@ class _Sheet:
                 (r["name"], r["value"], r["limit"], _MARKS.get(r["verdict"], ""))
                 for r in result["rows"]
             ]
-            self._table([head, *rows], (5, 5, 4, 2))
+            self._table([head, *rows], (6, 7, 5, 2))
         if result["plot_svg"]:
             if self._pdf.will_page_break(50):
                 self._pdf.add_page()
-            self._pdf.image(io.BytesIO(result["plot_svg"].encode()), w=130)
+            self._plot(result["plot_svg"])
         for finding in result["findings"]:
             self._line(f"! {finding['what']}. {finding['mend']}.")
+
+    def _plot(self, svg: str) -> None:
+        """Draw a plot; PdfError for one that is none of ours: it was changed."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                self._pdf.image(io.BytesIO(svg.encode()), w=130)
+            except _NOT_OURS as odd:
+                raise PdfError(f"a plot cannot be drawn: {type(odd).__name__} {odd}") from None
 
     def evidence(self) -> None:
         self._heading(self._w("evidence"))

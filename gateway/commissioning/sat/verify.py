@@ -15,6 +15,7 @@ from typing import Any
 from gateway.commissioning.sat import html, sign
 from gateway.commissioning.sat.canonical import canonical, sha256
 from gateway.commissioning.sat.report import SCHEMA, json_bytes
+from gateway.model.errors import GatewayError
 
 Render = Callable[[Mapping[str, Any]], bytes]
 _RECORD_KEYS = {
@@ -65,6 +66,8 @@ def verify(
         _content(
             document, report, result, allowed_signers=allowed_signers, pdf=pdf, anchored=anchored
         )
+    except GatewayError as undrawn:
+        result.problems.append(f"it cannot be drawn again: {undrawn}")
     except (KeyError, TypeError, ValueError, AttributeError) as odd:
         result.problems.append(f"the report is malformed: {type(odd).__name__} {odd}")
     return result

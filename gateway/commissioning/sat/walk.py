@@ -13,6 +13,7 @@ from gateway.commissioning.sat.plan import Check, Hold, Step
 from gateway.commissioning.sat.record import CheckOutcome, RecordError, RunRecord, RunState
 
 Execute = Callable[[Check], Awaitable[CheckOutcome]]
+Summon = Callable[[Step], Awaitable[str]]  # asks at a hold point who witnesses; "" for nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ async def walk(
     *,
     by: str,
     witness: str = "",
+    summon: Summon | None = None,
     start_at: str = "",
     only_step: str = "",
     announce: Callable[[Step, Check, CheckOutcome | None], None],
@@ -95,6 +97,9 @@ async def walk(
         tried.add(check.id)
         step = state.plan.step_of(check.id)
         stopped = obstacle(state, step, witness=witness)
+        if stopped is not None and stopped.why == "hold" and summon is not None:
+            witness = await summon(step)
+            stopped = obstacle(state, step, witness=witness)
         if stopped is not None:
             return stopped
         if witness and step.hold in (Hold.HOLD, Hold.WITNESS) and step.id not in state.witnessed:

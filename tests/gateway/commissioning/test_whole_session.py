@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ cabinet_module = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(cabinet_module)
 PLANTS = ["reversed:m2:L2", "words:m3", "ratio:m4:0.5", "watchdog", "door"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Shell:
@@ -41,40 +43,45 @@ class Shell:
         began = time.monotonic()
         child = pexpect.spawn(
             sys.executable,
-            ["-m", "gateway", *_words(line)],
+            ["-m", "gateway", *shlex.split(line)],
             env=self.env,
             cwd=str(ROOT),
             encoding="utf-8",
-            timeout=120,
+            timeout=300,
             dimensions=(40, 160),
         )
         text = ""
         while True:
-            at = child.expect([r"press Enter\.[^\n]*\[q\]uit ", r"to go on[^\n]*: ", pexpect.EOF])
+            at = child.expect(
+                [
+                    r"press Enter\.[^\n]*\[q\]uit ",
+                    r"to go on[^\n]*: ",
+                    r"Who witnesses\?[^\n]*\) ",
+                    pexpect.EOF,
+                ]
+            )
             text += child.before + (child.after if isinstance(child.after, str) else "")
+            if at == 3:
+                break
             if at == 0:
                 asked = (child.before + child.after).rsplit("\n", 1)[-1]
                 word = next(w for t, w in self.PANEL if t in asked)
                 self.cabinet.say(do="panel", what=word)
-                child.sendline("")
-            elif at == 1:
-                child.sendline("SOP-1")
-            else:
-                break
+            child.sendline(("", "SOP-1", "DSO witness")[at])
         child.close()
         self.log.append((line, text, child.exitstatus, time.monotonic() - began))
         return text, child.exitstatus
 
 
-def _words(line):
-    import shlex
-
-    return shlex.split(line)
+def factor():
+    """Twenty times as fast as real; less where other work would make polls longer than limits."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return max(3, min(20, round(30 / max(load, 0.1))))
 
 
 @pytest.fixture
 def cabinet(tmp_path):
-    cabinet = cabinet_module.Cabinet(tmp_path, PLANTS)
+    cabinet = cabinet_module.Cabinet(tmp_path, PLANTS, factor=factor())
     yield cabinet
     cabinet.close()
 
@@ -87,7 +94,10 @@ def shell(cabinet, tmp_path):
         assert process.poll() is None
     key = tmp_path / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    env = cabinet.env | {"SSH_AUTH_SOCK": str(agent)}
+    env = cabinet.env | {
+        "SSH_AUTH_SOCK": str(agent),
+        "SOPGW_CONFIG": str(tmp_path / "etc" / "sopgw.yaml"),
+    }
     subprocess.run(["ssh-add", "-q", str(key)], check=True, env=env)
     public = key.with_name("id.pub").read_text()
     (tmp_path / "allowed_signers").write_text(f"engineer@example {public}")
@@ -100,87 +110,97 @@ def shell(cabinet, tmp_path):
 
 
 def short_plan(folder):
-    """The shipped plan with a small sweep and short steps."""
+    """The shipped plan, the same checks with less patience: a sweep of one terminal, short holds."""
     text = (ROOT / "configs" / "plans" / "sop-lv.yaml").read_text()
-    text = text.replace("--angles 8 --radius 30%,60%", "--angles 4 --radius 30%")
-    text = text.replace("--to 25kW --return", "--to 25kW --hold 5s")
+    for whole, short in (
+        ('--angles 8 --radius 30%,60%", title: "Sweep of {terminal}", each: slave}',
+         '--angles 4 --radius 30% --hold 1s", title: "Sweep of {terminal}", each: slave}'),
+        ("--to 25kW --return", "--to 25kW --hold 6s"),
+        ('"check wiring {meter}"', '"check wiring {meter} --half 6s --before 6s"'),
+    ):  # fmt: skip
+        assert whole in text
+        text = text.replace(whole, short)
     path = folder / "sop-lv.yaml"
     path.write_text(text)
     return path
 
 
-def punch(text):
-    """Items that stand open in the status at the end."""
-    return set(re.findall(r"[ABC]-\d\d: [^;\r\n]*[^;\r\n ]", text))
+FOUND = {  # check: what it must say, and nothing of it anywhere else
+    "3.3": "sends the low word first",
+    "4.2": "CT on L2 is reversed",
+    "4.4": "1/2 of the truth",
+    "5.1": "interlock reads active at rest",
+    "6.1": "did not go to zero",
+}
+
+
+def outcomes(folder):
+    """The last outcome of every check in a run's record."""
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    return {e["check"]: e for e in map(json.loads, lines) if e["kind"] == "done"}
 
 
 @pytest.mark.skipif(shutil.which("ssh-agent") is None, reason="openssh-client is not installed")
-def test_five_planted_faults_are_found_listed_signed_mended_and_accepted(shell, cabinet, tmp_path):
-    text, code = shell.type(f"init {tmp_path / 'etc'} --site elm")
-    assert code == 0
-    _text, code = shell.type("doctor host clock config devices")
-    assert code == 0
-    port = re.search(r"127\.0\.0\.1:(\d+)", (tmp_path / "site.yaml").read_text())[1]
-    text, code = shell.type(f"scan modbus-tcp 127.0.0.1 --port {port} --units 1,100")
-    assert (code, "sop-station-v1" in text) == (0, True), text
-    text, code = shell.type("device identify m1")
-    assert (code, "iEM3255" in text) == (0, True), text
-    _text, code = shell.type("config check")
-    assert code == 0
-    text, code = shell.type(f"sat new --plan {short_plan(tmp_path)} --witness 'DSO witness'")
-    assert code == 0
-    run = re.search(r"Run (\S+) begun", text)[1]
+def test_eleven_commands_find_five_planted_faults_and_accept_what_was_mended(
+    shell, cabinet, tmp_path
+):
+    found_at = re.findall(r"127\.0\.0\.1:(\d+)", cabinet.site_text)
+    site = tmp_path / "etc" / "sopgw.yaml"
 
+    # 1 to 3: a place to work, a look at the machine, a look at the wires
+    assert shell.type(f"init {site.parent} --site elm --name 'Elm Street'")[1] == 0
+    assert shell.type("doctor host clock")[1] == 0
+    text, code = shell.type(
+        f"scan all --subnet 127.0.0.1 --serial none --port {','.join(found_at[:2])} --units 1,100 "
+        f"--save {tmp_path / 'scan.json'}"
+    )
+    assert (code, "sop-station-v1" in text, "schneider-iem3255" in text) == (0, True, True), text
+
+    # 4 to 6: what was found goes into the site file
+    site.write_text(cabinet.site_text)
+    text, code = shell.type("config check")
+    assert (code, "5 devices" in text) == (0, True), text
+
+    # 7 to 9: nothing writes by itself; the whole plan is walked
+    assert shell.type("mode set blocked --yes")[1] == 0
+    text, code = shell.type(f"sat new --plan {short_plan(tmp_path)} --witness 'DSO witness'")
+    assert code == 0, text
+    run = site.parent / "sat" / re.search(r"Run (\S+) begun", text)[1]
     text, code = shell.type("sat run")
-    assert code == 6, "the interlocks are a hold point"
-    text, code = shell.type("sat run --witness 'DSO witness'")
-    assert f"Resuming run {run}" in text
-    assert code == 5, "the setpoint steps wait for the A items"
-    found = {
-        "3.3": "sends the low word first",
-        "4.2": "CT on L2 is reversed",
-        "4.4": "1/2 of the truth",
-        "5.1": "interlock reads active at rest",
-        "6.1": "did not go to zero",
-    }
-    record = [
-        json.loads(x) for x in (tmp_path / "sat" / run / "events.jsonl").read_text().splitlines()
-    ]
-    last = {e["check"]: e for e in record if e["kind"] == "done"}
-    for check, words in found.items():
+    assert code == 5, text
+    assert "waits for A-01" in text, "nothing above 10 % moves while an A is open"
+    last = outcomes(run)
+    for check, words in FOUND.items():
         assert any(words in f["what"] for f in last[check]["findings"]), (check, last[check])
-    clean = [c for c in last if c not in {*found, "4.3", "6.2"}]
-    assert all(not last[c]["findings"] for c in clean)
+    assert {c for c in last if last[c]["findings"]} == {*FOUND, "6.2"}
     assert last["4.3"]["verdict"] == "undecided", "m3 cannot be judged before its words are right"
 
-    _text, code = shell.type("sat report --pdf")
-    assert code == 0
+    # 10 and 11: the report lists all five, and says no
+    assert shell.type("sat report --pdf")[1] == 0
     text, code = shell.type("sat sign --name engineer@example")
-    assert code == 0
-    assert "rejected" in text
-    assert "anchored in the ledger" in text
-    first = (tmp_path / "sat" / run / "report.html").read_text()
-    assert all(words in first for words in found.values())
+    assert (code, "rejected" in text, "anchored in the ledger" in text) == (0, True, True), text
+    first = (run / "report.html").read_text()
+    assert all(words in first for words in FOUND.values())
 
     cabinet.say(do="mend")
-    text, code = shell.type("sat run --witness 'DSO witness'")
+    text, code = shell.type("sat run")
+    if (
+        code == 9
+    ):  # a machine with other work polls too slowly to tell: it says so, and is asked again
+        text, code = shell.type("sat run")
     assert code == 0, text
+    assert f"Resuming run {run.name} at check" in text
     assert re.search(r"plan sop-lv r1 +accepted\r?\n", text), text
-    assert not punch(text)
-    text, code = shell.type("sat sign --name engineer@example")
-    assert code == 0
-    signers = tmp_path / "allowed_signers"
-    for form in ("pdf", "html", "json"):
-        report = tmp_path / "sat" / run / f"report.{form}"
-        text, code = shell.type(
-            f"sat verify {report} --signers {signers} --ledger {tmp_path / 'ledger'}"
-        )
-        assert code == 0, text
-        assert "no errors were found" in text
-        assert "signature of commissioning engineer@example" in text
-        assert "anchored at elm.example/SOP-1" in text
-    page = tmp_path / "sat" / run / "report.html"
-    page.write_text(page.read_text().replace("231.", "232.", 1).replace("230.", "231.", 1))
-    text, code = shell.type(f"sat verify {page} --signers {signers}")
-    assert code == 8
+    assert not re.findall(r"[ABC]-\d\d: ", text)
+    assert shell.type("sat sign --name engineer@example")[1] == 0
     assert all(abs(p) < 2500 for p in cabinet.say(do="look")["p_w"][1:])
+
+    signers = tmp_path / "allowed_signers"
+    words = f"--signers {signers} --ledger {site.parent / 'ledger'}"
+    text, code = shell.type(f"sat verify {run / 'report.pdf'} {words}")
+    assert code == 0, text
+    for line in ("no errors were found", "signature of commissioning engineer@example", "anchored"):
+        assert line in text
+    page = run / "report.html"
+    page.write_text(page.read_text().replace("231.", "232.", 1).replace("230.", "231.", 1))
+    assert shell.type(f"sat verify {page} --signers {signers}")[1] == 8

@@ -22,6 +22,24 @@ def test_a_hold_point_waits_for_its_witness(go, site, run):
     assert run.state().witnessed == {"3": "DSO"}
 
 
+def test_at_a_terminal_the_hold_point_asks_who_is_there(go, site, run):
+    asked = []
+
+    async def nobody(step):
+        asked.append(step.id)
+        return ""
+
+    async def somebody(step):
+        asked.append(step.id)
+        return "DSO"
+
+    assert go(summon=nobody).why == "hold"
+    assert run.state().witnessed == {}
+    assert go(summon=somebody).why == "finished"
+    assert run.state().witnessed == {"3": "DSO"}
+    assert asked == ["3", "3"], "nobody is asked where no witness is needed"
+
+
 def test_a_witness_point_notes_who_was_there_and_waits_for_nobody(go, run):
     go(witness="DSO")
     assert run.state().witnessed == {"2": "DSO", "3": "DSO"}
