@@ -14,7 +14,8 @@ from gateway.commissioning.sat.plots import curve, polygon
 from gateway.commissioning.sat.record import CheckOutcome, Curve, Row
 from gateway.commissioning.session import Power, Session, hold
 from gateway.commissioning.step import StepLimits, StepMetrics, StepSample
-from gateway.commissioning.sweep import Capability, Target, Visited
+from gateway.commissioning.sweep import Target, Visited
+from gateway.model.capability import Capability
 from gateway.model.errors import DeviceError
 from gateway.model.telemetry import StationTelemetry
 from gateway.ports import Journal
