@@ -125,11 +125,14 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStatus:
-    """What an operator sees of the ledger."""
+    """What an operator sees of the ledger; anchored up to a size by others' signatures."""
 
     size: int
     checkpoint: str
     anchored: bool
+    anchored_size: int = 0
+    anchored_by: tuple[str, ...] = ()
+    contradiction: str = ""  # somebody outside knows another tree of this ledger
 
 
 class Market(Protocol):

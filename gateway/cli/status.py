@@ -81,14 +81,19 @@ def text_of(found: Mapping[str, Any]) -> str:
             f"read {found['station_age_ms']} ms ago"
         )
     broker = "online" if found["broker_online"] else "OFFLINE"
-    anchored = "anchored" if found["ledger"]["anchored"] else "NOT ANCHORED"
+    ledger = found["ledger"]
+    anchored = "NOT ANCHORED"
+    if ledger["contradiction"]:
+        anchored = f"CONTRADICTED: {ledger['contradiction']}"
+    elif ledger["anchored"]:
+        anchored = f"{ledger['anchored_size']} anchored by {', '.join(ledger['anchored_by'])}"
     lines += [
         f"Market   {broker}, {found['scheduled_intervals']} intervals scheduled, "
         f"{found['open_intervals']} planned",
         *(f"  {trade_text(t)}" for t in found["trades"][:6]),
         f"Alarms   {alarm_count(found['alarm_rows'])}",
         *(f"  {line}" for line in alarm_lines(found["alarm_rows"])),
-        f"Ledger   {found['ledger']['entries']} entries, {anchored}",
+        f"Ledger   {ledger['entries']} entries, {anchored}",
     ]
     return "\n".join(lines)
 

@@ -189,12 +189,13 @@ def ledger_facts(view: SiteView, words: Words) -> str:
         good = ledger.checked_ok is True
         told = f"{words('ledger.verified_yes' if good else 'ledger.verified_no')}, {when} UTC"
         checked = f"✓ {told}" if good else Html(f'<span class="bad">✕ {escape(told)}</span>')
+    bare = Html(f'<span class="bad">✕ {escape(words("ledger.not_anchored"))}</span>')
     rows: list[tuple[str, Cell]] = [
         (words("ledger.origin"), ledger.origin or "–"),
         (words("ledger.entries"), str(ledger.size)),
         (words("ledger.checkpoint"), f"{ledger.checkpoint_size}{at}"),
         (words("ledger.root"), ledger.root or "–"),
-        (words("ledger.anchored"), words("word.yes" if ledger.anchored else "word.no")),
+        (words("ledger.anchored"), words("word.yes") if ledger.anchored else bare),
         (words("ledger.checked"), checked),
     ]
     return markup.pairs(rows)

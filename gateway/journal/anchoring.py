@@ -12,7 +12,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import apsw
@@ -210,17 +209,6 @@ class Anchoring:
         if trouble != self._troubles.get(about, ""):
             log.warning("ledger=%s %s: %s", self.directory, about, trouble or "works again")
             self._troubles[about] = trouble
-
-    def status(self) -> dict[str, Any]:
-        """Return what operators see: how far somebody else vouches for the ledger."""
-        found = self.anchored
-        return {
-            "anchored": found is not None and not self.contradiction,
-            "anchored_size": found.size if found else 0,
-            "anchored_by": list(found.by) if found else [],
-            "anchored_time_s": found.time_s if found else None,
-            "contradiction": self.contradiction,
-        }
 
 
 __all__ = ["Anchoring", "kept_here", "known_outside", "seen_file", "trust"]

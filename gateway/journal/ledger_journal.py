@@ -97,10 +97,16 @@ class LedgerJournal:
 
     def status(self) -> LedgerStatus:
         """Size and last signed checkpoint; only a signature of somebody else anchors it."""
+        work = self.anchoring
+        found = work.anchored if work is not None else None
+        against = work.contradiction if work is not None else ""
         return LedgerStatus(
             size=self._writer.size(),
             checkpoint=self._writer.checkpoint().decode(),
-            anchored=self.anchoring is not None and self.anchoring.status()["anchored"],
+            anchored=found is not None and not against,
+            anchored_size=found.size if found else 0,
+            anchored_by=found.by if found else (),
+            contradiction=against,
         )
 
     def receipt(self, trade_id: str) -> dict[str, Any]:

@@ -70,5 +70,11 @@ def status_fields(
         "high_water_ms": state.high_water_ms,
         "scans": scan.scans_count,
         "lead_us": scan.lead_us,
-        "ledger": {"entries": ledger.size, "anchored": ledger.anchored},
+        "ledger": {
+            "entries": ledger.size,
+            "anchored": ledger.anchored,
+            "anchored_size": ledger.anchored_size,
+            "anchored_by": list(ledger.anchored_by),
+            "contradiction": ledger.contradiction,
+        },
     }

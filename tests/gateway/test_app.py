@@ -94,9 +94,7 @@ async def test_a_running_gateway_is_witnessed_and_an_older_copy_does_not_start(t
         )
         runner = await serve(witness, port)
         known = first.journal.status().size
-        second = await run(
-            site, until=lambda parts: parts.anchoring.status()["anchored_size"] > known
-        )
+        second = await run(site, until=lambda parts: parts.journal.status().anchored_size > known)
         assert second.journal.status().anchored is True
 
         shutil.rmtree(folder)
