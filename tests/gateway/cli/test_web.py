@@ -89,3 +89,82 @@ async def test_a_port_in_use_costs_the_page_and_not_the_gateway(tmp_path, caplog
     await parts.journal.close()
     blocker.close()
     await blocker.wait_closed()
+
+
+async def test_northbound_values_and_a_login_of_the_page_beside_one_gateway(tmp_path, monkeypatch):
+    import aiomqtt
+
+    from gateway import app
+    from gateway.cli.web import doors_beside
+    from gateway.config.site_file import load_site
+    from gateway.hmi import accounts
+    from gateway.runtime.clock import SystemClock
+
+    monkeypatch.setattr(accounts, "MEMORY_KIB", 64)
+    person = accounts.new_account(name="ann", role="viewer", password="correct horse")
+    accounts.write(tmp_path / "accounts.json", {"ann": person})
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    async with demo_bench.broker(tmp_path) as (broker, _):
+        ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=broker)
+        text = demo_bench.site_text(ports, signer).rstrip("\n")
+        site_path = tmp_path / "site.yaml"
+        site_path.write_text(
+            f"{text}\nweb: {{listen: '127.0.0.1:0', accounts: accounts.json}}\n"
+            f"northbound: {{mqtt: {{broker: 'mqtt://127.0.0.1:{broker}', home_assistant: true}}}}\n"
+        )
+        site = load_site(site_path)
+        parts = app.assemble(site, site.sops[0], SystemClock())
+        said = []
+        monkeypatch.setattr("gateway.cli.web.note", said.append)
+        async with (
+            aiomqtt.Client("127.0.0.1", broker) as client,
+            doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts),
+        ):
+            await client.subscribe("#", qos=1)
+            wanted = {f"sopgw/v1/{site.id}/{site.sops[0].sop.id}/values", "homeassistant"}
+            async with asyncio.timeout(30):
+                async for message in client.messages:
+                    topic = str(message.topic)
+                    wanted -= {topic, topic.partition("/")[0]}
+                    if not wanted:
+                        break
+            root = said[0].removeprefix("page at ").rstrip("/")
+            jar = aiohttp.CookieJar(unsafe=True)
+            async with aiohttp.ClientSession(root, cookie_jar=jar) as session:
+                async with session.get("/state.json") as response:
+                    assert response.status == 401
+                form = {"name": "ann", "password": "correct horse"}
+                async with session.post(
+                    "/en/login", data=form, headers={"Origin": root}
+                ) as response:
+                    assert response.status == 200
+                async with session.get("/state.json") as response:
+                    assert response.status == 200
+            login = [e for _, e in parts.journal.entries() if e["kind"] == "operator"]
+            assert [(e["user"], e["verb"], e["arguments"]["event"]) for e in login] == [
+                ("page:ann", "login", "entered")
+            ]
+        await parts.journal.close()
+
+
+async def test_a_door_whose_files_are_wrong_stays_shut_and_the_gateway_goes_on(tmp_path, caplog):
+    from gateway import app
+    from gateway.cli.web import doors_beside
+    from gateway.config.site_file import load_site
+    from gateway.runtime.clock import SystemClock
+
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
+    site_path = tmp_path / "site.yaml"
+    text = demo_bench.site_text(ports, signer).rstrip("\n")
+    site_path.write_text(
+        f"{text}\nweb: {{listen: '127.0.0.1:0', accounts: nowhere.json}}\n"
+        "northbound: {opcua: {listen: '127.0.0.1:0', certificate: c.der, key: {file: k}, trusted: t}}\n"
+    )
+    site = load_site(site_path)
+    parts = app.assemble(site, site.sops[0], SystemClock())
+    async with doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts):
+        assert "no page: " in caplog.text
+        assert "nowhere.json" in caplog.text
+        assert "no northbound doors: " in caplog.text
+    await parts.journal.close()
