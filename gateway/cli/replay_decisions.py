@@ -141,7 +141,7 @@ def _verdict(state: State, config: Entry, entry: Entry) -> str | None:
     left = [t for t in message.trades if t.id not in received.decided]
     if not left:
         return _leaf(entry, {"received_index": "already decided"})
-    trade = left[0]
+    trade = next((t for t in left if t.id == entry["trade_id"]), left[0])
     verdict = verify.admit(
         trade,
         sha256=message.sha256,
@@ -157,7 +157,7 @@ def _verdict(state: State, config: Entry, entry: Entry) -> str | None:
     common |= {
         "trade_id": trade.id,
         "revision": trade.revision_number,
-        "last": trade is left[-1],
+        "last": len(left) == 1,
     }
     if isinstance(verdict, verify.Refused):
         refused = {"reasons": [r.fields() for r in verdict.reasons]}
@@ -194,16 +194,20 @@ def _signers(config: Entry) -> dict[str, bytes]:
 
 
 def _plan(state: State, entry: Entry) -> str | None:
-    """Plan the interval again; None where a terminal was derated: no entry says by how much."""
-    if any(r["code"] == "derated" for t in entry["trades"] for r in t["reasons"]):
+    """Plan the interval again; None where an older version did not say what was available."""
+    said = entry.get("s_va_available")
+    if said is None and any(r["code"] == "derated" for t in entry["trades"] for r in t["reasons"]):
         return None
     interval = interval_from(entry["interval"])
     if interval not in state.schedule:
         return _leaf(entry, {"interval": "nothing is traded there"})
-    available = {t.id: t.s_va for t in state.site.sop.terminals}
+    available = said or {t.id: t.s_va for t in state.site.sop.terminals}
     due = planning.plans_due(state, utc_ms=entry["utc_us"] // 1000, available_va=available)
     again = next((p for p in due if p.interval == interval), None)
-    return _leaf(entry, again.fields if again else {"interval": "not due"})
+    fields = dict(again.fields) if again else {"interval": "not due"}
+    if said is None:
+        fields.pop("s_va_available", None)
+    return _leaf(entry, fields)
 
 
 def _delivery(state: State, entry: Entry) -> str:

@@ -21,6 +21,7 @@ from gateway.model.telemetry import StationTelemetry
 
 WRITE_GAP_US = 1_000_000  # one setpoint write a second at most, but for closing and fail-safe
 COMMAND_GAP_US = 5_000_000
+STEP_US_MAX = 1_000_000  # a clock that was wrong by more than this moves no power for a while
 _REACHABLE_BUT_REFUSING = {
     ReasonCode.LINK_LOST,
     ReasonCode.STALE,
@@ -142,6 +143,10 @@ def scan(state: State, image: Image) -> Decision:
         settled = _settle(state, image.station)
         if settled:
             return Decision(actions=settled, wake_ms=image.utc_ms)
+        if _still_moves(state, image.station):
+            rested = not 0 <= image.mono_us - state.last_write_mono_us < WRITE_GAP_US
+            again = StationCommand(command=Command.ENTER_STANDBY)
+            return Decision(actions=(again,) if rested else ())
         noticed = _notice(state, image.station)
         if noticed:
             return Decision(actions=(noticed,), wake_ms=image.utc_ms)
@@ -175,6 +180,9 @@ def blocking(state: State, image: Image) -> tuple[Reason, ...]:
         manual=setpoints.manual(state, image.utc_ms) is not None,
     )
     found = interlock.permissives(state.site.sop, conditions, owner_id=state.site.owner_id)
+    if abs(step_us := state.stepped_us(image.mono_us)) > STEP_US_MAX:
+        detail = f"UTC was set by {step_us / 1e6:+.1f} s"
+        found += (Reason(code=ReasonCode.TIME_QUALITY, detail=detail),)
     if state.foreign:
         found += (Reason(code=ReasonCode.FOREIGN_WRITE, detail="the setpoint is not ours"),)
     if state.open_intents:
@@ -219,6 +227,15 @@ def _settle(state: State, station: StationTelemetry) -> tuple[Settle, ...]:
             )
         found.append(settle)
     return tuple(found)
+
+
+def _still_moves(state: State, station: StationTelemetry) -> bool:
+    """Whether a person's stop was lost on its way: what it should have ended is still held."""
+    return (
+        state.stopped_id != 0
+        and station.instruction_id == state.stopped_id
+        and any(p_w for t, p_w in active_setpoints(station).items() if t != state.site.sop.master)
+    )
 
 
 def _notice(state: State, station: StationTelemetry) -> ReadBack | None:

@@ -58,6 +58,7 @@ def _plan(state: State, interval: Interval, utc_ms: int, available_va: Mapping[s
         "interval": interval_fields(interval),
         "setpoints": setpoints,
         "planned_wh": target_wh,
+        "s_va_available": dict(available_va),
         "trades": [
             {
                 "trade_id": p.leg.trade_id,

@@ -36,6 +36,8 @@ class Received:
     payload: bytes  # empty when the message was too large to keep
     retain: bool
     topic: str
+    mono_us: int = 0
+    boot_number: int = 0
     decided: frozenset[str] = frozenset()
 
 

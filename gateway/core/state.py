@@ -47,6 +47,8 @@ __all__ = [
 
 Fields = Mapping[str, Any]
 READINGS_MAX = 4096  # of one meter: over an hour at one a second, more than any open interval needs
+STEP_US = 500_000  # UTC against the monotonic clock: more than this is a step
+STEADY_US = 60_000_000  # after a step nothing is begun until UTC held for this long
 HISTORY_MAX = 512  # state changes kept for the causes of a shortfall
 
 
@@ -59,6 +61,7 @@ class State:
     manual: Manual | None = None
     size: int = 0  # entries folded
     boot_number: int = 0
+    boot_mono_us: int = 0
     clean: bool = True  # the last run ended in order
     previous_boot_index: int = -1
     mode: str = "off"
@@ -66,6 +69,7 @@ class State:
     adopted: bool = False  # the device was read and reconciled since this boot
     adopt_pending: bool = False  # the first write after a restart repeats what the device holds
     foreign: bool = False
+    stopped_id: int = 0  # the instruction that a person's stop ended
     high_water_ms: int = 0  # end of the last delivered interval
     received: dict[int, Received] = field(default_factory=dict)
     known: dict[str, Known] = field(default_factory=dict)
@@ -76,6 +80,10 @@ class State:
     active: Active | None = None
     held_since_open: list[tuple[int, Mapping[str, int]]] = field(default_factory=list)
     last_write_mono_us: int = 0
+    last_mono_us: int = 0
+    offset_us: int | None = None  # UTC against the monotonic clock, as last seen without a step
+    step_us: int = 0  # the last step of UTC …
+    stepped_mono_us: int | None = None  # … and when; None: long ago, or never
     readings: dict[str, list[Counters]] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
     alarms: set[str] = field(default_factory=set)
@@ -84,6 +92,7 @@ class State:
         """Take one entry in; indices come without a gap."""
         assert index == self.size, f"entry {index} folded after {self.size} entries"
         self.size = index + 1
+        _watch_clock(self, entry)
         fold = _FOLDS.get(entry["kind"])
         if fold is not None:
             fold(self, entry)
@@ -92,6 +101,12 @@ class State:
     def last_index(self) -> int:
         """Index of the entry folded last (or being folded)."""
         return self.size - 1
+
+    def stepped_us(self, mono_us: int) -> int:
+        """Return the step that UTC has not yet settled from; 0 when it is calm."""
+        if self.stepped_mono_us is None or mono_us - self.stepped_mono_us >= STEADY_US:
+            return 0
+        return self.step_us
 
     @property
     def open_intents(self) -> list[IntentRecord]:
@@ -128,8 +143,33 @@ def interval_from(fields: Fields) -> Interval:
     return Interval(utc_ms_from(fields["start"]), utc_ms_from(fields["end"]))
 
 
+def _watch_clock(state: State, entry: Fields) -> None:
+    """Know after a restart what a running gateway knows: how the clocks stood, and any step."""
+    mono_us = entry["mono_us"]
+    offset_us = entry["utc_us"] - mono_us
+    # The machine started anew: so did its monotonic clock.
+    rebooted = entry["kind"] == "boot" and mono_us < state.last_mono_us
+    if rebooted and state.stepped_mono_us is not None:
+        calm = state.last_mono_us - state.stepped_mono_us >= STEADY_US
+        state.stepped_mono_us = None if calm else mono_us
+    if entry["kind"] == "time_step":
+        state.step_us, state.stepped_mono_us = entry["step_us"], mono_us
+        state.offset_us = offset_us
+    elif rebooted or state.offset_us is None or abs(offset_us - state.offset_us) <= STEP_US:
+        state.offset_us = offset_us
+    state.last_mono_us = mono_us
+
+
+def _time_step(state: State, entry: Fields) -> None:
+    """What is stamped later than now was stamped by a clock that was wrong."""
+    for track in state.readings.values():
+        while track and track[-1].utc_us > entry["utc_us"]:
+            track.pop()
+
+
 def _boot(state: State, entry: Fields) -> None:
     state.boot_number = entry["boot"]
+    state.boot_mono_us = entry["mono_us"]
     state.previous_boot_index = state.last_index
     state.clean = entry["clean"]
     state.adopted = False
@@ -167,6 +207,8 @@ def _received(state: State, entry: Fields) -> None:
         payload=payload,
         retain=entry["retain"],
         topic=entry["topic"],
+        mono_us=entry["mono_us"],
+        boot_number=entry["boot"],
     )
 
 
@@ -382,8 +424,10 @@ def _delivery(state: State, entry: Fields) -> None:
 def _operator(state: State, entry: Fields) -> None:
     if entry["verb"] == "arm":
         state.armed = True
+        state.stopped_id = 0
     elif entry["verb"] == "stop":
         state.armed = False
+        state.stopped_id = state.active.instr_id if state.active else state.stopped_id
         state.active = None
         state.manual = None
     elif entry["verb"] == "setpoint":
@@ -423,6 +467,7 @@ def _alarm(state: State, entry: Fields) -> None:
 _FOLDS = {
     "boot": _boot,
     "mode": _mode,
+    "time_step": _time_step,
     "trade.received": _received,
     "trade.accepted": _accepted,
     "trade.refused": _refused,

@@ -140,7 +140,7 @@ class Counters(Invariant):
 
     def __init__(self) -> None:
         super().__init__()
-        self.last: dict[str, Mapping[str, Any]] = {}
+        self.last: dict[str, tuple[Mapping[str, Any], Entry]] = {}
         self.rating_va: dict[str, int] = {}
 
     @override
@@ -156,16 +156,24 @@ class Counters(Invariant):
     def check(self, entry: Entry, meter: Mapping[str, Any]) -> None:
         """One good reading against the good one before it."""
         name = meter["meter"]
-        before, self.last[name] = self.last.get(name), meter
-        if before is None:
+        last, self.last[name] = self.last.get(name), (meter, entry)
+        if last is None:
             return
-        passed_us = meter["utc_us"] - before["utc_us"]
+        before, at = last
+        passed_us = read_us(meter, entry) - read_us(before, at)
+        if at.fields["boot"] != entry.fields["boot"]:
+            passed_us = max(passed_us, meter["utc_us"] - before["utc_us"])
         allowed_us = max(0, passed_us) + STAMP_US
         limit = 12 * self.rating_va.get(name, 0) * allowed_us // 36_000_000_000 + STEP_WH
         steps = [meter[k] - before[k] for k in ("import_wh", "export_wh")]
         unrated = name not in self.rating_va
         holds = all(step >= 0 and (unrated or step <= limit) for step in steps)
         self.judge(entry, holds=holds, what=f"{name}: {steps} Wh in {passed_us / 1e6:.0f} s")
+
+
+def read_us(meter: Mapping[str, Any], entry: Entry) -> int:
+    """When a meter was read, by the clock that nobody sets."""
+    return int(entry.fields["mono_us"]) - 1000 * int(meter["age_ms"])
 
 
 class Echoed(Invariant):

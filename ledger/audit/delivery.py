@@ -82,21 +82,31 @@ def bounds_ms(interval: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def counters(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[Counter]]:
-    """Good readings by meter, in order of time, from ``reading`` entries."""
+    """Readings that count, by meter, from ``reading`` entries in the ledger's order."""
     found: dict[str, list[Counter]] = {}
     for entry in entries:
         for meter in entry["meters"]:
             if meter["quality"] == "good":
-                found.setdefault(meter["meter"], []).append(
-                    Counter(
-                        utc_us=int(meter["utc_us"]),
-                        import_wh=int(meter["import_wh"]),
-                        export_wh=int(meter["export_wh"]),
-                    )
+                reading = Counter(
+                    utc_us=int(meter["utc_us"]),
+                    import_wh=int(meter["import_wh"]),
+                    export_wh=int(meter["export_wh"]),
                 )
-    for series in found.values():
-        series.sort(key=lambda counter: counter.utc_us)
+                count_in(found.setdefault(meter["meter"], []), [reading])
     return found
+
+
+def count_in(series: list[Counter], found: Iterable[Counter]) -> None:
+    """Add readings; one stamped no later than one that counts already does not count."""
+    for reading in found:
+        if not series or reading.utc_us > series[-1].utc_us:
+            series.append(reading)
+
+
+def strike_after(series: list[Counter], utc_us: int) -> None:
+    """A clock was set back: what was stamped later than now was stamped wrong."""
+    while series and series[-1].utc_us > utc_us:
+        del series[-1]
 
 
 def net_mwh(series: Sequence[Counter], boundary_ms: int) -> tuple[int, bool] | None:

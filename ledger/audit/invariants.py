@@ -20,6 +20,9 @@ from ledger.audit.evidence import Entry
 from ledger.log import canonical
 
 DECISION_US = 2_000_000
+PARKED_US = 60_000_000
+NOTICED_US = 35_000_000
+"""A scan may stand still for half a minute before it sees that the clock was set."""
 REPORT_US = 900 * 1_000_000
 MONTH_MS = 32 * 86_400_000
 Bounds = tuple[int, int]
@@ -100,6 +103,7 @@ class Time(Invariant):
     def __init__(self) -> None:
         super().__init__()
         self.before: Entry | None = None
+        self.backwards: Entry | None = None  # went back; the step's record must follow
 
     @override
     def see(self, entry: Entry) -> None:
@@ -109,8 +113,19 @@ class Time(Invariant):
         same = before.fields["boot"] == entry.fields["boot"]
         mono = entry.fields["mono_us"] >= before.fields["mono_us"] or not same
         stepped = "time_step" in (entry.kind, before.kind) or entry.kind == "boot"
-        utc = entry.fields["utc_us"] >= before.fields["utc_us"] or stepped
-        self.judge(entry, holds=mono and utc, what=f"earlier than entry {before.index}")
+        self.judge(entry, holds=mono, what=f"earlier than entry {before.index}")
+        if stepped:
+            self.backwards = None  # whoever noticed it, or started anew, says so here
+        elif entry.fields["utc_us"] < before.fields["utc_us"]:
+            self.backwards = self.backwards or entry
+        self.overdue(entry)
+
+    def overdue(self, now: Entry) -> None:
+        """Judge a clock that went back and of which nothing was said."""
+        late = self.backwards
+        if late is not None and now.fields["mono_us"] - late.fields["mono_us"] > NOTICED_US:
+            self.judge(late, holds=False, what="UTC went back and no step is recorded")
+            self.backwards = None
 
 
 class Messages(Invariant):
@@ -179,6 +194,7 @@ class Decided(Invariant):
     """Every message gets an answer."""
 
     number, title = "I11", "every received message is decided within 2 s or at the next start"
+    # A cancellation may wait a minute for the trade it overtook.
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,15 +210,30 @@ class Decided(Invariant):
             if received is None:
                 return
             same = received.fields["boot"] == entry.fields["boot"]
-            late = entry.fields["mono_us"] - received.fields["mono_us"] > DECISION_US
+            waited_us = entry.fields["mono_us"] - received.fields["mono_us"]
+            late = waited_us > DECISION_US and (
+                waited_us > DECISION_US + PARKED_US
+                or not cancels(received, entry.fields["trade_id"])
+            )
             self.judge(entry, holds=not (same and late), what=f"entry {received.index} waited")
 
     @override
     def finish(self, last: Entry) -> None:
         for received in self.open.values():
             same = received.fields["boot"] == last.fields["boot"]
-            fresh = last.fields["mono_us"] - received.fields["mono_us"] <= DECISION_US
+            waited_us = last.fields["mono_us"] - received.fields["mono_us"]
+            fresh = waited_us <= DECISION_US + PARKED_US
             self.judge(received, holds=same and fresh, what="was never decided")
+
+
+def cancels(received: Entry, trade_id: str | None) -> bool:
+    """Whether a message cancels a trade: that may wait for the trade it overtook."""
+    try:
+        payload = trade.strict_json(b64decode(received.fields["payload"], validate=True))
+        body = trade.base64_bytes(payload["payload"])
+        return trade_id is not None and not any(trade.contracted(body, trade_id).values())
+    except (EntryError, KeyError, TypeError, ValueError):
+        return False
 
 
 class InTime(Invariant):
@@ -353,11 +384,10 @@ class Recomputed(Invariant):
             self.plans[key] = (self.config, entry)
         elif entry.kind == "reading":
             for meter, found in delivery.counters([entry.fields]).items():
-                series = self.readings.setdefault(meter, [])
-                disordered = bool(series) and found[0].utc_us < series[-1].utc_us
-                series.extend(found)
-                if disordered:
-                    series.sort(key=lambda counter: counter.utc_us)
+                delivery.count_in(self.readings.setdefault(meter, []), found)
+        elif entry.kind == "time_step":
+            for series in self.readings.values():
+                delivery.strike_after(series, entry.fields["utc_us"])
         elif entry.kind == "delivery":
             self.check(entry)
 

@@ -153,9 +153,7 @@ async def _step(world, fault):
         step_us *= 60
     for sign in (1, -1):  # it is put right again
         world.clock.step_us += sign * step_us
-        world.oracle.ends("step")
-        if fault.lasts_s > 2:  # shorter ones are over before a scan could see them
-            world.oracle.begins("step")
+        world.oracle.stepped_us = world.loop.now_us
         world.disturbed.append((world.loop.now_us / 1e6, world.loop.now_us / 1e6 + 90))
         await asyncio.sleep(fault.lasts_s)
 

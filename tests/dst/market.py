@@ -1,5 +1,6 @@
 """The market and its broker: sends, sends again, reorders, revises, cancels, lies; keeps count."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -125,7 +126,7 @@ class SimMarket:
         known = [t for t in self.trades.values() if t.start_ms - now_ms > 0]
         what = draw.choice(
             ("none", "none", "again", "revise", "cancel", "late", "forged", "retained", "conflict",
-             "orphan", "junk", "swap")
+             "orphan", "junk", "swap", "overtaken")
         )  # fmt: skip
         old = draw.choice(known) if known else None
         if what == "late":
@@ -142,6 +143,12 @@ class SimMarket:
             self.send(bytes(draw.randrange(256) for _ in range(draw.randrange(1, 200))))
         elif what == "orphan":
             self.send(self.document(self.make(f"o{self.sent_count}", next_ms, revision=2)))
+        elif what == "overtaken":  # a cancellation that came first
+            trade = self.make(f"v{self.sent_count}", next_ms, p_w=60_000)
+            self.send(self.document(self.vary(trade, 2, 0)))
+            asyncio.get_running_loop().call_later(
+                draw.uniform(0.1, 75), self.send, self.document(trade)
+            )
         elif what == "retained":
             payload = self.document(self.make(f"r{self.sent_count}", next_ms, p_w=60_000))
             self.send(payload, retain=True)

@@ -369,12 +369,9 @@ class World:
         ledger_oracle.check(self)
 
     def _explained(self, number):
-        """What the auditor cannot know: that a clock was stepped between two entries, that a disk
-        was too slow for the promise."""
+        """What the auditor cannot know: that a disk was too slow for the promise."""
         kinds = {f.kind for f in self.faults}
-        return (number in ("I7", "I12", "I16", "I33") and "step" in kinds) or (
-            number in ("I11", "I18") and "slow-disk" in kinds
-        )
+        return number in ("I11", "I18") and "slow-disk" in kinds
 
 
 def _first_of(task):

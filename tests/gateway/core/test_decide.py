@@ -17,6 +17,7 @@ from gateway.core.decide import (
     StationCommand,
 )  # fmt: skip
 from gateway.model.reason import ReasonCode
+from gateway.model.setpoint import Command
 from gateway.model.telemetry import State as StationState
 
 HELD = {"T2": -100_000, "T3": 100_000}
@@ -214,3 +215,30 @@ def test_at_speed_a_setpoint_may_outlive_its_interval_by_real_time_not_simulated
     book.plan({"T2": -25_000, "T3": 25_000})
     slow, fast = (of(Dispatch, actions(book, ttl_margin_s=s))[0].ttl_s for s in (5, 60))
     assert fast - slow == 55
+
+
+def stepped(step_us, after_us):
+    book = executing()
+    book.mono_us = 2_000_000 - after_us
+    book.add("time_step", step_us=step_us)
+    return book
+
+
+@pytest.mark.parametrize(
+    ("step_us", "to_zero"), [(900_000, False), (1_100_000, True), (-1_100_000, True)]
+)
+def test_a_clock_that_was_wrong_by_more_than_a_second_leads_to_zero(step_us, to_zero):
+    found = of(Dispatch, actions(stepped(step_us, 1_000_000), station=holding()))
+    zero = [d for d in found if d.authority == "failsafe" and not any(d.setpoints.values())]
+    assert bool(zero) is to_zero
+
+
+def test_a_stop_that_was_lost_is_sent_again_while_its_instruction_is_held():
+    book = executing()
+    book.add("operator", user="u", verb="stop", arguments={}, reason="")
+    station = holding()
+    found = actions(book, station=station)
+    assert of(StationCommand, found)[0].command is Command.ENTER_STANDBY
+    assert not of(ReadBack, found)
+    book.add("operator", user="u", verb="arm", arguments={}, reason="")
+    assert not of(StationCommand, actions(book, station=station))

@@ -104,7 +104,7 @@ def test_memory_of_readings_is_bounded(times):
     for k in range(READINGS_MAX * times + 5):
         book.state.fold(
             book.state.size,
-            {"kind": "reading", "meters": [{"terminal": "T2", "utc_us": k, "quality": "good",
+            {"kind": "reading", "utc_us": k, "mono_us": k, "meters": [{"terminal": "T2", "utc_us": k, "quality": "good",
              "import_wh": 0, "export_wh": k, "p_w": 0}]},
         )  # fmt: skip
     assert READINGS_MAX // 2 <= len(book.state.readings["T2"]) <= READINGS_MAX
@@ -120,3 +120,65 @@ def test_the_causes_of_an_interval_are_the_reasons_that_held_during_it():
         ReasonCode.LINK_LOST,
         ReasonCode.NOT_ARMED,
     ]
+
+
+def restart(book, *, mono_us, utc_us=None):
+    """A new life of the gateway at the given instants."""
+    book.mono_us = mono_us
+    book.utc_us = book.utc_us if utc_us is None else utc_us
+    book.boot_number += 1
+    book.add("boot", version="0", site="b", sop="SOP-1", previous_boot_index=0, clean=False)
+
+
+def test_the_calm_after_a_step_survives_a_restart():
+    book = Book()
+    book.mono_us = 100_000_000
+    book.add("time_step", step_us=-7_000_000)
+    restart(book, mono_us=130_000_000)
+    assert book.state.stepped_us(159_999_999) == -7_000_000
+    assert book.state.stepped_us(160_000_000) == 0
+
+
+def test_after_a_restart_of_the_machine_the_calm_begins_anew():
+    book = Book()
+    book.mono_us = 100_000_000
+    book.add("time_step", step_us=7_000_000)
+    book.mono_us = 140_000_000
+    book.add("mode", mode="on", state="READY", reasons=[])
+    restart(book, mono_us=20_000_000)
+    assert book.state.stepped_us(79_999_999) == 7_000_000
+    assert book.state.stepped_us(80_000_000) == 0
+
+
+def test_a_calm_that_was_over_is_not_begun_again_by_a_restart_of_the_machine():
+    book = Book()
+    book.mono_us = 100_000_000
+    book.add("time_step", step_us=7_000_000)
+    book.mono_us = 160_000_000
+    book.add("mode", mode="on", state="READY", reasons=[])
+    restart(book, mono_us=20_000_000)
+    assert book.state.stepped_us(30_000_000) == 0
+
+
+def test_a_step_that_nobody_saw_stays_visible_and_slow_drift_does_not():
+    book = Book()
+    before_us = book.state.offset_us
+    for _ in range(20):  # 8 s of drift in all
+        book.mono_us += 1_000_000
+        book.utc_us += 1_400_000
+        book.add("mode", mode="on", state="READY", reasons=[])
+    assert book.state.offset_us == before_us + 8_000_000
+    restart(book, mono_us=book.mono_us + 1_000_000, utc_us=book.utc_us + 6_000_000)
+    assert book.state.offset_us == before_us + 8_000_000  # the scan will see the difference
+
+
+def test_a_clock_set_back_strikes_what_was_stamped_later():
+    book = Book()
+    now_us = FIRST_MS * 1000
+    for second in (0, 5, 10):
+        book.read(now_us + second * 1_000_000, T2=second)
+    book.utc_us = now_us + 6_000_000
+    book.add("time_step", step_us=-4_000_000)
+    book.read(now_us + 4_000_000, T2=100)  # not later than what counts: does not count
+    book.read(now_us + 7_000_000, T2=11)
+    assert [r.net_wh for r in book.state.readings["T2"]] == [0, 5, 11]

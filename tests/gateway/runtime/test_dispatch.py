@@ -195,3 +195,63 @@ async def test_an_unanswered_configuration_is_unknown_not_failed():
     assert not await dispatcher.configure(watchdog_ds=50, failsafe=1)
     assert journal.written[-1]["outcome"] == "unknown"
     assert len(recorder.state.open_intents) == 1
+
+
+class SlowDisk(MemoryJournal):
+    """Every entry takes its time to become durable."""
+
+    took_us = 0
+
+    async def append(self, kind, fields):
+        written = await super().append(kind, fields)
+        self.clock.now_us += self.took_us
+        return written
+
+
+async def test_nothing_leaves_after_the_instruction_expired():
+    dispatcher, station, _, _, clock = rig()
+    await ready(dispatcher)
+    await station.read()
+    journal = SlowDisk(clock)
+    late = Dispatcher(
+        station=station,
+        recorder=Recorder(journal, State(make_site())),
+        site=make_site(),
+        clock=clock,
+    )
+    journal.took_us = 2_600_000
+    await late.dispatch(order(), {})
+    assert journal.kinds() == ["intent", "abort"]
+    assert journal.written[-1]["reasons"][0]["code"] == "expired"
+    await late.command(Command.EXIT_STANDBY, "configure")
+    assert journal.written[-1]["outcome"] == "expired"
+    assert not await late.configure(watchdog_ds=50, failsafe=1)
+    assert station.steps == []
+    assert "EXIT_STANDBY" not in station.log
+
+
+async def test_a_timed_instruction_lives_as_long_as_it_may_wait_selected():
+    dispatcher, station, journal, _, clock = rig()
+    await ready(dispatcher)
+    await station.read()
+    now_us = clock.mono_us()
+    await dispatcher.dispatch(order(act_ms=clock.utc_us() // 1000 + 3000), {})
+    intent = next(e for e in journal.written if e["kind"] == "intent" and e["setpoints"])
+    assert intent["expires_mono_us"] == now_us + 7_500_000
+    assert journal.written[-1]["outcome"] == "executed"
+
+
+@pytest.mark.parametrize("lost_count", [0, 1, 2, 3])
+async def test_a_stop_is_sent_again_when_it_was_lost(lost_count):
+    dispatcher, station, journal, _, _ = rig()
+    answers = [OutcomeUnknown("station", "no answer")] * lost_count
+
+    async def command(what, argument=0):
+        if answers:
+            raise answers.pop()
+        return await FakeStation.command(station, what, argument)
+
+    station.command = command
+    word = await dispatcher.stop_now()
+    assert word == ("executed" if lost_count < 3 else "station: no answer")
+    assert journal.kinds() == []  # and never by way of the ledger
