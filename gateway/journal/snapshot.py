@@ -266,7 +266,8 @@ class SnapshotKeeper:
         except OSError as error:
             log.warning("no snapshot: %s", error)
             return
-        await self._record("snapshot", size=frozen.size, sha256=sha256)
+        index = await self._record("snapshot", size=frozen.size, sha256=sha256)
+        log.info("snapshot of %d entries in entry %d", frozen.size, index)
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""

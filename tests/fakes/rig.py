@@ -30,7 +30,7 @@ class Rig:
         """``launch`` starts the gateway another way; ``to_minute_ms``: a minute begins so soon."""
         self.folder = Path(folder)
         self.out = self.folder / "site"
-        self.out.mkdir()
+        self.out.mkdir(exist_ok=True)
         self.key = Ed25519PrivateKey.generate()
         self.factor = factor
         self.gate, self.rearm = gate, rearm
@@ -42,6 +42,15 @@ class Rig:
     @contextlib.asynccontextmanager
     async def up(self, before=None):
         """Start everything; ``before`` is awaited when the broker is up and the gateway not yet."""
+        async with self.machines():
+            if before is not None:
+                await before()
+            await self.start()
+            yield self
+
+    @contextlib.asynccontextmanager
+    async def machines(self):
+        """Start everything but the gateway; it is stopped here when somebody started it."""
         utc_us = SystemClock().utc_us()
         if self.to_minute_ms is not None:
             utc_us = -(-utc_us // 60_000_000) * 60_000_000 - self.to_minute_ms * 1000
@@ -63,10 +72,7 @@ class Rig:
             self.site = self.out / "site.yaml"
             self.site.write_text(text)
             machines.push_async_callback(self.stop)
-            if before is not None:
-                await before()
-            await self.start()
-            yield self
+            yield
 
     async def start(self):
         """Start the gateway and wait until it answers."""
