@@ -173,6 +173,7 @@ async def test_the_time_to_live_ends_an_instruction(bench):
 
 async def test_a_second_controller_is_kept_out_while_the_lease_lives(bench):
     ours, theirs = bench.station(owner=7), bench.station(owner=8)
+    await theirs.read()  # connects: the lease must still live when it asks
     await ready(ours)
     await carried_out(ours, instruction())
     with pytest.raises((DeviceNotSent, DeviceRefused)):

@@ -88,7 +88,8 @@ class Session:
             # What asyncua raises for a key that is not the certificate's, or no such endpoint.
             return _no(order, "refused", f"{type(error).__name__}: {error}")
         except (ConnectionError, OSError) as error:
-            return _no(order, "not_sent" if self._client is None else "unknown", str(error))
+            kind = "not_sent" if self._client is None else "unknown"
+            return _no(order, kind, str(error) or type(error).__name__)
         except TimeoutError:
             return _no(order, "unknown", "no answer in time")
 

@@ -62,7 +62,14 @@ class OddServer:
             self.process = None
 
     def client(self, **fields):
-        return OpcuaClient(name="ua", url=self.url, trust=self.trust, **({"timeout_s": 5} | fields))
+        return OpcuaClient(
+            name="ua",
+            url=self.url,
+            trust=self.trust,
+            user="operator",
+            password="operator-bench",
+            **({"timeout_s": 5} | fields),
+        )
 
 
 @pytest.fixture(scope="module")

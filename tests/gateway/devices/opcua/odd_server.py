@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from asyncua import Server, ua, uamethod
+from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.ua import ua_binary
 
 BOMB_COUNT = 15 << 20
@@ -30,6 +31,14 @@ def variant_to_binary(variant):
 
 
 ua_binary.variant_to_binary = variant_to_binary
+
+
+class Users:
+    """One user; nobody else, and not without a name."""
+
+    def get_user(self, iserver, username=None, password=None, certificate=None):
+        known = (username, password) == ("operator", "operator-bench")
+        return User(role=UserRole.Admin, name=username) if known else None
 
 
 def enormous(_node, _attribute):
@@ -65,12 +74,13 @@ async def fill(server, namespaces):
 
 
 async def main(port, folder, *namespaces):
-    server = Server()
+    server = Server(user_manager=Users())
     await server.init()
     await server.set_application_uri("urn:sop-gateway:bench:opcua")
     await server.load_certificate(str(Path(folder) / "opcua-server.der"))
     await server.load_private_key(str(Path(folder) / "opcua-server-key.pem"))
     server.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
+    server.set_identity_tokens([ua.UserNameIdentityToken])
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/odd")
     await fill(server, namespaces)
     await server.start()
