@@ -18,7 +18,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -29,8 +29,9 @@ from gateway.cli.output import ExitCode, fail
 from gateway.config.problem import ConfigFileError
 from gateway.config.site_file import Site
 from gateway.journal.ledger_journal import key_of
-from ledger.log import note, reader, verify
+from ledger.log import note, reader, segment, verify
 from ledger.log.keys import KeyFileError
+from ledger.log.record import Damage
 from ledger.log.segment import LedgerCorrupt
 
 MANIFEST = "manifest.json"
@@ -41,6 +42,7 @@ SITE_NAMES = ("allowed_signers",)
 SITE_FOLDERS = ("profiles", "secrets", "pki")
 STATE_FOLDERS = ("sat", "pki", "receipts")
 LEDGER_FOLDERS = ("segments", "evidence")
+FILES_OF = ("gateway.config.site_file", "gateway.config.site_doors")
 ANSWER_KEY = "answers.key"  # beside the ledger key
 
 
@@ -88,10 +90,25 @@ def members_of(site: Site) -> list[Member]:
     for name in LEDGER_FOLDERS:
         paths |= set((site.ledger.dir.resolve() / name).rglob("*"))
     key_file = site.ledger.key_file
-    named = (key_file, key_file.with_name(ANSWER_KEY), site.market.password_file)
-    paths |= {p.resolve() for p in (*named, site.market.ca_file) if p is not None and p.exists()}
+    named = [path for _name, path in files_named(site)]
+    paths |= {p.resolve() for p in (*named, key_file.with_name(ANSWER_KEY))}
+    # What systemd hands over lies in memory; it is kept where the credential comes from.
+    paths = {p for p in paths if not p.is_relative_to("/run")}
     found = [p for p in paths if not p.is_symlink() and p.is_file()]
     return [Member(name=name_of(p, folder), path=p) for p in sorted(found)]
+
+
+def files_named(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
+    """Yield every file that a checked site names, with the key it stands under."""
+    if isinstance(value, Path):
+        if value.is_file():
+            yield name, value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from files_named(item, name)
+    elif is_dataclass(value) and not isinstance(value, type) and type(value).__module__ in FILES_OF:
+        for part in fields(value):
+            yield from files_named(getattr(value, part.name), part.name)
 
 
 def name_of(path: Path, folder: Path) -> str:
@@ -107,11 +124,15 @@ def about_of(site: Site, *, made: str) -> dict[str, Any]:
 
 
 def ledger_vkeys(site: Site) -> list[str]:
-    """Return the verifier key of the ledger; none when its key cannot be read here."""
-    try:
-        return [key_of(site.ledger.key_file, site.ledger.origin, site.ledger.passphrase())]
-    except (ConfigFileError, KeyFileError, note.NoteError, OSError, ValueError):
-        return []
+    """Return the ledger's verifier keys: the one it began with, and the present one."""
+    found = []
+    paths = segment.segments(site.ledger.dir)
+    with contextlib.suppress(Damage):
+        found += [segment.read_header(p).vkey for p in paths[:1]]
+    with contextlib.suppress(KeyFileError, note.NoteError, OSError, ValueError, ConfigFileError):
+        key_file, origin = site.ledger.key_file, site.ledger.origin
+        found.append(key_of(key_file, origin, site.ledger.passphrase()))
+    return list(dict.fromkeys(found))
 
 
 def write(box: BoxWriter, site: Site, *, made: str) -> dict[str, Any]:

@@ -289,7 +289,7 @@ async def take_control(
     The service lends it in mode ``test``, to an engineer, while the plan's state still holds.
     """
     path = door_of(field.site.path, field.site)
-    if path.exists() and await _answers(path):
+    if path.exists() and await answers(path):
         plan = _applied(field, applied) if applied else None
         await _borrow(field, path, words, plan)
         await _note_begin(field, words, reason)
@@ -335,7 +335,8 @@ async def _borrow(
     field.rack.owner = lent.owner_id  # the station's lease stays with the gateway
 
 
-async def _answers(path: Path) -> bool:
+async def answers(path: Path) -> bool:
+    """Tell whether a service listens at a socket."""
     try:
         async with asyncio.timeout(1.0):
             _reader, writer = await asyncio.open_unix_connection(str(path))

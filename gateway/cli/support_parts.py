@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.backup_store import files_named
 from gateway.cli.support_redact import Redactor, values_in
 from gateway.config.problem import ConfigFileError, report_text
 from gateway.config.site_file import Site, load_site
@@ -27,6 +28,7 @@ LOG_BYTES_MAX = 16 << 20
 ENTRIES_SHOWN = 200
 KINDS_SHOWN = ("boot", "mode", "alarm", "gap", "time_step", "key", "anchor")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same findings give the same bytes
+SECRET_WORDS = ("key", "pass", "secret", "account")  # in the name of a site's value
 SECRET_SUFFIXES = (".key", ".pem", ".pass", ".password", ".token")
 
 
@@ -48,7 +50,7 @@ def secret_files(config_path: Path, site: Site | None) -> set[Path]:
     if site is not None:
         key_file = site.ledger.key_file
         found |= {key_file, key_file.with_name("answers.key")}
-        found |= {p for p in (site.market.password_file,) if p is not None}
+        found |= {p for name, p in files_named(site) if any(w in name for w in SECRET_WORDS)}
         found |= {p for p in key_file.parent.glob("*") if p.suffix in SECRET_SUFFIXES}
     return {p for p in found if p.is_file()}
 

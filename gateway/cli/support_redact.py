@@ -23,7 +23,7 @@ _PEM = re.compile(
 )
 _NAMED = re.compile(
     rf"""(?ix) (["']?[\w.-]*(?:{WORDS})[\w.-]*["']? \s*[:=]\s*)   # a telling name and its sign
-         (?!\s*[{{\[]) ( "(?:[^"\\\n]|\\.)*" | '[^'\n]*' | [^\s,}}\]#"'][^\s,}}\]\#]* )"""
+         (?!\s*[{{\[]|(?:null|none|true|false)\b) ( "(?:[^"\\\n]|\\.)*" | '[^'\n]*' | [^\s,}}\]#"'][^\s,}}\]\#]* )"""
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/._~=-]{8,}")
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@:]+:[^\s/@]+@")
@@ -51,7 +51,7 @@ class Redactor:
                 text = text.replace(secret, GONE)
         text = self._replace(_USERINFO, text, "passwords in addresses", lambda m: f"{m[1]}{GONE}@")
         text = self._replace(_BEARER, text, "authorizations", lambda m: f"{m[1]} {GONE}")
-        text = self._replace(_NAMED, text, "values of telling names", lambda m: f"{m[1]}{GONE}")
+        text = self._replace(_NAMED, text, "values of telling names", self._named)
         if self._addresses:
             text = self._replace(_ADDRESS, text, "addresses", self._host)
         return text
@@ -69,6 +69,12 @@ class Redactor:
             return new
 
         return pattern.sub(one, text)
+
+    @staticmethod
+    def _named(match: re.Match[str]) -> str:
+        """Keep the quotes, so that JSON stays JSON."""
+        quote = match[2][0] if match[2][0] in "\"'" else ""
+        return f"{match[1]}{quote}{GONE}{quote}"
 
     @staticmethod
     def _blank_lines(match: re.Match[str]) -> str:

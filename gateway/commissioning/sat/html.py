@@ -19,7 +19,8 @@ th,td{border:1px solid #c3c9cd;padding:.25em .5em;text-align:left;vertical-align
 th{background:#e6e8e9}.verdict{font-size:1.25em;border:2px solid #22292e;padding:.4em .8em;
 display:inline-block}.fault{border-left:6px solid #c1121f}.undecided{border-left:6px solid #b45309}
 .muted{color:#4d575e}code{font-family:ui-monospace,monospace;font-size:.92em;word-break:break-all}
-td:first-child{white-space:nowrap}svg{max-width:100%}@media print{body{margin:0;max-width:none}h3,tr{break-inside:avoid}}
+td:first-child{white-space:nowrap}svg{max-width:100%}
+@media print{body{margin:0;max-width:none}h3,tr{break-inside:avoid}}
 """.strip()
 _SIGN = {"ok": "✓", "fault": "✗", "undecided": "?", "skipped": "–", "open": "·", "running": "▶"}
 _BLOCK = re.compile(

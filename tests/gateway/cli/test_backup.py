@@ -327,3 +327,23 @@ def test_short_and_missing_passphrases_are_refused(lost, sopgw):
     assert answer.exit_code == 2
     answer = sopgw("backup", "create", lost.usb, "-c", lost.file, "--json")
     assert (answer.exit_code, answer.json["errors"][0]["code"]) == (2, "B001")
+
+
+def test_every_file_that_the_site_names_goes_along(create, restore, lost, tmp_path):
+    """An encrypted key, its passphrase, a certificate: whatever the site file points at."""
+    (lost.folder / "deep").mkdir()
+    (lost.folder / "deep" / "words").write_text("a passphrase for the key\n")
+    (lost.folder / "deep" / "words").chmod(0o600)
+    (lost.folder / "deep" / "ca.crt").write_text("a certificate\n")
+    text = lost.file.read_text().replace("  broker: mqtt:", "  ca: deep/ca.crt\n  broker: mqtts:")
+    text = text.replace(
+        "key: {file: ledger.key}, checkpoint",
+        "key: {file: ledger.key}, passphrase: {file: deep/words}, checkpoint",
+    )
+    lost.file.write_text(text)
+    before = lost.modes()
+    assert {"deep/words", "deep/ca.crt"} <= before.keys()
+    file = create()
+    shutil.rmtree(lost.folder)
+    assert restore(file, "--confirm", "elm").exit_code == 0
+    assert lost.modes() == before

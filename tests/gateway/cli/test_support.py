@@ -121,7 +121,7 @@ def test_forms_of_secrets_that_no_file_names(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["key: {file: ledger.key}", "password: {file: broker.pass}", "a passage in secrecy",
+    ["key: {file: ledger.key}", "password: {file: broker.pass}", "a passage in secrecy", '"passphrase": null,',
      "signers: [{name: m, key: 11qYAYKxCrfVS}]", "https://broker.example:8883/a@b"],
 )  # fmt: skip
 def test_what_is_no_secret_is_left_alone(text):
