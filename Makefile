@@ -90,7 +90,7 @@ bench-wiring: dev  ## how often the wiring check is right
 dst: dev  ## HOURS of plant time in the deterministic simulation, seed by seed from SEED
 	$(PY) tests/dst/run.py --hours $(HOURS) --seed $(SEED)
 
-fault: fault-kill fault-syscalls fault-flip fault-ledger-fuzz fault-modbus  ## campaigns that need no root and no etcd
+fault: fault-kill fault-syscalls fault-flip fault-ledger-fuzz fault-modbus $(if $(shell command -v etcd),fault-network)  ## campaigns that need no root; the network's where etcd is installed
 
 fault-kill: dev  ## KILLS times SIGKILL on a growing ledger
 	$(PY) tests/fault/ledger_kill.py --kills $(KILLS) --seed $(SEED)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from ledger.contracts.document import DocumentRefused, parse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ASIDE = "ledger.cli.round.aside"
 STATUS_EXIT = {
     200: ExitCode.DONE,
     409: ExitCode.REFUSED,
@@ -25,8 +28,35 @@ STATUS_EXIT = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """A message that is written to a file instead of being sent."""
+
+    file: Path
+    market: str
+    seq: int
+
+
+def _aside(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    """Keep ``--out FILE,MARKET,SEQ`` for whoever sends."""
+    if value is None:
+        return
+    file, _, rest = value.partition(",")
+    market, _, seq = rest.partition(",")
+    if not file or not market or not seq.isdigit():
+        raise click.BadParameter("write FILE,MARKET,SEQ: where to, which market, which number")
+    ctx.meta[ASIDE] = Aside(file=Path(file), market=market, seq=int(seq))
+
+
 def signed_by(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of everything that is signed."""
+    function = click.option(
+        "--out",
+        callback=_aside,
+        expose_value=False,
+        metavar="FILE,MARKET,SEQ",
+        help="write the signed message, to be sent by MQTT, instead of handing it in",
+    )(function)
     function = click.option("--party", required=True, help="who sends it")(function)
     return click.option(
         "--key",
@@ -51,14 +81,23 @@ def send(url: str, party: str, key_file: Path, body: dict[str, Any]) -> Answer:
     from ledger.log.keys import KeyFileError, load_key
     from ledger.network.message import sign_message
 
-    market = fetch(url + "/v1/status")["market"]
-    code, found = asyncio.run(ask("GET", f"{url}/v1/parties/{party}"))
-    seq = int(found["seq"]) + 1 if code == 200 else 0
+    aside: Aside | None = click.get_current_context().meta.get(ASIDE)
+    if aside is not None:
+        market, seq = aside.market, aside.seq
+    else:
+        market = fetch(url + "/v1/status")["market"]
+        code, found = asyncio.run(ask("GET", f"{url}/v1/parties/{party}"))
+        seq = int(found["seq"]) + 1 if code == 200 else 0
     try:
         signer = load_key(key_file, party)
         message = sign_message(market, party, seq, body, signer, signer.key.public.hex())
     except (KeyFileError, CanonicalError) as error:
         raise Failure(ExitCode.INPUT, "message", str(error)) from None
+    if aside is not None:
+        aside.file.write_bytes(message)
+        digest = hashlib.sha256(message).hexdigest()
+        data = {"file": str(aside.file), "message_sha256": digest}
+        return Answer(data=data, lines=(f"wrote {aside.file}, message {digest}",))
     code, answer = asyncio.run(ask("POST", url + "/v1/messages", message))
     errors = tuple(
         Remark(code="refused", message=f"{error['path']}: {error['message']}")
@@ -115,6 +154,7 @@ def join(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--penalty-per-kwh", default=0, show_default=True, help="micro-currency")
 @click.option("--clock", default=None, help="COMMIT,REVEAL,CLEAR seconds before the start")
+@click.option("--gateway", default=None, help="the only gateway that may report on it")
 @signed_by
 @url_option
 def open_(
@@ -122,6 +162,7 @@ def open_(
     file: Path,
     penalty_per_kwh: int,
     clock: str | None,
+    gateway: str | None,
     party: str,
     key_file: Path,
     url: str,
@@ -129,6 +170,8 @@ def open_(
     """Open a round: an hco file without offers, with the terminals' capability."""
     body = {"kind": "open", "round": name, "document": read_json(file)}
     body["penalty_per_kwh"] = penalty_per_kwh
+    if gateway is not None:
+        body["gateway"] = gateway
     if clock is not None:
         try:
             commit_s, reveal_s, clear_s = (int(part) for part in clock.split(","))

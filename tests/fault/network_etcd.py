@@ -294,7 +294,8 @@ async def campaign(folder, seconds, seed):
                     await work(session, agents, nodes, members, rng, seconds, report, seed)
             finally:
                 for node in nodes:
-                    await node.kill(signal.SIGINT)
+                    # Not SIGINT: whatever a shell runs in the background ignores it.
+                    await node.kill(signal.SIGTERM)
                 for wire in wires:
                     await wire.stop()
     height, evidence = check(folder, agents)

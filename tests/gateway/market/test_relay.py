@@ -1,0 +1,161 @@
+"""Region agents by MQTT: a real broker, a real door, messages that outlive all three."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+
+import aiomqtt
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+from lone_node import LoneNode, net
+
+from gateway.cli.relay import relay as relay_command
+from gateway.market.mqtt import Broker
+from gateway.market.relay import Relay, RelayTopics
+from ledger.cli import sopledger
+
+TOPICS = RelayTopics("m")
+
+
+class Agents:
+    """Sends as the regions would and waits for the answers."""
+
+    def __init__(self, client):
+        self.client = client
+        self.answers = {}
+
+    async def send(self, party, raw):
+        await self.client.publish(TOPICS.message(party), raw, qos=1)
+        return hashlib.sha256(raw).hexdigest()
+
+    async def answered(self, sha256):
+        async with asyncio.timeout(20):
+            while sha256 not in self.answers:
+                message = await anext(self.client.messages)
+                answer = json.loads(message.payload)
+                party = str(message.topic).split("/")[4]
+                assert str(message.topic) == TOPICS.answer(party, answer["message_sha256"])
+                self.answers[answer["message_sha256"]] = answer
+        return self.answers[sha256]
+
+    async def say(self, party, raw):
+        return await self.answered(await self.send(party, raw))
+
+
+@contextlib.asynccontextmanager
+async def agents(port):
+    async with aiomqtt.Client("127.0.0.1", port, identifier="agents") as client:
+        await client.subscribe("sopl/v1/m/answer/#", qos=1)
+        yield Agents(client)
+
+
+@contextlib.asynccontextmanager
+async def relaying(port, url):
+    relay = Relay(broker=Broker(host="127.0.0.1", port=port), market="m", url=url)
+    task = asyncio.create_task(relay.run())
+    try:
+        await asyncio.wait_for(relay.link.online.wait(), 10)
+        yield relay
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def sealed(lone, i):
+    offers = {"0": 0, "1": 100 * i}
+    seal = net.commitment(net.SALT, offers)
+    return lone.send(f"R{i}", kind="commit", round="R2", hash=seal), offers
+
+
+async def test_a_round_is_sealed_and_opened_by_mqtt_and_refusals_say_why(mosquitto):
+    async with (
+        LoneNode().up() as lone,
+        relaying(mosquitto.port, lone.url),
+        agents(mosquitto.port) as ours,
+    ):
+        later = {"start": "2026-01-02T03:00Z", "end": "2026-01-02T03:15Z"}
+        document = {**net.round_document(), "interval": later}
+        opening = lone.send("op", kind="open", round="R2", document=document)
+        assert (await ours.say("op", opening))["accepted"]
+        offers = {}
+        for i in range(1, 5):
+            message, offers[i] = sealed(lone, i)
+            answer = await ours.say(f"R{i}", message)
+            assert answer["accepted"]
+            assert answer["height"] == lone.node.replica.height
+        # The same again is harmless: the answer is that of the first time.
+        assert (await ours.say("R4", message)) == answer
+        early = lone.send("R1", kind="reveal", round="R2", salt=net.SALT, offers=offers[1])
+        answer = await ours.say("R1", early)
+        assert "too early" in answer["errors"][0]["message"]
+        answer = await ours.say("R1", b'{"party":"R1"}')
+        assert (answer["accepted"], answer["height"]) == (False, -1)
+        lone.clock.set(-55.5)
+        for i in range(1, 5):
+            body = {"kind": "reveal", "round": "R2", "salt": net.SALT, "offers": offers[i]}
+            assert (await ours.say(f"R{i}", lone.send(f"R{i}", **body)))["accepted"]
+        late = lone.send("R1", kind="commit", round="R2", hash="00" * 32)
+        answer = await ours.say("R1", late)
+        assert "the gate is closed" in answer["errors"][0]["message"]
+    revealed = lone.node.replica.market.rounds["R2"]["offers"]
+    assert revealed == {f"R{i}": offers[i] for i in range(1, 5)}
+
+
+async def test_the_broker_keeps_what_the_node_has_not_made_final(mosquitto):
+    """The node is away, then the relay dies, then both come back: nothing is lost or doubled."""
+    lone = LoneNode()
+    away = True
+
+    async def door(request, handler):
+        return web.Response(status=503, text="{}") if away else await handler(request)
+
+    lone.server.app.middlewares.append(web.middleware(door))
+    async with lone.up(), agents(mosquitto.port) as ours:
+        messages = [lone.send("op", kind="deposit", id=f"R{i}", amount=10 * i) for i in range(1, 5)]
+
+        def deposits():
+            parties = lone.node.replica.market.registry.parties
+            return [parties[f"R{i}"]["deposit"] for i in range(1, 5)]
+
+        before = deposits()
+        async with relaying(mosquitto.port, lone.url) as relay:
+            names = [await ours.send("op", raw) for raw in messages]
+            async with asyncio.timeout(10):
+                while relay.link.inbox.empty() and not relay._node_away:
+                    await asyncio.sleep(0.01)
+        assert deposits() == before
+        away = False
+        async with relaying(mosquitto.port, lone.url):
+            for name in names:
+                assert (await ours.answered(name))["accepted"]
+        assert deposits() == [found + 10 * i for i, found in enumerate(before, 1)]
+
+
+def test_a_message_is_signed_without_a_node(tmp_path):
+    key = tmp_path / "a.key"
+    runner = CliRunner()
+    found = runner.invoke(sopledger, ["node", "keygen", str(key), "--name", "a"], standalone_mode=False)  # fmt: skip
+    assert found.exception is None
+    file = tmp_path / "message.json"
+    arguments = ["round", "leave", "--party", "a", "--key", str(key)]
+    found = runner.invoke(sopledger, [*arguments, "--out", f"{file},m,7", "--json"], standalone_mode=False)  # fmt: skip
+    document = json.loads(found.stdout)
+    raw = file.read_bytes()
+    assert document["data"]["message_sha256"] == hashlib.sha256(raw).hexdigest()
+    from ledger.network.message import read_message
+
+    message = read_message("m", raw)
+    assert (message.party, message.seq, message.body) == ("a", 7, {"kind": "leave"})
+    wrong = runner.invoke(sopledger, [*arguments, "--out", f"{file},m"])
+    assert wrong.exit_code != 0
+
+
+@pytest.mark.parametrize("market", ["a/b", "#", "", "+"])
+def test_only_names_become_topics(market):
+    with pytest.raises(ValueError, match="topic"):
+        RelayTopics(market)
+    arguments = [market, "--broker", "mqtt://127.0.0.1:1"]
+    assert CliRunner().invoke(relay_command, arguments).exit_code == 2
