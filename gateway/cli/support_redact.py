@@ -23,7 +23,8 @@ _PEM = re.compile(
 )
 _NAMED = re.compile(
     rf"""(?ix) (["']?[\w.-]*(?:{WORDS})[\w.-]*["']? \s*[:=]\s*)   # a telling name and its sign
-         (?!\s*[{{\[]|(?:null|none|true|false)\b) ( "(?:[^"\\\n]|\\.)*" | '[^'\n]*' | [^\s,}}\]#"'][^\s,}}\]\#]* )"""
+         (?! \s*[{{\[] | (?:null|none|true|false)\b )
+         ( "(?:[^"\\\n]|\\.)*" | '[^'\n]*' | [^\s,}}\]\#"'][^\s,}}\]\#]* )"""
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/._~=-]{8,}")
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@:]+:[^\s/@]+@")
