@@ -11,6 +11,7 @@ from gateway.commissioning.plan import fingerprint, stale_state
 from gateway.config.alarm_file import alarm_path, load_alarms
 from gateway.config.site_file import Site as SiteFile
 from gateway.hmi.daybook import DayBook
+from gateway.hmi.entry_words import entry_words
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.market.mqtt import MarketLink
 from gateway.market.office import MarketOffice
@@ -25,6 +26,7 @@ from gateway.runtime.recorder import Recorder
 from gateway.runtime.status import status_fields
 from gateway.runtime.telemetry import StationPoller
 
+ENTRIES_MAX = 60  # a screen
 TRADES_MAX = 40  # around now; `trade ls` shows all
 AROUND_US = 6 * 3600 * 1_000_000
 
@@ -102,10 +104,27 @@ def operating(
             "status": status,
             "alarms": lambda _: {"alarms": watch.rows()},
             "limits": orders.limits,
+            "entries": lambda asked: {"entries": _entries(journal, asked)},
         },
         mono_us=clock.mono_us,
     )
     return Operating(alarms=watch, control=control)
+
+
+def _entries(journal: LedgerJournal, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the newest entries as lines for a list."""
+    count = asked.get("count", ENTRIES_MAX)
+    count = min(ENTRIES_MAX, count) if isinstance(count, int) and count > 0 else ENTRIES_MAX
+    start = max(0, journal.status().size - count)
+    return [
+        {
+            "index": index,
+            "utc_us": entry["utc_us"],
+            "kind": entry["kind"],
+            "what": entry_words(entry),
+        }
+        for index, entry in journal.entries(start)
+    ]
 
 
 def _stale(site: SiteFile, poller: StationPoller) -> Callable[[Mapping[str, Any]], list[str]]:

@@ -26,6 +26,7 @@ ALLOWED: Mapping[str, frozenset[Role]] = {
     "status": _SEES,
     "alarms": _SEES,
     "limits": _SEES,
+    "entries": _SEES,
     "whoami": frozenset(Role),
     "access": _SECURITY | _ENGINEERS,
     "stop": _SEES,  # whoever may look may stop: stopping is always allowed
