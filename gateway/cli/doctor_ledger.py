@@ -12,7 +12,7 @@ from gateway.journal.anchoring import trust
 from gateway.journal.keys import is_protected
 from gateway.model.errors import JournalError
 from ledger.log import anchor, segment
-from ledger.log.keys import KeyFileError, read_private
+from ledger.log.keys import KeyFileError, load_key
 from ledger.log.record import Damage
 
 ANSWER_KEY = "answers.key"
@@ -34,7 +34,7 @@ def key_lines(site: Site) -> list[Line]:
 def _key_line(path: Path, passphrase: bytes | None) -> Line:
     id_ = f"key.{path.stem}"
     try:
-        read_private(path, passphrase)
+        load_key(path, path.stem, passphrase)
         protected = is_protected(path)
     except (KeyFileError, OSError) as error:
         return Line(
@@ -45,7 +45,7 @@ def _key_line(path: Path, passphrase: bytes | None) -> Line:
             "with systemd: LoadCredentialEncrypted= and `passphrase: {secret: NAME}`",
         )
     if protected:
-        return Line(id=id_, status="ok", text=f"{path.name} is encrypted and opens")
+        return Line(id=id_, status="ok", text=f"{path.name} is protected and opens")
     return Line(
         id=id_,
         status="warn",

@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.model.errors import JournalError
-from ledger.log.keys import KeyFileError, read_private, write_key
+from ledger.log.keys import KeyFileError, names_token, read_private, write_key
 
 
 def explained(error: KeyFileError) -> str:
@@ -38,4 +38,4 @@ def answer_key(path: Path, passphrase: bytes | None) -> Ed25519PrivateKey:
 
 def is_protected(path: Path) -> bool:
     """Tell whether a key file needs a passphrase to be read."""
-    return b"ENCRYPTED" in path.read_bytes()[:200]
+    return names_token(path) or b"ENCRYPTED" in path.read_bytes()[:200]

@@ -20,7 +20,7 @@ from ledger.cli.arguments import (
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, command
 from ledger.cli.write import write
 from ledger.log import canonical, segment
-from ledger.log.keys import KeyFileError, create_key
+from ledger.log.keys import KeyFileError, create_key, names_token
 
 
 @click.group(cls=ExampleGroup)
@@ -45,6 +45,8 @@ def show(directory: Path) -> Answer:
         try:
             encrypted = b"ENCRYPTED" in path.read_bytes()[:256]
             protection = "encrypted" if encrypted else "NOT PROTECTED"
+            if names_token(path):
+                protection = "in a token"
         except OSError:
             protection = "not readable here"
     return Answer(

@@ -21,7 +21,7 @@ from ledger.cli.arguments import (
 )
 from ledger.cli.output import Answer, ExitCode, Failure, Remark, command
 from ledger.log import canonical, note, segment
-from ledger.log.keys import KeyFileError, Signer, create_key
+from ledger.log.keys import KeyFileError, Signer, create_key, load_key, names_token
 from ledger.log.writer import LedgerBusy, LedgerCorrupt, LedgerFailed, LedgerFull, LedgerWriter
 
 CHUNK_COUNT = 1_000
@@ -53,7 +53,9 @@ def init(
     passphrase = read_passphrase(passphrase_file)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        signer = create_key(key_file or directory / KEY_FILE, origin, passphrase)
+        path = key_file or directory / KEY_FILE
+        make = load_key if names_token(path) else create_key
+        signer = make(path, origin, passphrase)
     except note.NoteError as error:
         raise Failure(ExitCode.USAGE, "origin", str(error)) from None
     except KeyFileError as error:

@@ -7,9 +7,7 @@ only and every listing says that it is not protected.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,61 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ledger.log import note, pkcs8
-from ledger.log.note import Key, NoteError
+from ledger.log import pkcs8, token
+from ledger.log.signer import KeyFileError, Sign, Signer, signer_of
 
 KEY_FILE_BYTES_MAX = 64 << 10
 """A PEM file is a few hundred bytes; anything large is the wrong file."""
-
-
-class KeyFileError(Exception):
-    """A key file is missing, unreadable, in the way, or its passphrase is wrong."""
-
-
-class Sign(Protocol):
-    """The bare signing operation: whatever holds the private key."""
-
-    def sign(self, data: bytes, /) -> bytes:
-        """Return the Ed25519 signature over the data."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Signs the text of a note as one named Ed25519 key."""
-
-    key: Key
-    private: Sign
-    protected: bool = True
-
-    @property
-    def name(self) -> str:
-        """The key's name; for a log it equals the origin."""
-        return self.key.name
-
-    @property
-    def vkey(self) -> str:
-        """The verifier key that others need."""
-        return self.key.vkey
-
-    def sign(self, text: bytes) -> bytes:
-        """Sign the text of a note; returns the bare 64-byte signature."""
-        return self.private.sign(text)
-
-    def signature(self, text: bytes) -> note.Signature:
-        """Sign the text of a note; returns the signature line."""
-        return note.Signature(
-            name=self.key.name, key_hash=self.key.key_hash, blob=self.private.sign(text)
-        )
-
-
-def signer_of(private: Ed25519PrivateKey, name: str, *, protected: bool = True) -> Signer:
-    """A note signer around a private key in memory."""
-    if not note.valid_name(name):
-        raise NoteError(f"{name!r} cannot be a key name: no spaces, no plus sign, not empty")
-    public = private.public_key().public_bytes_raw()
-    key = Key(name=name, algorithm_code=note.ED25519, public=public)
-    return Signer(key=key, private=private, protected=protected)
 
 
 def create_key(path: Path, name: str, passphrase: bytes | None = None) -> Signer:
@@ -110,11 +58,25 @@ def write_key(path: Path, private: object, passphrase: bytes | None) -> None:
 
 
 def load_key(path: Path, name: str, passphrase: bytes | None = None) -> Signer:
-    """Read a PKCS#8 PEM file of an Ed25519 key."""
+    """Read a PKCS#8 PEM file of an Ed25519 key, or open the token that the file names.
+
+    The file of a token is one line, a PKCS#11 URI (RFC 7512); the passphrase is its PIN.
+    """
+    if names_token(path):
+        return token.open_uri(path.read_text(), name, passphrase)
     private, encrypted = read_private(path, passphrase)
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyFileError(f"{path}: not an Ed25519 key")
     return signer_of(private, name, protected=encrypted)
+
+
+def names_token(path: Path) -> bool:
+    """Tell whether a key file holds no key but says in which token it is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(token.SCHEME)) == token.SCHEME.encode()
+    except OSError:
+        return False
 
 
 def read_private(path: Path, passphrase: bytes | None) -> tuple[object, bool]:
@@ -146,3 +108,17 @@ def load_credential(credential: str, name: str) -> Signer:
         raise KeyFileError(f"{credential!r} is not the name of a credential")
     signer = load_key(Path(folder) / credential, name)
     return Signer(key=signer.key, private=signer.private)
+
+
+__all__ = [
+    "KeyFileError",
+    "Sign",
+    "Signer",
+    "create_key",
+    "load_credential",
+    "load_key",
+    "names_token",
+    "read_private",
+    "signer_of",
+    "write_key",
+]
