@@ -66,11 +66,19 @@ def ordering_of(config: NodeConfig) -> Ordering:
     """The ordering service of a node file."""
     if config.etcd is None:
         return EmbeddedOrdering()
-    tls = ssl.create_default_context(cafile=str(config.etcd.authority))
-    tls.load_cert_chain(config.etcd.certificate, config.etcd.key)
+    tls = etcd_tls(
+        authority=config.etcd.authority, certificate=config.etcd.certificate, key=config.etcd.key
+    )
     return EtcdOrdering(
         config.etcd.endpoints, config.market, voter_count=len(config.node_keys), tls=tls
     )
+
+
+def etcd_tls(*, authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS to the members of etcd: only those of ``authority``, and we show our certificate."""
+    tls = ssl.create_default_context(cafile=str(authority))
+    tls.load_cert_chain(certificate, key)
+    return tls
 
 
 async def serve(
