@@ -1,4 +1,8 @@
+import dataclasses
 import hashlib
+import importlib.util
+import random
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +167,88 @@ def test_a_bad_opening_opens_nothing(opened, registry, change, message):
     body = {"kind": "open", "round": "R2", "document": DOCUMENT, **change}
     assert message in do(open_round, body, opened, registry, START_MS - 600_000)
     assert set(opened) == {"R1"}
+
+
+@pytest.fixture(scope="module")
+def hco_test():
+    """The random rounds and the brute force of the contract's own test."""
+    path = Path(__file__).with_name("test_hco.py")
+    spec = importlib.util.spec_from_file_location("hco_test", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def document_of(round_):
+    """A random round as the file a market is opened with."""
+    return {
+        "contract": "hco-1",
+        "interval": {"start": round_.start, "end": round_.end},
+        "quantum_w": round_.quantum_w,
+        "terminals": [
+            {
+                "id": t.id,
+                "s_va": t.s_va,
+                "q_reserved_var": t.q_reserved_var,
+                "k_min": t.k_level_min,
+                "k_max": t.k_level_max,
+                "k_previous": t.k_previous_level,
+                "ramp_levels": t.ramp_levels,
+                "mask": sorted(t.mask_levels),
+            }
+            for t in round_.terminals
+        ],
+        "k_dc": round_.k_dc_level,
+        "wheeling_fee_per_kwh": round_.wheeling_fee_ucur_per_kwh,
+        "loss_price_per_kwh": round_.loss_price_ucur_per_kwh,
+        "share": round_.share,
+        "compat": round_.compat,
+        "master": round_.master,
+        **({"losses": {"a": 4_000, "b": 6_000, "c": 6_000}} if round_.losses else {}),
+    }
+
+
+def through_the_contract(round_, deposits, *, penalty):
+    """Open, seal, open and clear; give the outcome and whose offers the deposits covered."""
+    registry, rounds = Registry(), {}
+    for n, t in enumerate(round_.terminals, 1):
+        newcomer = {"id": t.id, "key": f"{n:064x}", "role": "region", "terminal": t.id, "deposit": deposits[t.id]}  # fmt: skip
+        assert do(registry.join, newcomer) == []
+    body = {"kind": "open", "round": "R1", "document": document_of(round_), "penalty_per_kwh": penalty}  # fmt: skip
+    assert do(open_round, body, rounds, registry, START_MS - 600_000) == []
+    covered = set()
+    for t in round_.terminals:
+        offers = {str(k): v for k, v in t.offers_ucur.items()}
+        assert sealed(rounds, t.id, offers) == []
+        mistakes = revealed(rounds, registry, t.id, offers)
+        assert mistakes == [] or "over the free deposit" in mistakes[0]
+        covered |= {t.id} if mistakes == [] else set()
+    return clear("R1", rounds["R1"], registry), covered
+
+
+def test_equals_brute_force_over_those_whose_deposits_cover_their_offers(hco_test):
+    traded = left_out = 0
+    for seed in range(5_000, 5_250):
+        round_, rng = hco_test.random_round(seed), random.Random(seed)
+        penalty = rng.choice([0, 0, 50])
+        exposed = {"level_wh": round_.energy_wh(1), "penalty": penalty}
+        needed = {
+            t.id: exposure_ucur(exposed, {str(k): v for k, v in t.offers_ucur.items()})
+            for t in round_.terminals
+        }
+        deposits = {name: rng.choice([0, most, most, most + 5]) for name, most in needed.items()}
+        outcome, covered = through_the_contract(round_, deposits, penalty=penalty)
+        assert covered == {name for name, most in needed.items() if deposits[name] >= most}
+        alone = dataclasses.replace(
+            round_,
+            terminals=tuple(
+                t if t.id in covered else dataclasses.replace(t, offers_ucur={0: 0})
+                for t in round_.terminals
+            ),
+        )
+        levels, value = hco_test.brute_force(alone)
+        assert (tuple(outcome["levels"].values()), outcome["value"]) == (levels, value), seed
+        traded += value > 0
+        left_out += len(covered) < len(round_.terminals)
+    assert traded > 50
+    assert left_out > 50
