@@ -287,6 +287,22 @@ def _reach(id_: str, url: str, *, fix: str) -> Line:
     return Line(id=id_, status="ok", text=f"{parts.hostname}:{port} {took_ms:.0f} ms")
 
 
+def self_lines() -> list[Line]:
+    """What the program proves of itself; what cannot be tried here is left out."""
+    from gateway.cli.self_test import prove
+
+    return [
+        Line(
+            id=proof.id,
+            status="ok" if proof.holds else "fail",
+            text=proof.text,
+            fix="install the program anew from a release; until then it starts blocked",
+        )
+        for proof in prove()
+        if proof.holds is not None
+    ]
+
+
 def examine(site: Site, *, offline: bool = False, simulated: bool = False) -> list[Line]:
     """Look at everything a site needs; ``offline`` leaves devices and broker out."""
     lines = [
@@ -296,6 +312,7 @@ def examine(site: Site, *, offline: bool = False, simulated: bool = False) -> li
         *key_lines(site),
         *ledger_lines(site),
         *safety_lines(site),
+        *self_lines(),
     ]
     if not offline:
         lines += service_lines(site)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.output import command, note, site_option
 
+if TYPE_CHECKING:
+    from gateway.config.site_file import Site
+
 MODES = ("off", "blocked", "test", "test-blocked", "on")
+WRITING = ("on", "test")  # modes in which setpoints leave
 
 
 @command(
@@ -60,7 +65,8 @@ def run(
     )
     site = load_site(config_path)
     clock = BenchClock.load(timebase) if timebase else SystemClock()
-    note(f"gateway of {site.id}, mode {mode or site.mode}; Ctrl-C leaves the SOP at zero")
+    mode = proven_mode(mode or site.mode, site)
+    note(f"gateway of {site.id}, mode {mode}; Ctrl-C leaves the SOP at zero")
     page = None
     if web_port is not None:
         page = ("127.0.0.1", web_port)
@@ -73,3 +79,26 @@ def run(
         config = site.sop(sop_id) if sop_id else site.sops[0]
         beside = doors_beside(site, config, page=page, simulated=bool(timebase))
     asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode, beside=beside))
+
+
+def proven_mode(mode: str, site: Site) -> str:
+    """Return the mode to start in: one that writes nothing where the self-test does not hold."""
+    import logging
+
+    from gateway.cli.self_test import prove
+    from gateway.market.mqtt import broker_from
+
+    market = site.market
+    tls = broker_from(
+        market.broker,
+        ca_file=market.ca_file,
+        certificate=market.certificate,
+        key_file=market.client_key_file,
+    ).tls
+    failed = [proof for proof in prove(tls) if proof.holds is False]
+    for proof in failed:
+        logging.getLogger(__name__).error("self-test %s: %s", proof.id, proof.text)
+    if failed and mode in WRITING:
+        note(f"self-test failed ({failed[0].text}): mode blocked instead of {mode}")
+        return "blocked"
+    return mode
