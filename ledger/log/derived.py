@@ -97,15 +97,18 @@ def published(directory: Path) -> checkpoint.Checkpoint | Fault:
 
 
 def tile_fault(directory: Path, tile: Tile) -> Iterator[Fault]:
-    """Compare one tile file; gives the entry its first wrong byte belongs to."""
-    path = directory / tile.path
+    """Compare one tile file with what it should hold."""
     try:
-        data = path.read_bytes()
+        data = (directory / tile.path).read_bytes()
     except OSError:
         yield Fault(what=f"{tile.path} is missing")
         return
-    if data == tile.data:
-        return
+    if data != tile.data:
+        yield difference(tile, data)
+
+
+def difference(tile: Tile, data: bytes) -> Fault:
+    """Where a tile's bytes are not as they should be, and which entry the first of them is of."""
     pairs = zip(data, tile.data, strict=False)
     offset = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(data), len(tile.data)))
     first = tile.index * TILE_WIDTH
@@ -114,4 +117,4 @@ def tile_fault(directory: Path, tile: Tile) -> Iterator[Fault]:
         entry = first + min(offset // HASH_BYTES, tile.width - 1)
     elif tile.level is None:
         entry = first + tiles.leaf_index_at(tile.data, offset)
-    yield Fault(what=f"{tile.path} differs at offset {offset}", index=entry)
+    return Fault(what=f"{tile.path} differs at offset {offset}", index=entry)

@@ -5,8 +5,9 @@ Finds entries by time, kind, and by the names that stand in them (trades, device
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,30 @@ def conditions_of(query: Query) -> tuple[list[str], list[object]]:
     return conditions, values
 
 
-def differences(directory: Path) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What the index should hold of one batch, in the order in which it is read back."""
+
+    size: int
+    root: bytes
+    rows: list[Row]
+    names: list[tuple[int, str, str]]
+
+
+def expected(directory: Path) -> Iterator[Expected]:
+    """Give what the index should hold, batch by batch."""
+    for batch in reader.batches(directory):
+        rows: list[Row] = []
+        names: list[tuple[int, str, str]] = []
+        for index, (body, removed) in enumerate(batch.bodies, batch.first_index):
+            row, found = ((index, None, None), []) if removed else facts(index, body)
+            rows.append(row)
+            names += [(index, name, value) for name, value, _ in found]
+        root = checkpoint.parse(batch.checkpoint).checkpoint.root
+        yield Expected(size=batch.size, root=root, rows=rows, names=names)
+
+
+def differences(directory: Path, wanted: Iterable[Expected] | None = None) -> Iterator[str]:
     """Compare the index with the ledger by content; gives what differs, the first entry first.
 
     An index that is behind the ledger is compared as far as it goes.
@@ -261,38 +285,48 @@ def differences(directory: Path) -> Iterator[str]:
         yield str(error)
         return
     try:
-        yield from compare(db, directory)
+        yield from compare(db, expected(directory) if wanted is None else wanted)
     except (IndexStale, apsw.Error, UnicodeDecodeError) as error:
         yield f"cannot be read: {error}"
     finally:
         db.close()
 
 
-def compare(db: apsw.Connection, directory: Path) -> Iterator[str]:
-    """Let SQLite check its own structure, then compare row by row."""
+def compare(db: apsw.Connection, wanted: Iterable[Expected]) -> Iterator[str]:
+    """Compare row by row, then let SQLite check its own structure."""
+    size, root = state(db)
+    rows = iter(db.execute("SELECT idx, utc_us, kind FROM entries ORDER BY idx"))
+    names = iter(db.execute("SELECT idx, name, value FROM names ORDER BY idx, name, value"))
+    reached, reached_root = 0, b""
+    for part in wanted:
+        if part.size > size:
+            break
+        reached, reached_root = part.size, part.root
+        found = list(islice(rows, len(part.rows)))
+        found_names = list(islice(names, len(part.names)))
+        if found != part.rows or found_names != part.names:
+            differing = first_difference(found, part.rows)
+            first = min([*differing, *first_difference(found_names, part.names)])
+            yield f"entry {first} is not indexed as it stands in the ledger"
+            return
+    if next(rows, None) is not None or next(names, None) is not None:
+        yield "the index has rows beyond the ledger"
+        return
+    if reached != size or root != reached_root:
+        yield "the index states another size or root"
+        return
     for (text,) in db.execute("PRAGMA integrity_check(1)"):
         if text != "ok":
             yield str(text)
-            return
-    size, root = state(db)
-    rows = db.execute("SELECT idx, utc_us, kind FROM entries ORDER BY idx")
-    names = db.execute("SELECT idx, name, value FROM names ORDER BY idx, name, value")
-    held = next(names, None)
-    reached, last = 0, b""
-    for batch in reader.batches(directory):
-        if batch.size > size:
-            break
-        reached, last = batch.size, batch.checkpoint
-        for index, (body, removed) in enumerate(batch.bodies, batch.first_index):
-            row, wanted = ((index, None, None), []) if removed else facts(index, body)
-            found: list[Name] = []
-            while held is not None and held[0] == index:
-                found.append((held[1], held[2], held[0]))
-                held = next(names, None)
-            if next(rows, None) != row or found != wanted:
-                yield f"entry {index} is not indexed as it stands in the ledger"
-                return
-    if next(rows, None) is not None or held is not None:
-        yield "the index has rows beyond the ledger"
-    if reached != size or (size and checkpoint.parse(last).checkpoint.root != root):
-        yield "the index states another size or root"
+
+
+def first_difference(
+    found: Sequence[tuple[object, ...]], wanted: Sequence[tuple[int, object, object]]
+) -> list[int]:
+    """The entry of the first row that is not as wanted; empty when all are."""
+    for place, row in enumerate(wanted):
+        other = found[place] if place < len(found) else row[:1]
+        if other != row:
+            stray = other[0]
+            return [min(row[0], stray) if isinstance(stray, int) else row[0]]
+    return []
