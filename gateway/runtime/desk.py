@@ -39,6 +39,7 @@ class TradeDesk:
         self._recorder = recorder
         self._clock = clock
         self._again: list[tuple[str, int, Mapping[str, Any]]] = []
+        self._waiting: dict[str, list[int]] = {}  # trade id -> messages that wait for it
 
     @property
     def _state(self) -> State:
@@ -78,9 +79,19 @@ class TradeDesk:
             await self._market.acknowledge(inbound)
 
     async def decide_open(self, *, time_quality: str) -> None:
-        """Decide every durable message that has no verdict yet."""
+        """Decide every durable message that has no verdict yet, the oldest first.
+
+        What waited for a trade comes right behind it, before anything later: of two messages
+        that contradict each other the first durable one stands (H06).
+        """
+        self._waiting.clear()
         for received in sorted(self._state.received.values(), key=lambda r: r.index):
-            await self._decide(received, time_quality)
+            if received.index not in self._state.received:
+                continue  # decided behind the trade it waited for
+            for trade_id in await self._decide(received, time_quality):
+                for index in self._waiting.pop(trade_id, ()):
+                    if index in self._state.received:  # it may have waited for several trades
+                        await self._decide(self._state.received[index], time_quality)
 
     async def report(self, index: int, fields: Mapping[str, Any]) -> None:
         """Tell the market what each trade of an interval got."""
@@ -96,7 +107,8 @@ class TradeDesk:
                 ledger_index=index,
             )
 
-    async def _decide(self, received: Received, time_quality: str) -> None:
+    async def _decide(self, received: Received, time_quality: str) -> list[str]:
+        """Decide one message as far as that can be; return the trades it brought."""
         if received.size > PAYLOAD_BYTES_MAX:
             detail = f"{received.size} bytes, at most {PAYLOAD_BYTES_MAX}"
             oversized = Reason(code=ReasonCode.OVERSIZED, detail=detail)
@@ -106,7 +118,7 @@ class TradeDesk:
             await self._refuse_message(
                 received, Unreadable(sha256=received.sha256, reasons=tuple(reasons))
             )
-            return
+            return []
         inbound = Inbound(
             topic=received.topic,
             payload=received.payload,
@@ -118,14 +130,19 @@ class TradeDesk:
         verdict = self._market.read(inbound)
         if isinstance(verdict, Unreadable):
             await self._refuse_message(received, verdict)
-            return
+            return []
+        accepted: list[str] = []
         left = [t for t in verdict.trades if t.id not in received.decided]
         for trade in tuple(left):
             outcome = self._admit(received, trade, verdict.sha256, time_quality)
             if isinstance(outcome, verify.Refused) and self._parked(received, outcome):
+                self._waiting.setdefault(trade.id, []).append(received.index)
                 continue
+            if isinstance(outcome, verify.Accepted):
+                accepted.append(trade.id)
             left.remove(trade)
             await self._conclude(received, verdict, trade, outcome, last=not left)
+        return accepted
 
     def _parked(self, received: Received, outcome: verify.Refused) -> bool:
         """Whether a cancellation that overtook its trade still waits for it (H04)."""
