@@ -15,10 +15,12 @@ FLOOD ?= 20000
 DURATION_S ?= 60
 HOURS ?= 1
 CALL_STEP ?= 10
+MESSAGES ?= 100000
+STORED ?= 1000000
 
 .PHONY: help dev check format test demo docs dist dst clean
 .PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring
-.PHONY: fault fault-kill fault-kill-gateway fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network
+.PHONY: fault fault-kill fault-kill-gateway fault-market fault-restart fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +114,12 @@ fault-modbus: dev  ## FLOOD mutated Modbus answers
 
 fault-kill-gateway: dev  ## KILLS further SIGKILLs of trading gateways on several sites; goes on from kill-gateway.jsonl
 	$(PY) tests/fault/kill_gateway.py --kills $(KILLS) --seed $(SEED)
+
+fault-market: dev  ## MESSAGES duplicated, reordered, late trades against a sequential model; 4,000 by a broker
+	$(PY) tests/fault/market_duplicates.py --messages $(MESSAGES) --broker 4000 --seed $(SEED)
+
+fault-restart: dev  ## starts on a ledger of STORED entries (10,000,000 need 3 GB of disk)
+	$(PY) tests/fault/restart_scale.py --entries $(STORED)
 
 fault-network: dev  ## four nodes on three etcd members under crashes, partitions and lies (needs etcd)
 	$(PY) tests/fault/network_etcd.py --seconds $(DURATION_S) --seed $(SEED)
