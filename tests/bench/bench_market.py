@@ -68,6 +68,25 @@ def swarm(problem, order, seed=b"\0" * 32, kernel=mopso_numpy.kernel):
     return mopso.solve(problem, prev_hash=seed, order=order, kernel=kernel)
 
 
+OTHERS = {
+    "Li-style": comparators.chains_style,
+    "Luo-style": comparators.coalition_style,
+    "Rui-style": None,  # shares what the optimum saves
+    "call auction": comparators.call_auction,
+    "double auction": comparators.double_auction,
+}
+
+
+def gap_paid(one, market, flows, best):
+    """What the users pay under each other mechanism, lost load at its value, over the optimum."""
+    found = {}
+    for name, mechanism in OTHERS.items():
+        cleared = mechanism(market) if mechanism else comparators.bargaining_style(market, flows)
+        paid = cleared.paid_ncur + one.voll_ucur_per_kwh * cleared.unserved_wh
+        found[name] = 100 * (paid - best) / best if best else 0.0
+    return found
+
+
 def gap(problem, flow, best):
     return 100 * (objectives(problem, flow)[0] - best) / best if best else 0.0
 
@@ -76,7 +95,7 @@ def the_day():
     day = day_from(SCENARIO)
     print("\n### Per hour, without storage: gap to the optimum in % of its cost\n")
     head("hour", "demand MWh", "renewable MWh", "optimum yuan", "requests nearest", "requests cheapest", "MOPSO nearest", "MOPSO cheapest", "price of users yuan/kWh")  # fmt: skip
-    totals = {}
+    totals, paid = {}, []
     gaps = {name: [] for name in ("requests nearest", "requests cheapest", "MOPSO nearest", "MOPSO cheapest")}  # fmt: skip
 
     def add(name, cleared):
@@ -98,6 +117,7 @@ def the_day():
         found = {name: gap(problem, flow, best) for name, flow in answers.items()}
         for name, value in found.items():
             gaps[name].append(value)
+        paid.append(gap_paid(one, market, flows.flow_wh[0], best))
         prices = [p[0] / 1e6 for p in proof["y"]]
         served = sum(map(sum, flows.flow_wh[0]))
         renewable = sum(s.available_wh[0] for s in one.suppliers if s.renewable)
@@ -115,6 +135,11 @@ def the_day():
         add("Rui-style bargaining", comparators.bargaining_style(market, flows.flow_wh[0]))
         add("call auction, high–low", comparators.call_auction(market))
         add("double auction, uniform", comparators.double_auction(market))
+    print("\n### Per hour: what the users pay over the optimum, in % (lost load at its value)\n")
+    head("hour", *OTHERS)
+    for hour, found in enumerate(paid):
+        row(hour, *(f"{found[name]:.2f}" for name in OTHERS))
+    gaps |= {name: [found[name] for found in paid] for name in OTHERS}
     print("\nOver the 24 hours:\n")
     head("method", "mean gap %", "max gap %", "hours exactly optimal")
     for name, values in gaps.items():
@@ -177,7 +202,11 @@ def tight_cases(count):
     for seed in range(count):
         day = tight_case(seed)
         problem = slot_of(day)
-        best = exact.solve(day)[2].objective_ncur
+        flows, _, optimum = exact.solve(day)
+        best = optimum.objective_ncur
+        market = comparators.market_of(day, 0)
+        for name, value in gap_paid(day, market, flows.flow_wh[0], best).items():
+            gaps.setdefault(f"{name}, paid", []).append(value)
         for name, flow in (
             ("requests nearest", walk(problem, nearest_first(problem))),
             ("requests cheapest", walk(problem, cheapest_first(problem))),
