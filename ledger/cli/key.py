@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +20,7 @@ from ledger.cli.arguments import (
 )
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, command
 from ledger.cli.write import write
-from ledger.log import canonical, segment
+from ledger.log import canonical, reader, segment
 from ledger.log.keys import KeyFileError, create_key, names_token
 
 
@@ -86,12 +87,29 @@ def rotate(
         raise Failure(ExitCode.REFUSED, "key-file", str(error)) from None
     now_us = time.time_ns() // 1000
     entry = {"kind": "key", "not_before_us": now_us, "utc_us": now_us, "vkey": new.vkey}
+    entry |= of_a_gateway(directory)
     index, size = asyncio.run(write(directory, old, [canonical.encode(entry)], also=(new,)))
     path.rename(kept)
     fresh.rename(path)
     segment.sync_directory(path.parent)
     data = {"index": index, "size": size, "vkey": new.vkey, "old_vkey": old.vkey}
     return Answer(data=data, lines=(f"entry {index} names the new key", new.vkey))
+
+
+def of_a_gateway(directory: Path) -> dict[str, Any]:
+    """The fields that every entry of a gateway's ledger has; none for another ledger.
+
+    The gateway stands still meanwhile: the entry belongs to its last start.
+    """
+    size = reader.last_size(directory)
+    try:
+        last = [canonical.decode(leaf) for _, leaf in reader.entries(directory, max(0, size - 1))]
+        boot, mono_us = last[-1]["boot"], last[-1]["mono_us"]
+    except (canonical.CanonicalError, KeyError, IndexError):
+        return {}
+    now_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    later_us = max(mono_us, now_us) if isinstance(mono_us, int) else now_us
+    return {"boot": boot, "mono_us": later_us, "tq": "degraded"}
 
 
 key.add_command(show)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from ledger.log import record, segment
+from ledger.log import checkpoint, record, segment
 from ledger.log.record import Damage, Kind
 from ledger.log.segment import LedgerCorrupt
 
@@ -157,3 +157,9 @@ def last_checkpoint(directory: Path) -> bytes:
         if newest:
             return newest
     return newest
+
+
+def last_size(directory: Path) -> int:
+    """Number of durable entries."""
+    newest = last_checkpoint(directory)
+    return checkpoint.parse(newest).checkpoint.size if newest else 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from gateway_day import Day
 
 from ledger.cli import sopledger
 from ledger.cli.output import run
@@ -89,3 +90,18 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (tmp_path / "vkey").write_text(vkey)
         assert run(sopledger, ["verify", str(directory), "--key", str(tmp_path / "vkey")]) == 0
     assert run(sopledger, ["key", "rotate", str(directory)]) == 5
+
+
+def test_a_gateways_ledger_is_still_a_gateways_after_the_change(tmp_path: Path, day: Day) -> None:
+    """The entry fits among the gateway's own: the audit holds and the next start can fold it."""
+    directory = tmp_path / "ledger"
+    assert run(sopledger, ["init", str(directory), "--origin", NAME]) == 0
+    old = load_key(directory / "ledger.key", NAME)
+    write(directory, old, [canonical.encode(e) for e in day.entries])
+    assert run(sopledger, ["key", "rotate", str(directory)]) == 0
+    entry = canonical.decode(list(reader.entries(directory))[-1][1])
+    last = day.entries[-1]
+    assert (entry["kind"], entry["boot"], entry["tq"]) == ("key", last["boot"], "degraded")
+    assert int(str(entry["mono_us"])) >= last["mono_us"]
+    (tmp_path / "vkey").write_text(old.vkey)
+    assert run(sopledger, ["audit", str(directory), "--key", str(tmp_path / "vkey")]) == 0
