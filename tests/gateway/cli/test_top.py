@@ -92,7 +92,9 @@ def text_of(app):
     """The screen as text, from the picture that Textual exports."""
     picture = re.sub(r'<text[^>]*text-anchor="middle".*?</text>', "", app.export_screenshot())
     rows = {}
-    for x, y, inner in re.findall(r'<text[^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', picture):
+    for x, y, inner in re.findall(
+        r'<text[^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', picture
+    ):
         rows.setdefault(float(y), []).append((float(x), html.unescape(inner)))
     lines = []
     for y in sorted(rows):
