@@ -47,23 +47,25 @@ def run(
 ) -> None:
     """Run the gateway: trades in, instructions out, everything in the ledger."""
     import asyncio
-    import logging
     import sys
 
     from gateway import app
+    from gateway.cli import logs
     from gateway.config.site_file import load_site
     from gateway.model.errors import ConfigError
     from gateway.runtime.clock import BenchClock, SystemClock
 
     if sys.flags.optimize:
         raise ConfigError("assertions are part of the gateway: run it without -O")
-    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-    logging.basicConfig(
-        level=levels[min(verbose, 2)],
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
     site = load_site(config_path)
+    logs.set_up(
+        verbose=verbose,
+        json_lines=site.log.json_lines,
+        syslog=site.log.syslog,
+        ca_file=site.log.ca_file,
+        certificate=site.log.certificate,
+        key_file=site.log.key_file,
+    )
     clock = BenchClock.load(timebase) if timebase else SystemClock()
     mode = proven_mode(mode or site.mode, site)
     note(f"gateway of {site.id}, mode {mode}; Ctrl-C leaves the SOP at zero")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.secret_shape import SecretShape
-from gateway.config.site_doors_shape import NorthboundShape, WebShape
+from gateway.config.site_doors_shape import LogShape, NorthboundShape, WebShape
 from gateway.config.yaml_reader import Document, Node
 
 PORT_MAX = 65_535
@@ -66,6 +66,28 @@ class Northbound:
 
     opcua: OpcuaServerConfig | None
     mqtt: MqttValuesConfig | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """Where the service's log goes; ``syslog`` is HOST[:PORT] of a collector over TLS."""
+
+    json_lines: bool
+    syslog: str | None
+    ca_file: Path | None
+    certificate: Path | None
+    key_file: Path | None
+
+
+def log_of(found: LogShape, folder: Path, lies: Lies) -> LogConfig:
+    """Build the log's part."""
+    return LogConfig(
+        json_lines=found.format == "json",
+        syslog=found.syslog,
+        ca_file=folder / found.ca if found.ca else None,
+        certificate=folder / found.certificate if found.certificate else None,
+        key_file=lies(found.key, folder) if found.key else None,
+    )
 
 
 def web_of(found: WebShape | None, folder: Path, lies: Lies) -> WebConfig | None:
@@ -128,9 +150,10 @@ def check(document: Document, root: Node) -> None:
     mqtt = root.get("northbound", "mqtt")
     if mqtt is not None:
         _broker(document, mqtt)
-    market = root.get("market")
-    if market is not None:
-        _pair(document, market)
+    for part in ("market", "log"):
+        node = root.get(part)
+        if node is not None:
+            _pair(document, node)
 
 
 def _address(listen: str) -> tuple[str, int]:

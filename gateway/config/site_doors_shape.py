@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from gateway.config.secret_shape import Secret
-from gateway.config.shape import Shape, described
+from gateway.config.shape import Shape, Word, described
 from gateway.config.site_words import BrokerUrl, Listen, Name, Title
 
 
@@ -123,3 +125,35 @@ class NorthboundShape(Shape):
     mqtt: MqttValuesShape | None = described(
         "Values on MQTT", trust="engineer", default=None, example="{broker: …}"
     )
+
+
+class LogShape(Shape):
+    """Where the service's log goes; the ledger is the record, this is for whoever keeps the PC."""
+
+    format: Literal["text", "json"] = described(
+        "Lines for people, or JSON objects, on stderr",
+        trust="engineer",
+        default="text",
+        example="json",
+    )
+    syslog: (
+        Annotated[
+            str,
+            Word(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", "HOST or HOST:PORT", "logs.example:6514"),
+        ]
+        | None
+    ) = described(
+        "Collector that takes RFC 5424 over TLS (RFC 5425)",
+        trust="engineer",
+        default=None,
+        example="logs.example:6514",
+    )
+    ca: str | None = described(
+        "Authorities that may sign the collector's certificate; the system's when left out",
+        trust="engineer",
+        default=None,
+    )
+    certificate: str | None = described(
+        "Our certificate for the collector, PEM", trust="secadm", default=None
+    )
+    key: Secret | None = described("Where its private key lies", trust="secadm", default=None)

@@ -14,7 +14,15 @@ from gateway.config.problem import Problem
 from gateway.config.profile_drivers import meter_points_missing
 from gateway.config.secret import credential, read_secret
 from gateway.config.secret_shape import SecretShape
-from gateway.config.site_doors import Northbound, WebConfig, northbound_of, web_of
+from gateway.config.site_doors import (
+    LogConfig,
+    Northbound,
+    WebConfig,
+    log_of,
+    northbound_of,
+    web_of,
+)
+from gateway.config.site_reactive import reactive_fields, reactive_of
 from gateway.config.yaml_reader import Document, read_file, read_text
 from gateway.core.access import Access, Role
 from gateway.devices.profile import Kind, Profile
@@ -89,6 +97,7 @@ class MarketConfig:
     gate_s: int
     horizon_s: int
     over_limit: str  # curtail | refuse
+    operators: tuple[Signer, ...] = ()  # network operators whose feeder limits count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +153,7 @@ class Site:
     runtime: RuntimeConfig
     web: WebConfig | None
     northbound: Northbound
+    log: LogConfig
     access: Access
     effective: dict[str, Any]  # base units, no secrets, no machine paths
     sha256: str  # of ``effective`` as canonical JSON
@@ -263,11 +273,12 @@ def _site(
         mode=found.mode,
         devices=devices,
         sops=sops,
-        market=_market(found.market, path.parent),
+        market=_market(found.market, found.limits, path.parent),
         ledger=_ledger(found.ledger, path.parent),
         runtime=RuntimeConfig(scan_ms=found.runtime.scan, meter_poll_ms=found.runtime.meter_poll),
         web=web_of(found.web, path.parent, secret_path),
         northbound=northbound_of(found.northbound, path.parent, secret_path),
+        log=log_of(found.log, path.parent, secret_path),
         access=_access(found.access),
         effective=effective,
         sha256=hashlib.sha256(canonical(effective)).hexdigest(),
@@ -293,6 +304,7 @@ def _sop(
             ramp_w_per_s=ramp_w_per_s(t.guard.ramp, s_va=t.s),
             v_dv_min=t.guard.v[0],
             v_dv_max=t.guard.v[1],
+            reactive=reactive_of(t.reactive),
         )
         for terminal_id, t in found.terminals.items()
     )
@@ -333,7 +345,9 @@ def secret_path(found: SecretShape, folder: Path) -> Path:
     return credential(found.secret) or SECRETS / found.secret
 
 
-def _market(found: site_shape.MarketShape, folder: Path) -> MarketConfig:
+def _market(
+    found: site_shape.MarketShape, limits: site_shape.LimitsShape, folder: Path
+) -> MarketConfig:
     return MarketConfig(
         broker=found.broker,
         username=found.username,
@@ -347,6 +361,7 @@ def _market(found: site_shape.MarketShape, folder: Path) -> MarketConfig:
         gate_s=found.gate,
         horizon_s=found.horizon,
         over_limit=found.over_limit,
+        operators=tuple(Signer(name=o.name, key=o.key) for o in limits.operators),
     )
 
 
@@ -427,7 +442,10 @@ def _effective(
             "scan_ms": found.runtime.scan,
             "meter_poll_ms": found.runtime.meter_poll,
         },
-        "limits": {"dso_mask": found.limits.dso_mask},
+        "limits": {
+            "dso_mask": found.limits.dso_mask,
+            "operators": [{"name": o.name, "key": o.key.hex()} for o in found.limits.operators],
+        },
         "web": found.web.model_dump() if found.web else None,
         "northbound": found.northbound.model_dump(),
         "access": {k: sorted(v) for k, v in found.access.model_dump().items()},
@@ -462,6 +480,7 @@ def _effective_sop(config: SopConfig) -> dict[str, Any]:
                 "ramp_w_per_s": t.ramp_w_per_s,
                 "v_dv_min": t.v_dv_min,
                 "v_dv_max": t.v_dv_max,
+                "reactive": reactive_fields(t.reactive),
             }
             for t in sop.terminals
         ],

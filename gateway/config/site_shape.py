@@ -15,7 +15,8 @@ from gateway.config.shape import (
     Word,
     described,
 )
-from gateway.config.site_doors_shape import NorthboundShape, WebShape
+from gateway.config.site_doors_shape import LogShape, NorthboundShape, WebShape
+from gateway.config.site_reactive import ReactiveShape
 from gateway.config.site_words import (
     BrokerUrl,
     DeviceUrl,
@@ -135,6 +136,12 @@ class TerminalShape(Shape):
         "Asset limits",
         trust="engineer",
         example="{p: [-230 kW, 230 kW], ramp: 20 %/s, v: [360 V, 440 V]}",
+    )
+    reactive: ReactiveShape | None = described(
+        "Reactive power it gives besides; none when left out",
+        trust="engineer",
+        default=None,
+        example="{q: 20 kvar}",
     )
     capability: str | None = described(
         "File of `test sweep --save`, relative to the site file: narrows the guard",
@@ -342,11 +349,17 @@ class RuntimeShape(Shape):
 class LimitsShape(Shape):
     """Limits that others may set during operation."""
 
-    dso_mask: Literal["none"] = described(
-        "Signed feeder limits of the network operator; `none` in this version",
+    dso_mask: Literal["none", "signed"] = described(
+        "Feeder limits of the network operator: none, or those signed by a key below",
         trust="dso",
         default="none",
         example="none",
+    )
+    operators: tuple[SignerShape, ...] = described(
+        "Network operators whose signed limits count",
+        trust="dso",
+        default=(),
+        example="[{name: dso-1, key: …}]",
     )
 
 
@@ -419,6 +432,12 @@ class SiteShape(Shape):
         trust="engineer",
         default=NorthboundShape(),
         example="{opcua: …, mqtt: …}",
+    )
+    log: LogShape = described(
+        "The service's log",
+        trust="engineer",
+        default=LogShape(),
+        example="{format: json, syslog: logs.example:6514}",
     )
     access: AccessShape = described(
         "Roles of people on this machine; without it the owner of the service alone, as engineer",

@@ -1,0 +1,107 @@
+"""The service's log as JSON and as RFC 5424 over TLS."""
+
+import json
+import logging
+import socket
+import ssl
+import threading
+
+import pytest
+from fakes.certificates import Authority
+
+from gateway.cli import logs
+from gateway.cli.logs import JsonFormatter, SyslogFormatter, SyslogTls
+
+
+def record(message, *arguments, level=logging.WARNING):
+    return logging.LogRecord("gateway.runtime.loop", level, "f.py", 1, message, arguments, None)
+
+
+def test_json_lines_carry_the_pairs_of_the_message():
+    told = json.loads(JsonFormatter().format(record("alarm=%s active=%s x", "link_lost", True)))
+    assert told["fields"] == {"alarm": "link_lost", "active": "True"}
+    assert (told["level"], told["logger"]) == ("warning", "gateway.runtime.loop")
+    assert told["time"].endswith("Z")
+
+
+def test_a_message_cannot_forge_a_second_one():
+    line = JsonFormatter().format(record('a\n{"level": "info"}'))
+    assert "\n" not in line
+    text = SyslogFormatter(host="edge", process_id=7).format(record("a\n<134>1 forged"))
+    assert "\n" not in text
+    assert text.startswith("<132>1 20")
+    assert " edge sopgw 7 gateway.runtime.loop - a <134>1 forged" in text
+
+
+class Collector:
+    """A collector over TLS that keeps what it hears."""
+
+    def __init__(self, authority):
+        self.heard, self.got = [], threading.Event()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.issue("collector", server=True))
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = self._door.getsockname()[1]
+        self._context = context
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        try:
+            while True:
+                plain, _ = self._door.accept()
+                try:
+                    with self._context.wrap_socket(plain, server_side=True) as link:
+                        while data := link.recv(65536):
+                            self.heard.append(data)
+                            self.got.set()
+                except OSError:
+                    plain.close()
+        except OSError:
+            return
+
+    def close(self):
+        self._door.shutdown(socket.SHUT_RDWR)
+        self._door.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path / "pki")
+
+
+@pytest.fixture
+def collector(authority):
+    made = Collector(authority)
+    yield made
+    made.close()
+
+
+def handler_to(collector, tls):
+    made = SyslogTls("127.0.0.1", collector.port, tls)
+    made.setFormatter(SyslogFormatter(host="edge", process_id=1))
+    return made
+
+
+def test_records_reach_a_collector_counted_in_octets(collector, authority):
+    handler = handler_to(collector, ssl.create_default_context(cafile=authority.path))
+    handler.emit(record("one ü"))
+    assert collector.got.wait(10)
+    handler.close()
+    size, _, text = b"".join(collector.heard).partition(b" ")
+    assert int(size) == len(text)
+    assert text.decode().endswith("one ü")
+
+
+def test_a_collector_of_another_authority_hears_nothing_and_nobody_waits(
+    collector, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(logs, "QUEUE_MAX", 3)
+    other = Authority(tmp_path / "other")
+    handler = handler_to(collector, ssl.create_default_context(cafile=other.path))
+    for _ in range(10):
+        handler.emit(record("secret"))
+    assert handler.dropped_count >= 5
+    handler.close()
+    assert collector.heard == []
