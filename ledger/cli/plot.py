@@ -97,8 +97,7 @@ def lines(title: str, curves: Sequence[Line], *, x_name: str, y_name: str) -> st
     points = [point for curve in curves for point in curve.points]
     frame = Frame([x for x, _ in points], [y for _, y in points])
     parts = frame.axes(title, x_name, y_name)
-    places = sorted({x for x, _ in points})
-    for value in places if len(places) <= PLACES_MAX else places[:: -(-len(places) // TICKS)]:
+    for value in _places(sorted({x for x, _ in points})):
         parts.append(
             f'<text x="{frame.x(value)}" y="{HEIGHT - BOTTOM + 16}" '
             f'text-anchor="middle">{number(value)}</text>'
@@ -115,6 +114,15 @@ def lines(title: str, curves: Sequence[Line], *, x_name: str, y_name: str) -> st
     return _svg(title, parts)
 
 
+def _places(xs: Sequence[float]) -> Sequence[float]:
+    """Numbers under the axis: every place, or round ones where there are too many."""
+    if len(xs) <= PLACES_MAX:
+        return xs
+    step = round_step((xs[-1] - xs[0]) / TICKS)
+    first = math.ceil(xs[0] / step)
+    return [k * step for k in range(first, math.floor(xs[-1] / step) + 1)]
+
+
 def bars(title: str, values: Sequence[tuple[str, float]], *, y_name: str) -> str:
     """Draw named bars up and down from zero."""
     frame = Frame([0.0, float(max(1, len(values)))], [value for _, value in values])
@@ -126,6 +134,8 @@ def bars(title: str, values: Sequence[tuple[str, float]], *, y_name: str) -> str
         parts.append(
             f'<rect x="{left}" y="{top}" width="{right - left:.1f}" '
             f'height="{max(bottom - top, 0.5):.1f}" fill="{colour}"/>'
+            f'<text x="{(left + right) / 2:.1f}" y="{HEIGHT - BOTTOM + 16}" '
+            f'text-anchor="middle">{escape(name)}</text>'
         )
         parts.append(_legend(index, f"{name} {number(value)}", colour))
     return _svg(title, parts)

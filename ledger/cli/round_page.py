@@ -10,6 +10,8 @@ from ledger.cli.plot import Line, bars, lines
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MICRO = 1_000_000
+"""Micro-currency in one of the currency, in which people read."""
 STYLE = (
     "body{font-family:sans-serif;margin:2em;max-width:60em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}"
@@ -25,7 +27,7 @@ def page(round_: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
     curves = []
     for terminal in sorted(round_["terminals"], key=lambda t: t["id"]):
         name, level = terminal["id"], outcome["levels"][terminal["id"]]
-        offers = {int(k): float(v) for k, v in terminal["offers"].items()} | {0: 0.0}
+        offers = {int(k): v / MICRO for k, v in terminal["offers"].items()} | {0: 0.0}
         curves.append(
             Line(name=name, points=sorted(offers.items()), mark=(level, offers.get(level, 0.0)))
         )
@@ -34,17 +36,17 @@ def page(round_: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
             "Offers, the chosen level ringed",
             curves,
             x_name="level (positive: the region imports)",
-            y_name="micro-currency",
+            y_name="currency",
         ),
         bars(
             "Payments (positive: the region pays)",
-            list(outcome["transfers"].items()),
-            y_name="micro-currency",
+            [(name, paid / MICRO) for name, paid in outcome["transfers"].items()],
+            y_name="currency",
         ),
         bars(
-            "Price of what is traded",
-            list(outcome["unit_price_per_kwh"].items()),
-            y_name="micro-currency a kWh",
+            "Price of what is traded: paid, or received, a kWh",
+            [(name, price / MICRO) for name, price in outcome["unit_price_per_kwh"].items()],
+            y_name="currency a kWh",
         ),
     ]
     rows = "".join(
@@ -60,11 +62,11 @@ def page(round_: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f"<p>Combined value {outcome['value']:,}, fees {outcome['fees']:,}. "
+        f"<p>Combined value {outcome['value']:,}, fees {outcome['fees']:,} micro-currency. "
         f"Digest <code>{escape(outcome['digest'])}</code></p>"
         + "".join(charts)
-        + "<table><tr><th>terminal</th><th>level</th><th>energy Wh</th><th>share</th>"
-        f"<th>pays</th></tr>{rows}</table>"
+        + "<table><tr><th>terminal</th><th>level</th><th>energy Wh</th><th>share µ</th>"
+        f"<th>pays µ</th></tr>{rows}</table>"
         f"<table><tr><th>trade</th><th>from</th><th>to</th><th>Wh</th></tr>{trades}</table>"
         "</body></html>\n"
     )

@@ -119,15 +119,35 @@ def hco(file: Path, as_json: bool, html_file: str | None) -> None:  # noqa: ARG0
     show_default=True,
     help="in which order requests visit suppliers; the paper's is nearest",
 )
-def requests(file: Path, as_json: bool, method: str, order: str) -> None:  # noqa: ARG001, FBT001
+@click.option(
+    "--html",
+    "html_file",
+    default=None,
+    type=click.Path(dir_okay=False),
+    help="also write a page with offers, chosen flows, prices and payments",
+)
+def requests(
+    file: Path,
+    as_json: bool,  # noqa: ARG001, FBT001
+    method: str,
+    order: str,
+    html_file: str | None,
+) -> None:
     """Clear a region's day between its suppliers and users."""
+    from pathlib import Path
+
     from ledger.contracts.requests_document import day_from, outcome
 
-    run_contract(
-        "sopledger/v1/settle.requests",
-        file,
-        lambda value: outcome(day_from(value), method, order=order),
-    )
+    def contract(value: Any) -> dict[str, Any]:
+        day = day_from(value)
+        found = outcome(day, method, order=order)
+        if html_file is not None:
+            from ledger.cli.day_page import page
+
+            Path(html_file).write_text(page(day, found), encoding="utf-8")
+        return found
+
+    run_contract("sopledger/v1/settle.requests", file, contract)
 
 
 @settle.command(cls=ExampleCommand)
@@ -212,7 +232,7 @@ EXAMPLES = {
     ),
     requests: (
         "sopledger settle requests configs/rounds/six-suppliers-five-users.json",
-        "sopledger settle requests day.json --method mopso --order cheapest",
+        "sopledger settle requests day.json --method mopso --html day.html | jq .digest",
     ),
     regions: (
         "sopledger settle regions configs/rounds/four-regions.json",
