@@ -278,13 +278,6 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         period_us=config.heartbeat.period_ms * 1000,
         alive=scan.beats,
     )
-    meter_poller = MeterPoller(
-        meters=meters,
-        recorder=recorder,
-        clock=clock,
-        period_us=site.runtime.meter_poll_ms * 1000,
-        boundaries=lambda: [(p.interval.start_ms, p.interval.end_ms) for p in state.plans.values()],
-    )
     people = operating(
         site,
         path=control_path(site),
@@ -310,9 +303,23 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         poller=poller,
         scan=scan,
         heartbeat=heartbeat,
-        meter_poller=meter_poller,
+        meter_poller=meter_poller_of(site, meters, recorder, clock),
         people=people,
         keeper=snapshots_of(shelf, recorder, clock, remembered),
+    )
+
+
+def meter_poller_of(
+    site: SiteFile, meters: Mapping[str, Meter], recorder: Recorder, clock: Clock
+) -> MeterPoller:
+    """Build what reads the meters; the boundaries of open plans are read close by."""
+    plans = recorder.state.plans
+    return MeterPoller(
+        meters=meters,
+        recorder=recorder,
+        clock=clock,
+        period_us=site.runtime.meter_poll_ms * 1000,
+        boundaries=lambda: [(p.interval.start_ms, p.interval.end_ms) for p in plans.values()],
     )
 
 
