@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.audit import evidence
+from ledger.audit import evidence, node
 from ledger.audit.control import of_control
 from ledger.audit.delivery import EntryError
 from ledger.audit.evidence import Entry
@@ -45,7 +45,14 @@ class Audit:
 
     report: Report
     entry_count: int
+    node_count: int
     findings: tuple[Finding, ...]
+
+    @property
+    def not_checked(self) -> tuple[str, ...]:
+        """What this audit says nothing about."""
+        gateway = NOT_CHECKED if self.node_count < self.entry_count or not self.node_count else ()
+        return (*gateway, *(node.NOT_CHECKED if self.node_count else ()))
 
     @property
     def ok(self) -> bool:
@@ -61,30 +68,45 @@ class Fold:
         self.others: list[Invariant] = [
             i for i in (*of_ledger_and_trades(), *of_control()) if not isinstance(i, Canonical)
         ]
+        self.node_form, *self.node_others = node.of_nodes()
         self.last: Entry | None = None
         self.entry_count = 0
+        self.node_count = 0
 
     def see(self, entry: Entry) -> None:
         """Take in one entry; malformed ones are judged for their form alone."""
         self.entry_count += 1
-        before = self.canonical.broken_count
-        self.canonical.see(entry)
-        if self.canonical.broken_count > before:
-            return
-        self.last = entry
-        for invariant in self.others:
+        changed = entry.kind == "key" and "boot" not in entry.fields
+        if entry.kind.startswith(node.PREFIX) or (self.node_count and changed):
+            self.node_count += 1
+            self._judge(entry, self.node_form, self.node_others)
+        elif self._judge(entry, self.canonical, self.others):
+            self.last = entry
+
+    def _judge(self, entry: Entry, form: Invariant, others: Sequence[Invariant]) -> bool:
+        """Judge the entry's form, then everything else of a well-formed one."""
+        before = form.broken_count
+        form.see(entry)
+        if form.broken_count > before:
+            return False
+        for invariant in others:
             try:
                 invariant.see(entry)
             except (EntryError, KeyError, TypeError, ValueError, AttributeError) as error:
                 invariant.judge(entry, holds=False, what=f"cannot be judged: {error!r}")
+        return True
 
     def findings(self) -> Iterator[Finding]:
         """The outcome of every invariant, in order of their numbers."""
         for invariant in self.others:
             if self.last is not None:
                 invariant.finish(self.last)
-        everything: list[Invariant] = [self.canonical, *self.others]
-        for invariant in sorted(everything, key=lambda i: int(i.number[1:])):
+        everything: list[Invariant] = []
+        if self.node_count < self.entry_count or not self.node_count:
+            everything += sorted([self.canonical, *self.others], key=lambda i: int(i.number[1:]))
+        if self.node_count:
+            everything += [self.node_form, *self.node_others]
+        for invariant in everything:
             index, what = invariant.first or (None, "")
             yield Finding(
                 number=invariant.number, title=invariant.title,
@@ -117,5 +139,6 @@ def audit(directory: Path, vkeys: Sequence[str]) -> Audit:
     return Audit(
         report=report,
         entry_count=fold.entry_count,
+        node_count=fold.node_count,
         findings=(*of_bytes(report), *(fold.findings() if report.ok else ())),
     )

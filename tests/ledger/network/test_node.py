@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from ledger.audit.auditor import Fold
+from ledger.audit.evidence import decoded
 from ledger.log.canonical import decode, encode
 from ledger.network.message import MessageRefused
 from ledger.network.ordering import EmbeddedOrdering, OrderingUnavailable, SharedOrder
@@ -292,3 +294,17 @@ async def test_an_ordering_service_that_is_away_raises_an_alarm_and_is_waited_fo
         ordering.away = False
         assert (await waiting).accepted
         assert node.alarm == ""
+
+
+async def test_what_a_node_writes_passes_the_audit(net):
+    clock, send = net.Clock(), net.Sender()
+    node, ledger = net.make_node("n0", EmbeddedOrdering(), clock, committee_=net.committee(1, 0))
+    async with net.running(node):
+        for message in send.joins():
+            assert (await node.submit(message)).accepted
+    fold = Fold()
+    for index, leaf in enumerate(ledger.leaves):
+        fold.see(decoded(index, leaf))
+    findings = list(fold.findings())
+    assert [f.number for f in findings] == ["N1", "N2", "N3", "N4", "N5"]
+    assert all(f.ok and f.judged_count for f in findings)
