@@ -12,6 +12,7 @@ CUTS ?= 3
 ENTRIES ?= 500
 FUZZ ?= 100000
 FLOOD ?= 20000
+COUNT ?= 1000
 DURATION_S ?= 60
 HOURS ?= 1
 CALL_STEP ?= 10
@@ -20,7 +21,7 @@ STORED ?= 1000000
 
 .PHONY: help dev check format test demo docs dist dst clean
 .PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring
-.PHONY: fault fault-kill fault-kill-gateway fault-market fault-restart fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network
+.PHONY: fault fault-kill fault-kill-gateway fault-market fault-restart fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network fault-doors
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +109,9 @@ fault-flip: dev  ## every byte of ENTRIES entries changed in turn
 
 fault-ledger-fuzz: dev  ## FUZZ random files to the readers of the ledger
 	$(PY) tests/fault/ledger_fuzz.py --runs $(FUZZ) --seed $(SEED)
+
+fault-doors: dev  ## COUNT bad inputs at the page, the operator's socket and the OPC UA server
+	$(PY) tests/fault/fuzz_doors.py --count $(COUNT) --seed $(SEED)
 
 fault-modbus: dev  ## FLOOD mutated Modbus answers
 	$(PY) tests/fault/fuzz_modbus.py --count $(FLOOD) --seed $(SEED)
