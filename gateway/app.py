@@ -17,6 +17,7 @@ from typing import Any
 from gateway.config.secret import read_secret
 from gateway.config.site_file import Site as SiteFile
 from gateway.config.site_file import SopConfig
+from gateway.config.site_reactive import reactive_fields
 from gateway.core.state import Site, State
 from gateway.core.verify import MarketPolicy
 from gateway.devices.connect import Endpoints, open_meter, open_station
@@ -124,6 +125,7 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
             for t in sop.terminals
         ],
         "throughput_w": sop.throughput_w,
+                "reactive": reactive_fields(t.reactive),
         "v_dc_dv_min": sop.v_dc_dv_min,
         "v_dc_dv_max": sop.v_dc_dv_max,
         "losses": {
@@ -138,6 +140,9 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
         "gate_s": site.market.gate_s,
         "horizon_s": site.market.horizon_s,
         "over_limit": site.market.over_limit,
+        "operators": [
+            {"name": o.name, "key": b64encode(o.key).decode()} for o in site.market.operators
+        ],
         "rearm": core.rearm,
         "owner_id": core.owner_id,
         "ramp_permille_per_s": core.ramp_permille_per_s,
@@ -183,7 +188,7 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, 
     link = MarketLink(
         broker=_broker(site),
         identifier=f"sopgw-{site.id}-{core.sop.id}",
-        subscriptions=[topics.trades],
+        subscriptions=[topics.trades, *([topics.limits] if site.market.operators else [])],
         availability=topics.availability,
     )
     key = answer_key(site.ledger.key_file.with_name(ANSWER_KEY), site.ledger.passphrase())
@@ -202,6 +207,7 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, 
     return link, node, office
 
 
+        operators={dsse.keyid(o.key): o.key for o in site.market.operators},
 def ledger_of(
     site: SiteFile, core: Site, clock: Clock, known: Iterable[bytes]
 ) -> tuple[LedgerJournal, Anchoring, Shelf]:

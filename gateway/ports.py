@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimits
 from gateway.model.message import Inbound, Readable, Unreadable
 from gateway.model.reason import Reason
 from gateway.model.setpoint import Ack, Command, Instruction
@@ -145,6 +146,10 @@ class Market(Protocol):
 
     async def acknowledge(self, inbound: Inbound) -> None:
         """Tell the broker that the message is ours; only after its entry is durable."""
+        ...
+
+    def limits(self, inbound: Inbound) -> FeederLimits | list[Reason] | None:
+        """Judge a message of the system operator: limits or why not; None when it is none."""
         ...
 
     def read(self, inbound: Inbound) -> Readable | Unreadable:

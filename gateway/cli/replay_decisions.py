@@ -15,7 +15,7 @@ from gateway.journal.ledger_journal import canonical_leaf
 from gateway.market import dsse, intake
 from gateway.market.topics import Topics
 from gateway.model.message import Inbound, Readable
-from gateway.model.terminal import LossCurve, Sop, Terminal
+from gateway.model.terminal import LossCurve, Reactive, Sop, Terminal
 from gateway.runtime.desk import PAYLOAD_BYTES_MAX
 from gateway.runtime.dispatch import instruction_id
 
@@ -234,6 +234,7 @@ def _wanted(state: State, entry: Entry, image: Entry) -> dict[str, Any]:
         lead_ms=image["lead_us"] // 1000,
         available_va={t.id: min(t.s_va, said[t.id]) for t in state.site.sop.terminals},
         measured_w=image["p_w"],
+        v_dv=image.get("v_dv"),
     )
     by_terminal = wanted.setpoints or {}
     master = state.site.sop.master
@@ -246,7 +247,7 @@ def _wanted(state: State, entry: Entry, image: Entry) -> dict[str, Any]:
                 "terminal": t.id,
                 "mode": "VDC_Q" if t.id == master else "P_Q",
                 "p_w": by_terminal.get(t.id),
-                "q_var": 0,
+                "q_var": wanted.q_var.get(t.id, 0),
                 "ramp_permille_per_s": wanted.ramps.get(t.id, state.site.ramp_permille_per_s),
             }
             for t in state.site.sop.terminals
@@ -267,6 +268,13 @@ def _intent(state: State, entry: Entry, *, same: bool) -> str:
     return _leaf(entry, own | again | _wanted(state, entry, entry["image"]))
 
 
+def reactive_from(said: Entry | None) -> Reactive | None:
+    """Read back what reactive power a terminal shall give."""
+    if said is None:
+        return None
+    return Reactive(q_var=said["q_var"], curve=tuple((v, q) for v, q in said["curve"]))
+
+
 def site_of(config: Entry) -> Site:
     """Read back what the core needs from a ``config`` entry."""
     terminals = tuple(
@@ -281,6 +289,7 @@ def site_of(config: Entry) -> Site:
             ramp_w_per_s=t["ramp_w_per_s"],
             v_dv_min=t["v_dv_min"],
             v_dv_max=t["v_dv_max"],
+            reactive=reactive_from(t.get("reactive")),
         )
         for t in config["terminals"]
     )

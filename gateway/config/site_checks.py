@@ -56,6 +56,7 @@ def check(
     _market(document, root.get("market"), loopback=_all_loopback(devices))
     _runtime(document, root)
     site_doors.check(document, root)
+    _limits(document, root.get("limits"))
     _ledger(document, root.get("ledger"))
 
 
@@ -366,6 +367,18 @@ def _hex(node: Node) -> str:
         return read_key(node.value).hex()
     except PydanticCustomError:
         return ""
+
+
+def _limits(document: Document, found: Node | None) -> None:
+    mask = found.get("dso_mask") if found is not None else None
+    named = found.get("operators") if found is not None else None
+    signed = mask is not None and mask.text == "signed"
+    if signed and (named is None or not named.items):
+        message = "limits must be signed and nobody is named whose signature counts"
+        document.add(82, message, mask, help="add `operators: [{name: dso-1, key: …}]`")
+    elif named is not None and named.items and not signed:
+        message = "network operators are named and their limits are not taken"
+        document.add(83, message, named, help="write `dso_mask: signed`")
 
 
 def _same_signer(

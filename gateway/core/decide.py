@@ -34,6 +34,17 @@ _REACHABLE_BUT_REFUSING = {
     ReasonCode.FOREIGN_WRITE,
 }
 
+_ONLY_OBSERVING = frozenset(
+    {
+        ReasonCode.MODE_BLOCKED,
+        ReasonCode.TIME_QUALITY,
+        ReasonCode.FOREIGN_WRITE,
+        ReasonCode.DISK,
+        ReasonCode.CRASH_LOOP,
+        ReasonCode.BROKER_LOST,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
@@ -49,6 +60,7 @@ class Image:
     lead_us: int  # what a dispatch may take, from decision to OPERATE
     stale_after_us: int = interlock.STALE_US
     ttl_margin_s: int = setpoints.TTL_MARGIN_S
+    around: tuple[Reason, ...] = ()  # what else stands in the way: disk, peers, a crash loop
 
     @property
     def utc_ms(self) -> int:
@@ -120,6 +132,7 @@ class Dispatch:
     ttl_s: int
     act_ms: int = 0  # UTC instant at which OPERATE shall act; 0: at once
     ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s by terminal
+    q_var: Mapping[str, int] = field(default_factory=dict)
 
 
 Action = (
@@ -187,7 +200,7 @@ def blocking(state: State, image: Image) -> tuple[Reason, ...]:
         found += (Reason(code=ReasonCode.FOREIGN_WRITE, detail="the setpoint is not ours"),)
     if state.open_intents:
         found += (Reason(code=ReasonCode.DEVICE_UNKNOWN, detail="an outcome is not known yet"),)
-    return found
+    return found + image.around
 
 
 def available_va(state: State, station: StationTelemetry | None) -> dict[str, int]:
@@ -284,7 +297,7 @@ def _own_state(state: State, image: Image, reasons: tuple[Reason, ...]) -> list[
         name = "LOCAL"
     elif image.station is None:
         name = "INIT"
-    elif codes & {ReasonCode.MODE_BLOCKED, ReasonCode.TIME_QUALITY, ReasonCode.FOREIGN_WRITE}:
+    elif codes & _ONLY_OBSERVING:
         name = "OBSERVE"
     elif codes - {ReasonCode.DEVICE_UNKNOWN}:
         name = "FAILSAFE"
@@ -326,6 +339,7 @@ def _move(
         lead_ms=image.lead_us // 1000,
         available_va=available,
         measured_w=_measured_w(station),
+        v_dv={t.id: t.v_dv for t in station.terminals},
         ttl_margin_s=image.ttl_margin_s,
     )
     soon = setpoints.current_plan(state, image.utc_ms + planning.ARM_MS)
@@ -347,6 +361,7 @@ def _move(
         ttl_s=wanted.ttl_s,
         act_ms=wanted.act_ms,
         ramps=wanted.ramps,
+        q_var=wanted.q_var,
     )
     return [dispatch], wanted.wake_ms
 

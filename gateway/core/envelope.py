@@ -11,8 +11,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.core import feeder
 from gateway.core.netting import Leg, net
 from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimit, FeederLimits
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop, Terminal
 
@@ -51,17 +53,20 @@ def curtail(
     sop: Sop,
     interval: Interval,
     available_va: Mapping[str, int],
+    limits: FeederLimits | None = None,
 ) -> tuple[Planned, ...]:
     """Reduce the trades of one interval until every limit holds.
 
     ``available_va`` is what each terminal can carry now (derating, outage); a terminal missing
-    there counts as unavailable. The order of the trades does not change the outcome.
+    there counts as unavailable. ``limits`` are what a system operator sent. The order of the
+    trades does not change the outcome.
     """
+    sent = feeder.at_terminals(limits, sop, interval)
     order = sorted(range(len(legs)), key=lambda i: legs[i].trade_id)
     now = [legs[i] for i in order]
     reasons: list[dict[ReasonCode, Reason]] = [{} for _ in now]
     for turn in itertools.count():
-        breach = _first_breach(now, sop, interval, available_va)
+        breach = _first_breach(now, sop, interval, available_va, sent)
         if breach is None:
             break
         shared_wh = sum(breach.weights.values())
@@ -86,11 +91,16 @@ def _pro_rata(weights: Mapping[int, int], left_wh: int) -> dict[int, int]:
 
 
 def _first_breach(
-    legs: Sequence[Leg], sop: Sop, interval: Interval, available_va: Mapping[str, int]
+    legs: Sequence[Leg],
+    sop: Sop,
+    interval: Interval,
+    available_va: Mapping[str, int],
+    sent: Mapping[str, FeederLimit],
 ) -> _Breach | None:
     position_wh = net(legs, [t.id for t in sop.terminals])
     for terminal in sop.terminals:
-        breach = _terminal_breach(terminal, legs, position_wh, sop, interval, available_va)
+        limit = sent.get(terminal.id)
+        breach = _terminal_breach(terminal, legs, position_wh, sop, interval, available_va, limit)
         if breach:
             return breach
     through_wh = sum(e for e in position_wh.values() if e > 0)
@@ -116,9 +126,12 @@ def _terminal_breach(
     sop: Sop,
     interval: Interval,
     available_va: Mapping[str, int],
+    sent: FeederLimit | None,
 ) -> _Breach | None:
-    for sign, guard_w in ((1, terminal.p_w_max), (-1, -terminal.p_w_min)):
-        limit_w, reason = _power_limit(terminal, sop, sign, guard_w, available_va)
+    for sign in (1, -1):
+        limit_w, reason = _power_limit(terminal, sop, sign, available_va)
+        if sent is not None and (sent_w := sent.p_w_max if sign > 0 else -sent.p_w_min) < limit_w:
+            limit_w, reason = sent_w, feeder.reason(sent, sign, terminal.id)
         limit_wh = energy_limit_wh(
             p_w=limit_w * (1000 - RESERVE_PERMILLE) // 1000,
             ramp_w_per_s=terminal.ramp_w_per_s,
@@ -139,11 +152,11 @@ def _power_limit(
     terminal: Terminal,
     sop: Sop,
     sign: int,
-    guard_w: int,
     available_va: Mapping[str, int],
 ) -> tuple[int, Reason]:
     """Return the smallest of the limits on |P| in this direction, and its name."""
     available = available_va.get(terminal.id, 0)
+    guard_w = terminal.p_w_max if sign > 0 else -terminal.p_w_min
     options = [(guard_w, ReasonCode.GUARD_P)]
     if available < terminal.s_va:
         options.append((available, ReasonCode.DERATED))

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.core.delivery import Delivery, Status, report
 from gateway.core.envelope import Planned, curtail
+from gateway.core.feeder import at_terminals
 from gateway.core.state import PlanRecord, State
 from gateway.model.interval import Interval, utc_text
 from gateway.model.reason import Reason, ReasonCode
@@ -44,7 +45,13 @@ def _plan(state: State, interval: Interval, utc_ms: int, available_va: Mapping[s
         missed = Reason(code=ReasonCode.GATEWAY_RESTART, detail="no gateway ran in this interval")
         planned = tuple(Planned(leg=leg, planned_wh=0, reasons=(missed,)) for leg in legs)
     else:
-        planned = curtail(legs, sop=sop, interval=interval, available_va=available_va)
+        planned = curtail(
+            legs,
+            sop=sop,
+            interval=interval,
+            available_va=available_va,
+            limits=state.feeder_limits,
+        )
     target_wh = {
         t.id: sum(p.leg.sign_at(t.id) * p.planned_wh for p in planned) for t in sop.terminals
     }
@@ -100,6 +107,8 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
         readings=state.readings,
     )
     causes = [r.code.value for r in state.reasons_during(record.interval)]
+    if at_terminals(state.feeder_limits, state.site.sop, record.interval):
+        causes.append(ReasonCode.FEEDER_LIMIT.value)  # it may have come after the plan
     reasons_of = {p.leg.trade_id: [r.code.value for r in p.reasons] for p in record.planned}
     return {
         "sop": state.site.sop.id,

@@ -64,6 +64,7 @@ class IntentRecord:
     mono_us: int
     boot_number: int
     ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s, of setpoints that say it
+    q_var: Mapping[str, int] = field(default_factory=dict)
     phase: Phase = Phase.INTENDED
 
 
@@ -79,6 +80,7 @@ class Active:
     boot_number: int
     ramp_ms: int = 0  # how long its ramps take from ``utc_us`` on
     slowed: bool = False  # a ramp is slower than the site's
+    q_var: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def moves_power(self) -> bool:

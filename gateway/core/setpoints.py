@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.core import ramps, tracking
+from gateway.core import feeder, ramps, reactive, tracking
 from gateway.core.energy import since
 from gateway.core.netting import net
 from gateway.core.state import Manual, PlanRecord, State
@@ -30,6 +30,7 @@ class Wanted:
     wake_ms: int  # next instant that must not be missed; 0 when the next scan will do
     act_ms: int = 0  # when OPERATE shall act; 0: at once
     ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s by terminal
+    q_var: Mapping[str, int] = field(default_factory=dict)
 
 
 IDLE = Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=0)
@@ -60,14 +61,15 @@ def wanted(
     lead_ms: int,
     available_va: Mapping[str, int],
     measured_w: Mapping[str, int] | None = None,
+    v_dv: Mapping[str, int] | None = None,
     ttl_margin_s: int = TTL_MARGIN_S,
 ) -> Wanted:
     """Decide what to write; ``lead_ms`` is what a write takes, so that it acts when it should.
 
     ``measured_w`` is what flows by the station: where a ramp is still under way the next begins
-    there.
+    there. ``v_dv`` are the feeders' voltages, for reactive power by curve.
     """
-    found = _wanted(state, utc_ms, lead_ms, available_va)
+    found = _wanted(state, utc_ms, lead_ms, Seen(available_va=available_va, v_dv=v_dv or {}))
     if found.setpoints is None:
         return found
     shaped = ramps_to(state, found.setpoints, measured_w or {}, small=found.authority == "tracking")
@@ -88,14 +90,23 @@ def ramps_to(
     return ramps.together(sop, from_w=from_w, to_w=target_w, permille=permille)
 
 
-def _wanted(state: State, utc_ms: int, lead_ms: int, available_va: Mapping[str, int]) -> Wanted:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the station says of its terminals now."""
+
+    available_va: Mapping[str, int]
+    v_dv: Mapping[str, int]
+
+
+def _wanted(state: State, utc_ms: int, lead_ms: int, seen: Seen) -> Wanted:
     at_ms = utc_ms + lead_ms
     record = current_plan(state, at_ms)
     held = state.held
     active = state.active
     if state.adopt_pending and active is not None and _lasts(record, active.plan_index):
         assert record is not None
-        return _write(held, "adopt", active.plan_index, record.interval.end_ms, utc_ms)
+        again = _write(held, "adopt", active.plan_index, record.interval.end_ms, utc_ms)
+        return replace(again, q_var=active.q_var)
     by_hand = manual(state, utc_ms)
     if by_hand is not None:
         asked = dict.fromkeys(held, 0) | dict(by_hand.setpoints) | {state.site.sop.master: 0}
@@ -103,14 +114,14 @@ def _wanted(state: State, utc_ms: int, lead_ms: int, available_va: Mapping[str, 
             return replace(IDLE, wake_ms=by_hand.until_ms)
         return _write(asked, "operator", -1, by_hand.until_ms, utc_ms)
     if record is None:
-        if any(held.values()):
+        if any(held.values()) or (active and any(active.q_var.values())):
             zero = dict.fromkeys(held, 0)
             return _write(zero, "close", active.plan_index if active else -1, utc_ms, utc_ms)
         return _until_next(state, at_ms, lead_ms)
     opened = active is not None and active.plan_index == record.index
     if not opened and record.interval.end_ms - at_ms <= tracking.FREEZE_MS:
         return IDLE  # too late to open: what is left could not be corrected any more
-    return _follow(state, record, utc_ms, lead_ms, available_va, opened=opened)
+    return _follow(state, record, utc_ms, lead_ms, seen, opened=opened)
 
 
 def _lasts(record: PlanRecord | None, plan_index: int) -> bool:
@@ -123,14 +134,15 @@ def _follow(
     record: PlanRecord,
     utc_ms: int,
     lead_ms: int,
-    available_va: Mapping[str, int],
+    seen: Seen,
     *,
     opened: bool,
 ) -> Wanted:
-    sop, held = state.site.sop, state.held
+    held, available_va = state.held, seen.available_va
     at_ms = utc_ms + lead_ms
     end_ms = record.interval.end_ms
-    course = _course(state, record, available_va)
+    sop = _sop(state, Interval(min(max(at_ms, record.interval.start_ms), end_ms - 1), end_ms))
+    course = _course(state, sop, record, available_va)
     close_ms = end_ms - _longest_ms(state, held, course.end_w)
     closing = at_ms >= close_ms
     frozen = end_ms - at_ms <= tracking.FREEZE_MS
@@ -138,7 +150,8 @@ def _follow(
     if closing:
         target |= course.end_w
     elif not frozen and (not opened or _step_due(state, utc_ms)):
-        for terminal_id, power_w in _tracked(state, record, course, at_ms, available_va).items():
+        tracked = _tracked(state, sop, record, course, at_ms, available_va)
+        for terminal_id, power_w in tracked.items():
             if not opened or tracking.worth_writing(
                 wanted_w=power_w,
                 held_w=held[terminal_id],
@@ -148,15 +161,19 @@ def _follow(
                 target[terminal_id] = power_w
         target = within_master(sop, target, course.schedule_w, available_va)
     target[sop.master] = 0
+    q_var = reactive.setpoints_var(sop, target_w=target, v_dv=seen.v_dv, available_va=available_va)
     wake_ms = (end_ms if closing else close_ms) - lead_ms
     idle = not opened and not any(record.target_wh[t.id] for t in sop.slaves)
-    if target == held and (idle or (opened and not _ramps_due(state, utc_ms, frozen=frozen))):
+    if target == held and (
+        idle or (opened and not _more_due(state, sop, q_var, utc_ms, frozen=frozen))
+    ):
         return replace(IDLE, wake_ms=wake_ms)
     authority = "plan" if not opened else "close" if closing else "tracking"
     act_ms = record.interval.start_ms if not opened else close_ms if closing else 0
     # Its life counts from OPERATE, which waits for that instant.
     write = _write(target, authority, record.index, end_ms, max(utc_ms, act_ms))
-    return replace(write, wake_ms=wake_ms, act_ms=act_ms if act_ms > utc_ms else 0)
+    act_ms = act_ms if act_ms > utc_ms else 0
+    return replace(write, wake_ms=wake_ms, act_ms=act_ms, q_var=q_var)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,17 +184,23 @@ class _Course:
     end_w: Mapping[str, int]
 
 
-def _course(state: State, record: PlanRecord, available_va: Mapping[str, int]) -> _Course:
+def _sop(state: State, span: Interval) -> Sop:
+    """The SOP with the limits that hold during an interval."""
+    return feeder.narrowed(state.site.sop, state.feeder_limits, span)
+
+
+def _course(state: State, sop: Sop, record: PlanRecord, available_va: Mapping[str, int]) -> _Course:
     after_w = _after_w(state, record.interval.end_ms)
     schedule_w = {t: _mean_w(wh, record.interval) for t, wh in record.target_wh.items()}
     end_w = {
-        t.id: tracking.boundary_w(schedule_w[t.id], after_w.get(t.id, 0))
-        for t in state.site.sop.slaves
+        t.id: max(
+            t.p_w_min,
+            min(tracking.boundary_w(schedule_w[t.id], after_w.get(t.id, 0)), t.p_w_max),
+        )
+        for t in sop.slaves
     }
     zero = dict.fromkeys(schedule_w, 0)
-    return _Course(
-        schedule_w=schedule_w, end_w=within_master(state.site.sop, end_w, zero, available_va)
-    )
+    return _Course(schedule_w=schedule_w, end_w=within_master(sop, end_w, zero, available_va))
 
 
 def within_master(
@@ -190,14 +213,16 @@ def within_master(
 
     Where the fallback is too much as well (a master derated since) all are scaled alike.
     """
-    room_w = available_va.get(sop.master, 0) - sop.terminal(sop.master).s_va * SPARE_PERCENT // 100
+    master = sop.terminal(sop.master)
+    room_w = available_va.get(sop.master, 0) - master.s_va * SPARE_PERCENT // 100
     for base_w in (fallback_w, dict.fromkeys(target_w, 0)):
         ids = [t.id for t in sop.slaves]
         sum_w, base_sum_w = sum(target_w[t] for t in ids), sum(base_w[t] for t in ids)
         loss_w = sum(sop.losses.loss_w(p_w=target_w[t.id], s_va=t.s_va) for t in sop.slaves)
-        loss_w += sop.losses.loss_w(p_w=sum_w, s_va=sop.terminal(sop.master).s_va)
+        loss_w += sop.losses.loss_w(p_w=sum_w, s_va=master.s_va)
         # What the slaves inject the master absorbs, and every loss besides.
-        limit_w = max(0, room_w - loss_w) if sum_w > 0 else max(0, room_w)
+        absorbs_w, injects_w = min(room_w, -master.p_w_min), min(room_w, master.p_w_max)
+        limit_w = max(0, absorbs_w - loss_w) if sum_w > 0 else max(0, injects_w)
         if abs(sum_w) <= limit_w:
             return dict(target_w)
         span_w = abs(sum_w - base_sum_w)
@@ -216,6 +241,7 @@ def _toward_zero(product: int, divisor: int) -> int:
 
 def _tracked(
     state: State,
+    sop: Sop,
     record: PlanRecord,
     course: _Course,
     at_ms: int,
@@ -225,7 +251,7 @@ def _tracked(
 
     How long ramps take depends on the answer: a few rounds settle it.
     """
-    sop, held = state.site.sop, state.held
+    held = state.held
     interval = record.interval
     left_ms = interval.end_ms - max(at_ms, interval.start_ms)
     done_mwh = {t.id: _done_mwh(state, t, interval, at_ms) for t in sop.slaves}
@@ -250,7 +276,7 @@ def _tracked(
             )
         power_w = solved
     return {
-        t.id: held[t.id]
+        t.id: max(t.p_w_min, min(held[t.id], t.p_w_max))
         if done_mwh[t.id] is None
         else _bounded_w(state, t, power_w[t.id], course.schedule_w[t.id], at_ms, available_va)
         for t in sop.slaves
@@ -334,10 +360,24 @@ def _step_due(state: State, utc_ms: int) -> bool:
     return utc_ms * 1000 - active.utc_us >= pause_us
 
 
-def _ramps_due(state: State, utc_ms: int, *, frozen: bool) -> bool:
-    """Ramps slowed for a common end are given back once it is reached: a stop may need them."""
-    slowed = state.active is not None and state.active.slowed
-    return slowed and not frozen and _step_due(state, utc_ms)
+def _more_due(
+    state: State,
+    sop: Sop,
+    q_var: Mapping[str, int],
+    utc_ms: int,
+    *,
+    frozen: bool,
+) -> bool:
+    """Whether something else than power calls for a write: ramps slowed, reactive power off.
+
+    Ramps slowed for a common end are given back once it is reached: a stop may need them.
+    """
+    active = state.active
+    if active is None or frozen or not _step_due(state, utc_ms):
+        return False
+    return active.slowed or reactive.worth_writing(
+        sop, target_w=state.held, wanted=q_var, held=active.q_var
+    )
 
 
 def _until_next(state: State, at_ms: int, lead_ms: int) -> Wanted:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gateway.core import feeder
 from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters
 from gateway.core.envelope import Planned
@@ -27,6 +28,7 @@ from gateway.core.records import (
 )
 from gateway.core.verify import Known
 from gateway.model.interval import Interval, utc_ms_from
+from gateway.model.limits import FeederLimits
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
 from gateway.model.trade import Position, Trade
@@ -59,6 +61,7 @@ class State:
     site: Site
     bounds: Sop | None = None  # limits of the site file: an order never goes beyond them
     manual: Manual | None = None
+    feeder_limits: FeederLimits | None = None  # the newest a system operator sent
     size: int = 0  # entries folded
     boot_number: int = 0
     boot_mono_us: int = 0
@@ -153,7 +156,8 @@ def _watch_clock(state: State, entry: Fields) -> None:
         calm = state.last_mono_us - state.stepped_mono_us >= STEADY_US
         state.stepped_mono_us = None if calm else mono_us
     if entry["kind"] == "time_step":
-        state.step_us, state.stepped_mono_us = entry["step_us"], mono_us
+        state.step_us = state.stepped_us(mono_us) + entry["step_us"]  # steps add up until calm
+        state.stepped_mono_us = mono_us
         state.offset_us = offset_us
     elif rebooted or state.offset_us is None or abs(offset_us - state.offset_us) <= STEP_US:
         state.offset_us = offset_us
@@ -302,6 +306,7 @@ def _intent(state: State, entry: Fields) -> None:
         mono_us=entry["mono_us"],
         boot_number=entry["boot"],
         ramps={s["terminal"]: s.get("ramp_permille_per_s", 0) for s in entry["setpoints"]},
+        q_var={s["terminal"]: s["q_var"] for s in entry["setpoints"] if s["q_var"]},
     )
 
 
@@ -358,6 +363,7 @@ def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
             for t in state.site.sop.slaves
         ),
         slowed=any(permille < full for permille in own.values()),
+        q_var=intent.q_var,
     )
 
 
@@ -386,6 +392,7 @@ def _readback(state: State, entry: Fields) -> None:
             utc_us=entry["utc_us"],
             mono_us=entry["mono_us"],
             boot_number=entry["boot"],
+            q_var=state.active.q_var,
         )
         return
     state.held_since_open.clear()
@@ -436,6 +443,11 @@ def _operator(state: State, entry: Fields) -> None:
             setpoints=dict(arguments["setpoints"]),
             until_ms=entry["utc_us"] // 1000 + arguments["for_ms"],
             user=entry["user"],
+        )
+    elif entry["verb"] == feeder.VERB:
+        site = state.site
+        state.feeder_limits = feeder.limits_from(
+            entry["arguments"], site=site.site, sop=site.sop.id
         )
     elif entry["verb"] == "limits":
         _limits(state, entry["arguments"])

@@ -9,13 +9,16 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.market import intake, messages
+from gateway.market import dsse, intake, limits_document, messages
 from gateway.market.mqtt import MarketLink
 from gateway.market.node_link import NodeLink
 from gateway.market.topics import Topics
 from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimits
 from gateway.model.message import Inbound, Readable, Unreadable
 from gateway.model.reason import Reason, ReasonCode
+
+LIMITS_BYTES_MAX = 16_384
 
 
 class MarketOffice:
@@ -32,8 +35,13 @@ class MarketOffice:
         required: int,
         key: Ed25519PrivateKey,
         node: NodeLink | None = None,
+        operators: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Serve one SOP; ``signers`` maps key ids to raw public keys, ``key`` signs answers."""
+        """Serve one SOP; ``signers`` maps key ids to raw public keys, ``key`` signs answers.
+
+        ``operators`` are the system operators' keys: whose limits of feeders count.
+        """
+        self._operators = operators or {}
         self._link = link
         self._node = node
         self._topics = topics
@@ -56,6 +64,23 @@ class MarketOffice:
     async def acknowledge(self, inbound: Inbound) -> None:
         """Tell the broker that the message is ours."""
         await self._link.acknowledge(inbound)
+
+    def limits(self, inbound: Inbound) -> FeederLimits | list[Reason] | None:
+        """Judge a message of the system operator; a stored one counts, for it only narrows."""
+        if inbound.topic != self._topics.limits:
+            return None
+        if len(inbound.payload) > LIMITS_BYTES_MAX:
+            detail = f"{len(inbound.payload)} bytes, at most {LIMITS_BYTES_MAX}"
+            return [Reason(code=ReasonCode.OVERSIZED, detail=detail)]
+        opened = dsse.open_envelope(
+            inbound.payload,
+            payload_type=dsse.PAYLOAD_TYPE_LIMITS,
+            signers=self._operators,
+            required=1,
+        )
+        if isinstance(opened, list):
+            return opened
+        return limits_document.parse(opened.body, site=self._site, sop=self._sop)
 
     def read(self, inbound: Inbound) -> Readable | Unreadable:
         """Judge a message by itself."""

@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reactive:
+    """Reactive power a terminal shall give; positive injects and lifts the feeder's voltage.
+
+    ``curve`` lists points (voltage in 0.1 V, var) by rising voltage; without it ``q_var`` holds.
+    """
+
+    q_var: int = 0
+    curve: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        voltages = [v_dv for v_dv, _ in self.curve]
+        assert all(a < b for a, b in pairwise(voltages)), "the voltages of a curve rise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +39,7 @@ class Terminal:
     ramp_w_per_s: int
     v_dv_min: int  # feeder voltage, 0.1 V
     v_dv_max: int
+    reactive: Reactive | None = None
 
     def __post_init__(self) -> None:
         assert self.p_w_min <= 0 <= self.p_w_max

@@ -13,9 +13,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.core import verify
+from gateway.core import feeder, verify
 from gateway.core.planning import interval_fields
 from gateway.core.state import Received, State, interval_from
+from gateway.model.limits import FeederLimits
 from gateway.model.message import Inbound, Readable, Unreadable
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.trade import Trade
@@ -75,8 +76,51 @@ class TradeDesk:
                 inbound = self._market.inbox.get_nowait()
             except asyncio.QueueEmpty:
                 return
-            await self._recorder.record("trade.received", **received_fields(inbound))
+            sent = self._market.limits(inbound)
+            if sent is None:
+                await self._recorder.record("trade.received", **received_fields(inbound))
+                await self._market.acknowledge(inbound)
+            else:
+                await self._take_limits(inbound, sent)
+
+    async def _take_limits(self, inbound: Inbound, sent: FeederLimits | list[Reason]) -> None:
+        """Write down what a system operator sent, then answer; what is held already is held."""
+        sha256 = hashlib.sha256(inbound.payload).hexdigest()
+        state = self._state
+        if isinstance(sent, FeederLimits) and sent == state.feeder_limits:
             await self._market.acknowledge(inbound)
+            return
+        fields: dict[str, Any] = {}
+        if isinstance(sent, FeederLimits):
+            now_ms = self._clock.utc_us() // 1000
+            reasons = list(feeder.refusals(sent, state.feeder_limits, state.site.sop, now_ms))
+            fields = feeder.fields_of(sent)
+        else:
+            reasons = sent
+        taken = not reasons
+        arguments = {
+            **fields,
+            "sha256": sha256,
+            "payload": base64.b64encode(inbound.payload[:PAYLOAD_BYTES_MAX]).decode(),
+            "reasons": [r.fields() for r in reasons],
+        }
+        index = await self._recorder.record(
+            "operator",
+            user="system-operator",
+            verb=feeder.VERB if taken else feeder.REFUSED_VERB,
+            arguments=arguments,
+            reason="",
+        )
+        await self._market.acknowledge(inbound)
+        log.warning("feeder limits %s entry=%d", "taken" if taken else "refused", index)
+        await self._market.answer(
+            message_sha256=sha256,
+            trade_id=None,
+            revision_number=fields.get("sequence", 0),
+            accepted=taken,
+            reasons=reasons,
+            ledger_index=index,
+        )
 
     async def decide_open(self, *, time_quality: str) -> None:
         """Decide every durable message that has no verdict yet, the oldest first.

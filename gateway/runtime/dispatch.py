@@ -211,6 +211,7 @@ class Dispatcher:
                 terminal=t.id,
                 mode=ControlMode.VDC_Q if t.id == master else ControlMode.P_Q,
                 p_w=decision.setpoints[t.id],
+                q_var=decision.q_var.get(t.id, 0),
                 ramp_permille_per_s=decision.ramps.get(t.id, self._site.ramp_permille_per_s),
             )
             for t in self._site.sop.terminals

@@ -22,6 +22,7 @@ from gateway.ports import Clock, Market, Station
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.recorder import Recorder
+from gateway.runtime.surroundings import Outlook, Surroundings
 from gateway.runtime.telemetry import StationPoller
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Scan:
         self._last_mono_us = clock.mono_us()
         self._woken = asyncio.Event()
         self._lent = False
+        self.around: Surroundings | None = None
+        self._outlook = Outlook()
         dispatcher.permitted = self._permitted
 
     @property
@@ -120,7 +123,10 @@ class Scan:
     async def once(self) -> int:
         """Do one scan; return when to look again (UTC ms, 0: at the usual pace)."""
         await self._watch_time()
-        await self._desk.take_in()
+        if self.around is not None:
+            self._outlook = self.around.look()
+        if self._outlook.takes_in:
+            await self._desk.take_in()
         await self._desk.decide_open(time_quality=self.time_quality())
         wake_ms = 0
         for _ in range(0 if self._lent else ROUNDS_MAX):
@@ -163,6 +169,7 @@ class Scan:
             link_up=self._poller.link_up,
             configured=self._poller.configured,
             lead_us=self._dispatcher.lead_us,
+            around=self._outlook.reasons,
             stale_after_us=self.stale_after_us,
             ttl_margin_s=max(TTL_MARGIN_S, self._clock.at_least(STALE_REAL_US) // 1_000_000),
         )
@@ -293,6 +300,7 @@ def _image_fields(image: decide.Image) -> dict[str, Any]:
         "lead_us": image.lead_us,
         "s_va_available": {t.id: t.s_va_available for t in station.terminals},
         "p_w": {t.id: t.p_w for t in station.terminals},
+        "v_dv": {t.id: t.v_dv for t in station.terminals},
         "v_dc_dv": station.v_dc_dv,
         "loss_w": station.loss_w,
         "station_state": StationState(station.state).name,

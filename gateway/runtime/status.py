@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+from gateway.core.feeder import fields_of
 from gateway.ports import LedgerStatus
 from gateway.runtime.loop import Scan
 from gateway.runtime.orders import Orders
@@ -65,6 +66,7 @@ def status_fields(
             }
             for t in (station.terminals if station else ())
         ],
+        "feeder_limits": fields_of(state.feeder_limits) if state.feeder_limits else None,
         "open_intervals": len(state.plans),
         "scheduled_intervals": len(state.schedule),
         "high_water_ms": state.high_water_ms,

@@ -31,6 +31,7 @@ class Oracle:
         self.foreign_us = None
         self.stepped_us = -(1 << 60)  # when UTC was last set, seen by anybody or not
         self.known_step_us, self.step_seen, self.step_size_us = 0, None, 0
+        self.calm_step_us = 0  # before whatever is not settled yet
         self.checked_count = 0
 
     def check(self, holds, invariant, what):
@@ -280,7 +281,9 @@ class Oracle:
         elif self.step_seen is None or self.step_seen[0] != step_us:
             self.step_seen = (step_us, now_us)
         elif now_us - self.step_seen[1] >= SEEN_US and not self.world.disk_is_slow:
-            self.step_size_us = step_us - self.known_step_us
+            if now_us - self.since.get("step", -(1 << 60)) > 60_000_000:
+                self.calm_step_us = self.known_step_us
+            self.step_size_us = step_us - self.calm_step_us
             self.known_step_us, self.since["step"] = step_us, self.step_seen[1]
 
     def _in_time(self, now_us):

@@ -120,12 +120,13 @@ class Book:
         instr_id=99,
         outcome="executed",
         ramps=None,
+        q_var=None,
     ):
         zero = {f"T{k}": 0 for k in range(1, 5)} | setpoints
         own = ramps or dict.fromkeys(zero, 200)
         intent = self.add(
             "intent", sop="SOP-1", authority=authority, plan_index=plan_index, instr_id=instr_id,
-            setpoints=[{"terminal": t, "mode": "P_Q", "p_w": p, "q_var": 0,
+            setpoints=[{"terminal": t, "mode": "P_Q", "p_w": p, "q_var": (q_var or {}).get(t, 0),
                         "ramp_permille_per_s": own[t]} for t, p in zero.items()],
             ramp_permille_per_s=200, ttl_s=10, staged="", expires_mono_us=0,
         )  # fmt: skip
