@@ -17,6 +17,11 @@ from gateway.config.shape import Quantity, quoted
 from gateway.config.site_words import read_key
 from gateway.config.yaml_reader import Document, Node, nearest
 
+# What stands behind the `?` of an address, by its scheme: files, and who we are there.
+URL_FILES = {
+    "modbus+tls": frozenset({"ca", "cert", "key", "name"}),
+    "opc.tcp": frozenset({"cert", "key", "server", "trusted", "user", "password_file"}),
+}
 LINE_SETTING = re.compile(r"baud=[0-9]{3,7}|format=[78][NEO][12]")
 # Public test keys of RFC 8032 §7.1: anybody can sign with them.
 TEST_KEYS = frozenset(
@@ -158,9 +163,15 @@ def _port(document: Document, url: Node) -> None:
     _, colon, port = rest.partition("/")[0].rpartition(":")
     if colon and port.isdigit() and not 0 < int(port) < 65536:
         document.add(32, f"{port} is not a port", url, help="ports are 1 to 65535")
-    _, mark, query = url.text.partition("?")
+    place, mark, query = url.text.partition("?")
+    files = URL_FILES.get(place.partition("://")[0], frozenset())
     for part in query.split("&") if mark else ():
-        if not LINE_SETTING.fullmatch(part):
+        if part.partition("=")[0] in files:
+            continue
+        if files:
+            message = f"{quoted(part)} is nothing this kind of address knows"
+            document.add(32, message, url, help=f"it knows {', '.join(sorted(files))}")
+        elif not LINE_SETTING.fullmatch(part):
             message = f"{quoted(part)} is no setting of a line"
             document.add(32, message, url, help="write `?baud=9600&format=8E1`")
 

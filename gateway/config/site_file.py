@@ -136,6 +136,8 @@ class RuntimeConfig:
 
     scan_ms: int
     meter_poll_ms: int
+    clock: str
+    restarts_count_max: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,9 +200,9 @@ def _build(document: Document, path: Path) -> tuple[Document, Site | None]:
     profiles = _profiles(document, path.parent)
     kinds = {name: str(p[0].kind) for name, p in profiles.items() if p is not None}
     counts = {
-        name: p[0].each_terminal.count
+        name: p[0].each_terminal.count if p[0].each_terminal is not None else len(p[0].terminals)
         for name, p in profiles.items()
-        if p is not None and p[0].each_terminal is not None
+        if p is not None and (p[0].each_terminal is not None or p[0].terminals)
     }
     lacking = {
         name: meter_points_missing(p[0])
@@ -275,7 +277,12 @@ def _site(
         sops=sops,
         market=_market(found.market, found.limits, path.parent),
         ledger=_ledger(found.ledger, path.parent),
-        runtime=RuntimeConfig(scan_ms=found.runtime.scan, meter_poll_ms=found.runtime.meter_poll),
+        runtime=RuntimeConfig(
+            scan_ms=found.runtime.scan,
+            meter_poll_ms=found.runtime.meter_poll,
+            clock=found.runtime.clock,
+            restarts_count_max=found.runtime.restarts,
+        ),
         web=web_of(found.web, path.parent, secret_path),
         northbound=northbound_of(found.northbound, path.parent, secret_path),
         log=log_of(found.log, path.parent, secret_path),
@@ -441,6 +448,8 @@ def _effective(
         "runtime": {
             "scan_ms": found.runtime.scan,
             "meter_poll_ms": found.runtime.meter_poll,
+            "clock": found.runtime.clock,
+            "restarts": found.runtime.restarts,
         },
         "limits": {
             "dso_mask": found.limits.dso_mask,
