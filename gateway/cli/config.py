@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.config_change import diff, fmt, migrate
 from gateway.cli.output import ExitCode, Finding, emit, group, site_option
 
 
@@ -132,3 +133,7 @@ def schema(*, kind: str, table: bool) -> None:
         found = schema_of(kind)
         text = table_of(kind) if table else json.dumps(found, indent=2, ensure_ascii=False)
     emit({"kind": kind, "schema": found}, text=text)
+
+
+for _command in (diff, fmt, migrate):
+    config.add_command(_command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import click
@@ -46,7 +48,7 @@ market:
 
 ledger:
   dir: {state}ledger
-  origin: {id}.example/SOP-1
+  origin: {host}.example/SOP-1
   key: {{file: {state}ledger.key}}
   checkpoint: {{every: 10 s}}
   witnesses: []
@@ -55,6 +57,7 @@ limits: {{dso_mask: none}}
 """
 
 
+_WORD = re.compile(r"(?i)(true|false|yes|no|on|off|null)$")  # words that mean more than text
 CONFIGURATION = Path("/etc")  # what lies here is read by services, not written
 STATE = Path("/var/lib/sopgw")
 
@@ -87,21 +90,47 @@ def init(*, folder: Path, site_id: str, name: str, timezone: str, state: Path | 
             code="I001",
             help="choose another folder, or edit it",
         )
+    if state is None and folder.resolve().is_relative_to(CONFIGURATION):
+        state = STATE
+    text = TEMPLATE.format(
+        path=" ".join(str(path).split()),
+        id=quoted(site_id),
+        host=site_id,
+        name=quoted(name or site_id),
+        timezone=quoted(timezone),
+        state=f"{state}/" if state else "",
+    )
+    _refuse_what_cannot_be_read_back(text, path, (site_id, name or site_id, timezone))
     made = [folder / "profiles", folder / "secrets"]
     for sub in made:
         sub.mkdir(parents=True, exist_ok=True)
     (folder / "secrets").chmod(0o700)
-    if state is None and folder.resolve().is_relative_to(CONFIGURATION):
-        state = STATE
-    text = TEMPLATE.format(
-        path=path,
-        id=site_id,
-        name=name or site_id,
-        timezone=timezone,
-        state=f"{state}/" if state else "",
-    )
     path.write_text(text, encoding="utf-8")
     emit(
         {"file": str(path), "folders": [str(p) for p in made]},
         text=f"{path} written.  Next: sopgw doctor, sopgw scan all --subnet CIDR",
     )
+
+
+def quoted(text: str) -> str:
+    """Write a text so that YAML reads it back: plain where that is safe, else in quotes."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9/_-]*( [A-Za-z0-9/_-]+)*", text) and not _WORD.match(text):
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _refuse_what_cannot_be_read_back(text: str, path: Path, said: tuple[str, str, str]) -> None:
+    """End with exit 2 for a site id, name or time zone that a site file cannot hold."""
+    from pydantic import ValidationError
+
+    from gateway.config.site_shape import SiteIdShape
+    from gateway.config.yaml_reader import read_text
+
+    document = read_text(text, file=str(path), prefix="C")
+    node = document.root.get("site") if document.root is not None else None
+    if document.failed or node is None or tuple(node.data().values()) != said:
+        raise click.UsageError("the site's id, name or time zone cannot stand in a site file")
+    try:
+        SiteIdShape.model_validate(node.data())
+    except ValidationError as wrong:
+        raise click.UsageError("; ".join(e["msg"] for e in wrong.errors())) from None

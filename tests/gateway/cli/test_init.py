@@ -1,5 +1,7 @@
 import re
 
+import pytest
+
 from gateway.config.yaml_reader import read_file
 
 KEY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="  # the test key of RFC 8032
@@ -61,3 +63,25 @@ def test_what_is_written_does_not_lie_with_the_configuration(tmp_path, sopgw, mo
         text = (tmp_path / folder / "sopgw.yaml").read_text()
         assert f"dir: {state}ledger\n" in text
         assert f"file: {state}ledger.key}}" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Elm: Street", "{x}", '"quoted"', "# not a comment", "it's", "北 站", "@at", "*star", "yes",
+     "12", "a, b", "[list]", "tail:", "- dash", "50 %", "C:\\sop", "null", "é è"],
+)  # fmt: skip
+def test_any_printable_name_is_read_back_as_it_was_typed(name, tmp_path, sopgw):
+    assert sopgw("init", tmp_path / "e", "--name", name, "--json").exit_code == 0
+    document = read_file(tmp_path / "e" / "sopgw.yaml", prefix="C")
+    assert not document.problems
+    assert document.root.get("site", "name").value == name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--name", "two\nlines"), ("--name", "   "), ("--site", "a b"), ("--site", "{id}"),
+     ("--site", ""), ("--name", "\x07")],
+)  # fmt: skip
+def test_what_a_site_file_cannot_hold_is_refused_and_nothing_is_written(arguments, tmp_path, sopgw):
+    assert sopgw("init", tmp_path / "e", *arguments, "--json").exit_code == 2
+    assert not (tmp_path / "e").exists()
