@@ -199,11 +199,8 @@ def _build(document: Document, path: Path) -> tuple[Document, Site | None]:
     found = shape.held_against(document, site_shape.SiteShape)
     profiles = _profiles(document, path.parent)
     kinds = {name: str(p[0].kind) for name, p in profiles.items() if p is not None}
-    counts = {
-        name: p[0].each_terminal.count if p[0].each_terminal is not None else len(p[0].terminals)
-        for name, p in profiles.items()
-        if p is not None and (p[0].each_terminal is not None or p[0].terminals)
-    }
+    counts = {name: p[0].terminal_count for name, p in profiles.items() if p is not None}
+    counts = {name: count for name, count in counts.items() if count}
     lacking = {
         name: meter_points_missing(p[0])
         for name, p in profiles.items()

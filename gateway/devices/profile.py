@@ -477,6 +477,11 @@ class Profile:
     notes: tuple[str, ...] = ()
     simulation: Mapping[str, str] = field(default_factory=dict)  # `sim:` flattened, text as written
 
+    @property
+    def terminal_count(self) -> int:
+        """How many terminals the device has; 0 where the profile says nothing of them."""
+        return self.each_terminal.count if self.each_terminal else len(self.terminals)
+
     def point(self, name: str) -> Point:
         """Return a point by name, ``t<n>.<name>`` included; KeyError when there is none."""
         for point in self.all_points():
