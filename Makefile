@@ -20,7 +20,7 @@ MESSAGES ?= 100000
 STORED ?= 1000000
 
 .PHONY: help dev check format test demo docs dist dst clean
-.PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring
+.PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring bench-page
 .PHONY: fault fault-kill fault-kill-gateway fault-market fault-restart fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network fault-doors
 
 help:  ## this list
@@ -60,6 +60,9 @@ bench: bench-core bench-ledger bench-devices bench-market bench-market-edge benc
 
 bench-gateway: dev  ## message to confirmed setpoint, CPU and memory of the gateway
 	$(PY) tests/bench/bench_gateway.py
+
+bench-page: dev  ## requests to the page beside a plain handler
+	$(PY) tests/bench/bench_page.py
 
 bench-core: dev  ## scan cost and delivery error in virtual time
 	$(PY) tests/bench/bench_core.py

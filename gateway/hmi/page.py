@@ -108,6 +108,7 @@ class Page:
         self._view = views()
         self._idle_count = 0
         self._parts: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
+        self._made: dict[tuple[str, str], str] = {}  # whole answers of this tick
         self._changed = asyncio.Condition()
         self._stopping = asyncio.Event()
         self._reader_count = 0
@@ -201,6 +202,7 @@ class Page:
             self._view = view
             self._trend.add(view)
             self._parts.clear()
+            self._made.clear()
             async with self._changed:
                 self._changed.notify_all()
             with contextlib.suppress(TimeoutError):
@@ -227,8 +229,10 @@ class Page:
         return web.Response(body=self._static[name], content_type=STATIC[name], charset="utf-8")
 
     async def _state(self, _request: web.Request) -> web.StreamResponse:
-        body = json.dumps(asdict(self._view), ensure_ascii=False)
-        return web.Response(text=body, content_type="application/json")
+        key = ("state", "")
+        if key not in self._made:
+            self._made[key] = json.dumps(asdict(self._view), ensure_ascii=False)
+        return web.Response(text=self._made[key], content_type="application/json")
 
     async def _metrics(self, _request: web.Request) -> web.StreamResponse:
         body = metrics.render(self._views())
@@ -254,19 +258,22 @@ class Page:
 
     async def _document(self, request: web.Request) -> web.StreamResponse:
         page, words = self._asked(request)
-        parts = [*self._live(page, words)]
+        more: list[Part] = []
         if page == "ledger":
             entries = await self._records.latest_entries(LATEST_MAX)
-            parts += [record_parts.check(words), record_parts.latest(entries, words)]
-        text = shell.whole(
-            self._view,
-            page,
-            parts,
-            words,
-            revision=self._revision,
-            frozen=self._frozen,
-            leave=self._login is not None,
-        )
+            more = [record_parts.check(words), record_parts.latest(entries, words)]
+        key = (page, words.language)
+        text = self._made.get(key)
+        if text is None or more:
+            text = self._made[key] = shell.whole(
+                self._view,
+                page,
+                [*self._live(page, words), *more],
+                words,
+                revision=self._revision,
+                frozen=self._frozen,
+                leave=self._login is not None,
+            )
         return web.Response(text=text, content_type="text/html")
 
     async def _trade(self, request: web.Request) -> web.StreamResponse:
