@@ -42,6 +42,9 @@ from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.loop import Scan
 from gateway.runtime.notice import ServiceNotice, this_process
 from gateway.runtime.recorder import Recorder
+from gateway.runtime.starts import FILE as STARTS
+from gateway.runtime.starts import Starts
+from gateway.runtime.surroundings import Surroundings
 from gateway.runtime.telemetry import Heartbeat, MeterPoller, StationPoller
 
 log = logging.getLogger(__name__)
@@ -71,6 +74,7 @@ class Parts:
     office: MarketOffice
     poller: StationPoller
     scan: Scan
+    starts: Starts
     heartbeat: Heartbeat
     meter_poller: MeterPoller
     people: Operating
@@ -277,6 +281,16 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         watchdog_ds=config.heartbeat.device_timeout_ms // 100,
     )
     journal.time_quality = scan.time_quality
+    path = control_path(site).with_name(STARTS)
+    starts = Starts(path, most=site.runtime.restarts_count_max, clock=clock)
+    recorder.listeners.append(starts.take)
+    scan.around = Surroundings(
+        clock=clock,
+        folder=site.ledger.dir,
+        peers_seen=lambda: link.connection_seq > 0,
+        at_rest=lambda: not any(state.held.values()),
+        others=starts.reasons,
+    )
     heartbeat = Heartbeat(
         station=station,
         poller=poller,
@@ -308,6 +322,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         office=office,
         poller=poller,
         scan=scan,
+        starts=starts,
         heartbeat=heartbeat,
         meter_poller=meter_poller_of(site, meters, recorder, clock),
         people=people,
@@ -370,6 +385,7 @@ async def run(
     witnesses = [(w.url, w.vkey) for w in site.ledger.witnesses]
     known = await known_outside(site.ledger.origin, witnesses, site.ledger.policy_file)
     parts = assemble(site, config, clock, known)
+    parts.starts.began()
     why = Reason(code=ReasonCode.OPERATOR, detail="asked to stop")
     try:
         await parts.scan.start(
@@ -382,6 +398,7 @@ async def run(
         )
         async with beside(parts) if beside else nullcontext():
             await _run_parts(parts)
+        parts.starts.ended()
     except JournalError:
         why = Reason(code=ReasonCode.LEDGER, detail="the ledger failed")
         raise

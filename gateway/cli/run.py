@@ -12,6 +12,7 @@ from gateway.cli.output import command, note, site_option
 if TYPE_CHECKING:
     from gateway.config.site_file import Site
 
+ERROR_US_FINISH = 1_000_000  # beyond it not even what runs is finished by this clock
 MODES = ("off", "blocked", "test", "test-blocked", "on")
 WRITING = ("on", "test")  # modes in which setpoints leave
 
@@ -66,7 +67,11 @@ def run(
         certificate=site.log.certificate,
         key_file=site.log.key_file,
     )
-    clock = BenchClock.load(timebase) if timebase else SystemClock()
+    clock: BenchClock | SystemClock
+    if timebase:
+        clock = BenchClock.load(timebase)
+    else:
+        clock = SystemClock(discipline if site.runtime.clock == "kernel" else None)
     mode = proven_mode(mode or site.mode, site)
     note(f"gateway of {site.id}, mode {mode}; Ctrl-C leaves the SOP at zero")
     page = None
@@ -81,6 +86,17 @@ def run(
         config = site.sop(sop_id) if sop_id else site.sops[0]
         beside = doors_beside(site, config, page=page, simulated=bool(timebase))
     asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode, beside=beside))
+
+
+def discipline() -> str:
+    """Return the quality of UTC as the kernel vouches for it: chrony or ntpd tell it."""
+    from gateway.commissioning.clock import ERROR_MS_MAX, UNSYNC_BITS
+    from gateway.commissioning.runs.passive import kernel_clock
+
+    said = kernel_clock()
+    if said is None or said.status_bits & UNSYNC_BITS or said.error_us_max > ERROR_US_FINISH:
+        return "invalid"
+    return "good" if said.error_us_max <= ERROR_MS_MAX * 1000 else "degraded"
 
 
 def proven_mode(mode: str, site: Site) -> str:

@@ -344,6 +344,20 @@ class RuntimeShape(Shape):
         default=5000,
         example="5 s",
     )
+    clock: Literal["kernel", "assumed"] = described(
+        "Whether the kernel must say that UTC is disciplined, or it is taken on trust",
+        trust="engineer",
+        default="kernel",
+        example="kernel",
+    )
+    restarts: int = described(
+        "So many starts without an orderly end in 10 min, then it observes until `sopgw arm`",
+        trust="engineer",
+        default=5,
+        example="5",
+        ge=1,
+        le=1000,
+    )
 
 
 class LimitsShape(Shape):

@@ -86,6 +86,8 @@ class ReasonCode(enum.StrEnum):
     TIME_QUALITY = "time_quality"
     STALE = "stale"
     LEDGER = "ledger"
+    DISK = "disk"
+    CRASH_LOOP = "crash_loop"
     OPERATOR = "operator"
     # Links and devices.
     LINK_LOST = "link_lost"

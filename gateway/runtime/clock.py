@@ -9,17 +9,25 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.model.errors import ConfigError
 
 EARLIEST_UTC_US = 1_790_000_000_000_000  # a clock before this program was written is wrong
+ASK_US = 1_000_000  # between two questions to the kernel how good its clock is
 SLEEP_S_MAX = 60.0  # look at the clock again at least this often: it may have been suspended
 
 
 class SystemClock:
     """UTC of the machine and the monotonic clock that goes on during suspend."""
+
+    def __init__(self, discipline: Callable[[], str] | None = None) -> None:
+        """Take UTC on trust, or as good as ``discipline`` says: good, degraded, invalid."""
+        self._discipline = discipline
+        self._asked_us = 0
+        self._said = "invalid"
 
     def utc_us(self) -> int:
         """Microseconds of UTC since 1970."""
@@ -36,7 +44,14 @@ class SystemClock:
 
     def quality(self) -> str:
         """``invalid`` when UTC is plainly wrong; steps are watched by the scan."""
-        return "good" if self.utc_us() >= EARLIEST_UTC_US else "invalid"
+        if self.utc_us() < EARLIEST_UTC_US:
+            return "invalid"
+        if self._discipline is None:
+            return "good"
+        if not self._asked_us or self.mono_us() - self._asked_us >= ASK_US:
+            self._asked_us = self.mono_us()
+            self._said = self._discipline()
+        return self._said
 
     def at_least(self, real_us: int) -> int:
         """Real time is clock time here."""

@@ -38,6 +38,7 @@ class Rig:
         self.to_minute_ms = to_minute_ms
         self.process = None
         self.starts = 0
+        self.restarts = 1000  # kills are the trade of tests: no crash loop before so many
 
     @contextlib.asynccontextmanager
     async def up(self, before=None):
@@ -69,6 +70,7 @@ class Rig:
             text = bench.site_text(ports, self.key.public_key().public_bytes_raw())
             text = text.replace("gate: 2 min", f"gate: {self.gate}")
             text = text.replace("rearm: manual", f"rearm: {self.rearm}")
+            text = text.replace("meter_poll: 5 s}", f"meter_poll: 5 s, restarts: {self.restarts}}}")
             self.site = self.out / "site.yaml"
             self.site.write_text(text)
             machines.push_async_callback(self.stop)

@@ -53,3 +53,41 @@ def test_the_time_base_file_is_what_the_simulator_reads(tmp_path):
     base = TimeBase.from_file(tmp_path / "t.json")
     assert json.loads((tmp_path / "t.json").read_text())["factor"] == base.factor == 60
     assert base.utc_us(clock.epoch_ns + 1_000_000_000) == 5_000_000 + 60_000_000
+
+
+def test_the_system_clock_is_as_good_as_somebody_vouches_for(monkeypatch):
+    from gateway.runtime import clock as module
+
+    said = ["good"]
+    trusting, careful = SystemClock(), SystemClock(lambda: said[0])
+    assert trusting.quality() == careful.quality() == "good"
+    said[0] = "invalid"
+    assert careful.quality() == "good", "asked once a second, not at every scan"
+    monkeypatch.setattr(module, "ASK_US", 0)
+    assert careful.quality() == "invalid"
+    monkeypatch.setattr(module, "EARLIEST_UTC_US", SystemClock().utc_us() + 1_000_000)
+    said[0] = "good"
+    assert careful.quality() == trusting.quality() == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("status_bits", "error_us", "quality"),
+    [
+        (0, 0, "good"),
+        (0, 50_000, "good"),
+        (0, 50_001, "degraded"),
+        (0, 1_000_000, "degraded"),
+        (0, 1_000_001, "invalid"),
+        (0x40, 0, "invalid"),
+    ],
+)
+def test_the_kernel_vouches_by_its_own_bound(monkeypatch, status_bits, error_us, quality):
+    from gateway.cli.run import discipline
+    from gateway.commissioning.clock import KernelClock
+    from gateway.commissioning.runs import passive
+
+    told = KernelClock(status_bits=status_bits, error_us_max=error_us, error_us=0)
+    monkeypatch.setattr(passive, "kernel_clock", lambda: told)
+    assert discipline() == quality
+    monkeypatch.setattr(passive, "kernel_clock", lambda: None)
+    assert discipline() == "invalid"
