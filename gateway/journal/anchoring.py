@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 3.0
 """A plant does not wait longer for a witness that is down; the next turn asks it again."""
 
-RECEIPTS_COUNT_MAX = 256
-"""Of the newest kept receipts: each binds everything before it."""
+RECEIPTS_COUNT_MAX = 16
+"""Of the newest kept receipts: each binds everything before it, and each may lie in another part
+of the ledger that has to be read before the start."""
 
 RECEIPT_BYTES_MAX = 16 << 20
 GROUP = "witnesses"

@@ -6,11 +6,13 @@ counterparty with a receipt, a time stamp. What they kept is compared with the l
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.log import checkpoint, note, reader, tiles
+from ledger.log import checkpoint, note, reader, segment, tiles
+from ledger.log.checkpoint import Checkpoint
 from ledger.log.note import Key, NoteError
 from ledger.log.policy import Policy
 from ledger.log.segment import LedgerCorrupt
@@ -104,28 +106,43 @@ def contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key])
     Only checkpoints that one of our own keys signed count: nobody else can speak for this log.
     Every checkpoint ever given out stands in the segments, so each must be found there.
     """
-    found: list[str] = []
     newest = reader.last_checkpoint(directory)
     size = checkpoint.parse(newest).checkpoint.size if newest else 0
+    points = set()
     for data in known:
         try:
             signed = checkpoint.parse(data)
-            ours = checkpoint.verified_keys(signed.note, keys)
+            if checkpoint.verified_keys(signed.note, keys) and signed.checkpoint.size:
+                points.add((signed.checkpoint.size, signed.checkpoint.root))
         except NoteError:
             continue
-        point = signed.checkpoint
-        if not ours or point.size == 0:
-            continue
-        if point.size > size:
+    own = checkpoints_at(directory, [n for n, _ in points if n <= size])
+    found: list[str] = []
+    for known_size, root in sorted(points):
+        if known_size > size:
             found.append(
-                f"a checkpoint of size {point.size} is known, the ledger has {size}: "
+                f"a checkpoint of size {known_size} is known, the ledger has {size}: "
                 "it was rolled back"
             )
-            continue
-        batch = next(reader.batches(directory, point.size - 1))
-        own = checkpoint.parse(batch.checkpoint).checkpoint
-        if (own.size, own.root) != (point.size, point.root):
-            found.append(f"a different tree of size {point.size} is known: the ledger was forked")
+        elif (own[known_size].size, own[known_size].root) != (known_size, root):
+            found.append(f"a different tree of size {known_size} is known: the ledger was forked")
+    return found
+
+
+def checkpoints_at(directory: Path, sizes: Iterable[int]) -> dict[int, Checkpoint]:
+    """The checkpoint over the last entry of each size; no segment is read twice."""
+    firsts = [segment.first_index(path) for path in segment.segments(directory)]
+    wanted = sorted(set(sizes), reverse=True)
+    found: dict[int, Checkpoint] = {}
+    while wanted:
+        here, left = bisect_right(firsts, wanted[-1] - 1), len(wanted)
+        for batch in reader.batches(directory, wanted[-1] - 1):
+            while wanted and wanted[-1] <= batch.size:
+                found[wanted.pop()] = checkpoint.parse(batch.checkpoint).checkpoint
+            if not wanted or bisect_right(firsts, wanted[-1] - 1) != here:
+                break
+        if len(wanted) == left:
+            raise LedgerCorrupt(f"no batch holds entry {wanted[-1] - 1}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,8 +110,8 @@ def tile_fault(directory: Path, tile: Tile) -> Iterator[Fault]:
 
 def difference(tile: Tile, data: bytes) -> Fault:
     """Where a tile's bytes are not as they should be, and which entry the first of them is of."""
-    pairs = zip(data, tile.data, strict=False)
-    offset = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(data), len(tile.data)))
+    ends = range(min(len(data), len(tile.data)) + 1)
+    offset = bisect_left(ends, 1, key=lambda end: data[:end] != tile.data[:end]) - 1
     first = tile.index * TILE_WIDTH
     entry = None
     if tile.level == 0:

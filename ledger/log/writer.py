@@ -225,19 +225,21 @@ class LedgerWriter:
             raise LedgerFailed("the ledger stopped before it was closed") from self._failure
 
     def _run(self) -> None:
+        batch: Batch | None = None
+        failure: BaseException | None = RuntimeError("the writer's thread has died")
         try:
             while (batch := self._next_batch()) is not None:
                 try:
                     self._commit(batch)
                 except LedgerFull as full:
                     batch.refuse(full)
-                except (OSError, LedgerFailed) as error:
-                    self._fail([batch], error)
-                    return
             self._write_close()
-        except OSError as error:
-            self._fail([], error)
-        finally:
+            failure = None
+        except (OSError, LedgerFailed) as error:
+            failure = error
+        finally:  # also after a defect of ours nobody waits for ever
+            if failure is not None:
+                self._fail([batch] if batch is not None else [], failure)
             self._release()
 
     def _next_batch(self) -> Batch | None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.log import anchor, checkpoint, note, reader
+from ledger.log import anchor, checkpoint, note, reader, segment
 from ledger.log.cosign import Cosigner
 from ledger.log.keys import Signer, signer_of
 from ledger.log.note import Note
@@ -59,3 +61,25 @@ def test_contradictions(make: Callable[..., Path], signer: Signer) -> None:
     text = checkpoint.Checkpoint(origin=signer.name, size=99, root=bytes(32)).text()
     foreign = Note(text=text, signatures=(stranger.signature(text),)).encode()
     assert anchor.contradictions(directory, [foreign, b"", b"junk"], keys) == []
+
+
+def test_evidence_of_many_sizes_reads_each_segment_once(
+    make: Callable[..., Path], signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make(*[[b"%d" % n * 20] * 3 for n in range(60)], segment_bytes=3_000)
+    points = [b.checkpoint for b in reader.batches(directory)]
+    names = [path.name for path in segment.segments(directory)]
+    assert len(names) > 5
+    read: list[str] = []
+    real = reader.segment_batches
+
+    def counted(path: Path, *arguments: Any, **more: Any) -> Any:
+        read.append(path.name)
+        return real(path, *arguments, **more)
+
+    monkeypatch.setattr(reader, "segment_batches", counted)
+    assert anchor.contradictions(directory, points, [signer.key]) == []
+    read.remove(names[-1])  # for the newest checkpoint
+    assert sorted(read) == names
+    found = anchor.checkpoints_at(directory, [1, 3, 4, 180])
+    assert {size: point.size for size, point in found.items()} == {1: 3, 3: 3, 4: 6, 180: 180}

@@ -288,3 +288,29 @@ def test_batches_and_segments_do_not_change_the_root(
     report = verify(directory, [signer.vkey])
     assert report.ok
     assert note.parse(report.checkpoint).signatures[0].name == signer.name
+
+
+class Broken:
+    """A key whose token was pulled out: not an error of the disk, and none the writer foresees."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        raise LookupError("no token")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_whatever_ends_the_writer_nobody_waits_for_ever(
+    tmp_path: Path, signer: Signer
+) -> None:
+    writer = opened(tmp_path, signer)
+    await writer.append(b"kept")
+    writer._signers = (Signer(key=signer.key, private=Broken()),)
+    waiting = [asyncio.ensure_future(writer.append(b"%d" % n)) for n in range(3)]
+    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+    assert [type(o) for o in outcomes] == [LedgerFailed] * 3
+    with pytest.raises(LedgerFailed):
+        await writer.append(b"after")
+    with pytest.raises(LedgerFailed):
+        await writer.close()
+    again = opened(tmp_path, signer)
+    assert again.size() == 1
+    await again.close()
