@@ -1,9 +1,10 @@
 """Settlement of actuals: what was delivered is paid, and the money sums to zero exactly.
 
-Every amount is a posting from one account to another, so nothing can appear or vanish. A trade
-delivered in full moves exactly what the round settled; a part moves its share, rounded towards
-zero. A seller pays a penalty for what is missing beyond the tolerance, unless the reason lies
-with the soft open point, its operator or the feeder: curtailment costs nobody.
+Every amount is a posting from one account to another, so nothing can appear or vanish. A round
+delivered in full moves exactly what it settled; a part moves its share, rounded down, and nobody
+ever pays more than its transfer and the penalties of what it sold. A seller pays a penalty for
+what is missing beyond the tolerance, unless the reason lies with the soft open point, its
+operator, the gateway or the feeder: curtailment costs nobody.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ledger.contracts.document import digest
-from ledger.contracts.rounding import share_pro_rata
+from ledger.contracts.rounding import matrix_with_margins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,133 +54,132 @@ class Posting:
     creditor: str
     amount_ucur: int
     trade: str
+    """Empty where the money is not between two that trade with each other."""
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreed:
-    """One trade with the money that full delivery moves; amounts may be negative."""
+class Edge:
+    """What one account owes another when everything is delivered; always positive."""
 
-    id: str
-    seller: str
-    buyer: str
-    energy_wh: int
-    """0 where rounding left a pair less than a Wh: its money moves in any case."""
-    to_seller_ucur: int
-    services_ucur: tuple[tuple[str, int], ...]
-    """Account and amount: fees, and shares of terminals that trade nothing."""
+    debtor: str
+    creditor: str
+    amount_ucur: int
 
 
-def agreed(outcome: Mapping[str, Any]) -> tuple[Agreed, ...]:
-    """Spread the round's transfers over its trades, so that full delivery adds up to them.
+def agreed(outcome: Mapping[str, Any]) -> tuple[Edge, ...]:
+    """Spread the round's transfers: who pays, pays everybody who is paid, pro rata.
 
-    The trades' energies are (near) proportional to what each side trades, so the money between
-    seller i and buyer j is R_i·E_j/E + C_j·E_i/E − M·E_i·E_j/E² with margins R and C; what
-    rounding leaves over goes to the last trade of the seller, then of the buyer.
+    Each edge has one direction, so whatever part of the round is delivered, nobody pays more
+    than its transfer: the deposit that covers the transfer covers every outcome.
     """
-    energy, transfers = outcome["energy_wh"], outcome["transfers"]
-    sellers = sorted(name for name, wh in energy.items() if wh < 0)
-    buyers = sorted(name for name, wh in energy.items() if wh > 0)
-    total = sum(energy[name] for name in buyers)
-    if total == 0:
-        return ()
-    services = _services(outcome)
-    parts = {
-        account: share_pro_rata(amount, [energy[name] for name in buyers])
-        for account, amount in services
-    }
-    pays = {
-        name: transfers[name] - sum(part[place] for part in parts.values())
-        for place, name in enumerate(buyers)
-    }
-    money = _between(
-        rows=[(-energy[name], -transfers[name]) for name in sellers],
-        columns=[(energy[name], pays[name]) for name in buyers],
+    transfers, fees = outcome["transfers"], outcome["fee_parts"]
+    payers = [(name, amount) for name, amount in sorted(transfers.items()) if amount > 0]
+    paid = [(name, -amount) for name, amount in sorted(transfers.items()) if amount < 0]
+    paid += [(SOP_OWNER, fees["wheeling"]), (LOSS_SUPPLIER, fees["losses"])]
+    matrix = matrix_with_margins(
+        rows=[amount for _, amount in payers], columns=[amount for _, amount in paid]
     )
-    wh = {(t["out_terminal"], t["in_terminal"]): t for t in outcome["trades"]}
-    result = []
-    for column, buyer in enumerate(buyers):
-        weights = [wh[s, buyer]["wh"] if (s, buyer) in wh else 0 for s in sellers]
-        splits = {account: share_pro_rata(part[column], weights) for account, part in parts.items()}
-        for row, seller in enumerate(sellers):
-            trade = wh.get((seller, buyer), {"id": f"{seller} to {buyer}", "wh": 0})
-            if not (trade["wh"] or money[row][column]):
-                continue
-            result.append(
-                Agreed(
-                    id=trade["id"],
-                    seller=seller,
-                    buyer=buyer,
-                    energy_wh=trade["wh"],
-                    to_seller_ucur=money[row][column],
-                    services_ucur=tuple((a, s[row]) for a, s in splits.items() if s[row]),
-                )
-            )
-    return tuple(sorted(result, key=lambda one: one.id))
+    return tuple(
+        Edge(debtor=debtor, creditor=creditor, amount_ucur=amount)
+        for (debtor, _), row in zip(payers, matrix, strict=True)
+        for (creditor, _), amount in zip(paid, row, strict=True)
+        if amount
+    )
 
 
-def _services(outcome: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Who else is paid out of the trades: owner, loss supplier, terminals that only share."""
-    idle = [
-        (name, -amount)
-        for name, amount in sorted(outcome["transfers"].items())
-        if amount and not outcome["energy_wh"][name]
-    ]
-    fees = outcome["fee_parts"]
-    return [(SOP_OWNER, fees["wheeling"]), (LOSS_SUPPLIER, fees["losses"]), *idle]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A delivered part of something contracted."""
+
+    delivered_wh: int
+    contracted_wh: int
+
+    def of(self, amount_ucur: int) -> int:
+        """The same part of an amount, rounded down."""
+        return amount_ucur * self.delivered_wh // self.contracted_wh
+
+    def smaller(self, other: Part) -> Part:
+        """The smaller of two parts; this one when they are equal."""
+        mine = self.delivered_wh * other.contracted_wh
+        return other if other.delivered_wh * self.contracted_wh < mine else self
 
 
-def _between(
-    *, rows: Sequence[tuple[int, int]], columns: Sequence[tuple[int, int]]
-) -> list[list[int]]:
-    """Money matrix with the given margins: (energy, money) of each row and column."""
-    total = sum(energy for energy, _ in rows)
-    money = sum(amount for _, amount in rows)
-    matrix = [
-        [
-            (row * column_wh * total + column * row_wh * total - money * row_wh * column_wh)
-            // total**2
-            for column_wh, column in columns
-        ]
-        for row_wh, row in rows
-    ]
-    for cells, (_, amount) in zip(matrix[:-1], rows[:-1], strict=True):
-        cells[-1] += amount - sum(cells)
-    for place, (_, amount) in enumerate(columns):
-        matrix[-1][place] += amount - sum(cells[place] for cells in matrix)
-    return matrix
+def _parts(
+    trades: Sequence[Mapping[str, Any]], delivered_wh: Mapping[str, int]
+) -> tuple[dict[frozenset[str], tuple[str, Part]], dict[str, Part]]:
+    """What was delivered of the trade of each pair, and of everything each terminal traded."""
+    pairs: dict[frozenset[str], tuple[str, Part]] = {}
+    sums: dict[str, list[int]] = {}
+    for trade in trades:
+        ends = (trade["out_terminal"], trade["in_terminal"])
+        part = Part(delivered_wh=delivered_wh[trade["id"]], contracted_wh=trade["wh"])
+        pairs[frozenset(ends)] = (trade["id"], part)
+        for end in ends:
+            total = sums.setdefault(end, [0, 0])
+            total[0] += part.delivered_wh
+            total[1] += part.contracted_wh
+    whole = {end: Part(delivered_wh=d, contracted_wh=c) for end, (d, c) in sums.items()}
+    return pairs, whole
 
 
 def settle_actuals(
     outcome: Mapping[str, Any], delivered: Mapping[str, tuple[int, Sequence[str]]], terms: Terms
 ) -> dict[str, Any]:
-    """Settle a round by its delivery report: trade id to (delivered Wh, reasons)."""
+    """Settle a round by its delivery report: trade id to (delivered Wh, reasons).
+
+    Between two that trade the part of their trade counts; between two that do not, the smaller
+    of what either delivered and took of all its trades; towards fees and terminals that trade
+    nothing, the payer's own part.
+    """
+    trades = outcome["trades"]
+    taken_wh = {
+        trade["id"]: max(0, min(delivered.get(trade["id"], (0, ()))[0], trade["wh"]))
+        for trade in trades
+    }
+    pairs, whole = _parts(trades, taken_wh)
     postings: list[Posting] = []
+    paid = dict.fromkeys(taken_wh, 0)
+    for edge in agreed(outcome):
+        name, part = pairs.get(frozenset((edge.debtor, edge.creditor)), ("", None))
+        if part is None:
+            # Who pays trades something: a terminal at level 0 only ever receives a share.
+            part = whole[edge.debtor]
+            if edge.creditor in whole:
+                part = part.smaller(whole[edge.creditor])
+        amount = part.of(edge.amount_ucur)
+        _post(postings, edge.debtor, edge.creditor, amount, name, "energy" if name else "service")
+        if name:
+            paid[name] += amount if _buys(trades, name, edge.debtor) else -amount
     rows = []
-    for trade in agreed(outcome):
-        reported_wh, reasons = delivered.get(trade.id, (0, ()))
-        delivered_wh = max(0, min(reported_wh, trade.energy_wh))
+    for trade in sorted(trades, key=lambda one: str(one["id"])):
+        name, reasons = trade["id"], delivered.get(trade["id"], (0, ()))[1]
         exempt = sorted(EXEMPT_REASONS & set(reasons))
-        short_wh = trade.energy_wh * (1000 - terms.tolerance_permille) // 1000 - delivered_wh
+        short_wh = trade["wh"] * (1000 - terms.tolerance_permille) // 1000 - taken_wh[name]
         deficiency_wh = 0 if exempt else max(0, short_wh)
         penalty = deficiency_wh * terms.penalty_ucur_per_kwh // 1000
-        paid = _part(trade.to_seller_ucur, delivered_wh, trade.energy_wh)
-        _post(postings, trade.buyer, trade.seller, paid, trade.id, "energy")
-        for account, amount in trade.services_ucur:
-            part = _part(amount, delivered_wh, trade.energy_wh)
-            _post(postings, trade.buyer, account, part, trade.id, "service")
-        _post(postings, trade.seller, trade.buyer, penalty, trade.id, "penalty")
+        _post(postings, trade["out_terminal"], trade["in_terminal"], penalty, name, "penalty")
         rows.append(
             {
-                "trade": trade.id,
-                "contracted_wh": trade.energy_wh,
-                "delivered_wh": delivered_wh,
+                "trade": name,
+                "contracted_wh": trade["wh"],
+                "delivered_wh": taken_wh[name],
                 "deficiency_wh": deficiency_wh,
-                "paid": paid,
+                "paid": paid[name],
                 "penalty": penalty,
                 "curtailed": exempt,
             }
         )
+    return _result(outcome, postings, rows)
+
+
+def _buys(trades: Sequence[Mapping[str, Any]], name: str, terminal: str) -> bool:
+    return any(trade["id"] == name and trade["in_terminal"] == terminal for trade in trades)
+
+
+def _result(
+    outcome: Mapping[str, Any], postings: Sequence[Posting], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     names = {*outcome["transfers"], SOP_OWNER, LOSS_SUPPLIER}
     accounts = dict.fromkeys(sorted(names), 0)
     for posting in postings:
@@ -189,7 +189,7 @@ def settle_actuals(
     result: dict[str, Any] = {
         "contract": CONTRACT,
         "round": outcome["digest"],
-        "rows": rows,
+        "rows": list(rows),
         "postings": [
             {
                 "from": posting.debtor,
@@ -206,19 +206,9 @@ def settle_actuals(
     return result
 
 
-def _part(amount: int, delivered_wh: int, energy_wh: int) -> int:
-    """The delivered part of an amount, towards zero."""
-    if energy_wh == 0:
-        return amount
-    part = abs(amount) * delivered_wh // energy_wh
-    return part if amount >= 0 else -part
-
-
 def _post(
     postings: list[Posting], debtor: str, creditor: str, amount: int, trade: str, why: str
 ) -> None:
-    if amount < 0:
-        debtor, creditor, amount = creditor, debtor, -amount
     if amount:
         postings.append(
             Posting(debtor=debtor, creditor=creditor, amount_ucur=amount, trade=trade, why=why)

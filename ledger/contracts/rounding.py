@@ -16,22 +16,6 @@ def share_evenly(amount: int, count: int) -> list[int]:
     return [part + (index < rest) for index in range(count)]
 
 
-def share_pro_rata(amount: int, weights: Sequence[int]) -> list[int]:
-    """Split an amount by weight with largest remainders, ties to the earlier weight.
-
-    Weights are not negative; the amount may be. All zero weights get nothing.
-    """
-    total = sum(weights)
-    if total == 0:
-        return [0] * len(weights)
-    size = abs(amount)
-    parts = [size * weight // total for weight in weights]
-    order = sorted(range(len(weights)), key=lambda index: (-(size * weights[index] % total), index))
-    for index in order[: size - sum(parts)]:
-        parts[index] += 1
-    return parts if amount >= 0 else [-part for part in parts]
-
-
 def matrix_with_margins(*, rows: Sequence[int], columns: Sequence[int]) -> list[list[int]]:
     """Spread rows over columns pro rata in whole units with both margins kept exactly.
 

@@ -111,18 +111,60 @@ def test_more_than_agreed_is_paid_as_agreed():
 def test_agreed_amounts_add_up_at_both_ends():
     for seed in range(60):
         found = an_outcome(seed)
-        trades = agreed(found)
-        for name, wh in found["energy_wh"].items():
-            got = sum(t.to_seller_ucur for t in trades if t.seller == name)
-            paid = sum(
-                t.to_seller_ucur + sum(amount for _, amount in t.services_ucur)
-                for t in trades
-                if t.buyer == name
-            )
-            if wh < 0:
-                assert got == -found["transfers"][name]
-            elif wh > 0:
-                assert paid == found["transfers"][name]
+        edges = agreed(found)
+        sides = {**found["transfers"], SOP_OWNER: -found["fee_parts"]["wheeling"], LOSS_SUPPLIER: -found["fee_parts"]["losses"]}  # fmt: skip
+        for name, amount in sides.items():
+            assert sum(e.amount_ucur for e in edges if e.debtor == name) == max(0, amount)
+            assert sum(e.amount_ucur for e in edges if e.creditor == name) == max(0, -amount)
+        assert all(edge.amount_ucur > 0 for edge in edges)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_nobody_ever_pays_more_than_its_transfer_and_its_penalties(seed):
+    """Whatever part is delivered: what a deposit reserves at the clearing covers it."""
+    found, rng = an_outcome(seed), random.Random(seed)
+    for _ in range(6):
+        delivered = {t["id"]: (rng.choice([0, t["wh"] // 3, t["wh"]]), ()) for t in found["trades"]}
+        settled = settle_actuals(found, delivered, Terms(penalty_ucur_per_kwh=70_000))
+        for name, amount in found["transfers"].items():
+            sold_wh = max(0, -found["energy_wh"][name])
+            owed = max(0, amount) + sold_wh * 70_000 // 1000
+            assert settled["accounts"][name] >= -owed
+
+
+def test_a_part_between_two_is_the_part_of_their_trade():
+    """Two sellers, one buyer: the buyer owes nothing to the seller that delivered nothing."""
+    found = {
+        "digest": "d",
+        "transfers": {"A": 1_000, "B": -600, "C": -300},
+        "fee_parts": {"wheeling": 100, "losses": 0},
+        "energy_wh": {"A": 3_000, "B": -2_000, "C": -1_000},
+        "trades": [
+            {"id": "b", "out_terminal": "B", "in_terminal": "A", "wh": 2_000},
+            {"id": "c", "out_terminal": "C", "in_terminal": "A", "wh": 1_000},
+        ],
+    }
+    settled = settle_actuals(found, {"b": (2_000, ()), "c": (0, ("feeder_limit",))}, Terms())
+    # The fee follows what the payer got of all its trades: 2 of 3 kWh.
+    assert settled["accounts"] == {"A": -666, "B": 600, "C": 0, LOSS_SUPPLIER: 0, SOP_OWNER: 66}
+    assert [row["paid"] for row in settled["rows"]] == [600, 0]
+
+
+def test_a_seller_that_pays_for_selling_pays_whom_it_does_not_trade_with_by_the_smaller_part():
+    found = {
+        "digest": "d",
+        "transfers": {"A": 500, "B": 300, "C": -800},
+        "fee_parts": {"wheeling": 0, "losses": 0},
+        "energy_wh": {"A": 2_000, "B": -1_000, "C": -1_000},
+        "trades": [
+            {"id": "b", "out_terminal": "B", "in_terminal": "A", "wh": 1_000},
+            {"id": "c", "out_terminal": "C", "in_terminal": "A", "wh": 1_000},
+        ],
+    }
+    for b, c, paid in ((1_000, 1_000, 300), (500, 1_000, 150), (1_000, 0, 0), (0, 1_000, 0)):
+        settled = settle_actuals(found, {"b": (b, ()), "c": (c, ("ramp",))}, Terms())
+        assert settled["accounts"]["B"] == -paid
+        assert settled["accounts"]["A"] == -500 * c // 1_000
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.contracts.rounding import matrix_with_margins, share_evenly, share_pro_rata
+from ledger.contracts.rounding import matrix_with_margins, share_evenly
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(1, 30))
@@ -10,14 +10,6 @@ def test_even_shares_sum_and_differ_by_at_most_one(amount, count):
     assert sum(parts) == amount
     assert max(parts) - min(parts) <= 1
     assert parts == sorted(parts, reverse=True)
-
-
-@given(st.integers(-(10**12), 10**12), st.lists(st.integers(0, 10**9), min_size=1, max_size=12))
-def test_pro_rata_shares_sum_and_stay_within_one(amount, weights):
-    parts = share_pro_rata(amount, weights)
-    total = sum(weights)
-    assert sum(parts) == (amount if total else 0)
-    assert all(abs(p * total - amount * w) < total for p, w in zip(parts, weights, strict=True) if total)  # fmt: skip
 
 
 @given(st.data())
