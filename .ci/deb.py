@@ -125,8 +125,8 @@ def stage(root: Path, wheels: Path, *, python: str, epoch: int) -> None:
         ("60-sopgw-serial.rules", "usr/lib/udev/rules.d/60-sopgw-serial.rules"),
     ):
         place((debian / name).read_text("utf-8"), root / to)
-    for name in ("at-rest", "rollback"):
-        place((debian / name).read_text("utf-8"), root / "usr/lib/sopgw" / name, mode=0o755)
+    rollback = (debian / "rollback").read_text("utf-8")
+    place(rollback, root / "usr/lib/sopgw/rollback", mode=0o755)
     (root / "usr/share").mkdir(exist_ok=True)
     (root / "usr/share/sopgw").symlink_to(f"/{PREFIX}/share/sopgw")
     document(root / "usr/share/doc/sopgw", wheels, epoch=epoch)
