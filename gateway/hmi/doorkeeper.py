@@ -16,6 +16,7 @@ LOCK_S = 15 * 60
 IDLE_S = 15 * 60  # session lock: whoever asks for nothing so long is asked again
 LIFE_S = 12 * 3600
 SESSIONS_MAX = 64
+LOOPBACK = frozenset({"", "127.0.0.1", "::1"})
 NAMES_MAX = 1024  # strangers' names and addresses remembered
 
 
@@ -46,7 +47,7 @@ class Doorkeeper:
     def locked_s(self, *, name: str, address: str, now_s: float) -> float:
         """Return how long a name or an address is still locked out, 0 when it may try."""
         left = 0.0
-        for key in (f"name {name}", f"address {address}"):
+        for key in _keys(name, address):
             tries = self._tries.get(key)
             if tries is not None and tries.count >= TRIES_MAX:
                 left = max(left, tries.last_s + LOCK_S - now_s)
@@ -55,7 +56,7 @@ class Doorkeeper:
     def failed(self, *, name: str, address: str, now_s: float) -> bool:
         """Count a wrong try; tell whether this one locks the name or the address out."""
         locks = False
-        for key in (f"name {name}", f"address {address}"):
+        for key in _keys(name, address):
             tries = self._tries.pop(key, None)
             if tries is None or now_s - tries.last_s > LOCK_S:
                 tries = _Tries(count=0, last_s=now_s)
@@ -68,8 +69,8 @@ class Doorkeeper:
 
     def enter(self, *, name: str, role: str, address: str, now_s: float) -> str:
         """Let somebody in whose password was right; return the token of the session."""
-        self._tries.pop(f"name {name}", None)
-        self._tries.pop(f"address {address}", None)
+        for key in _keys(name, address):
+            self._tries.pop(key, None)
         token = secrets.token_urlsafe(32)
         while len(self._inside) >= SESSIONS_MAX:
             oldest = min(self._inside, key=lambda k: self._inside[k].seen_s)
@@ -101,6 +102,14 @@ class Doorkeeper:
         for key in keys:
             del self._inside[key]
         return len(keys)
+
+
+def _keys(name: str, address: str) -> list[str]:
+    """Return what tries are counted under; this machine's own address stands for a whole proxy."""
+    keys = [f"name {name}"]
+    if address not in LOOPBACK:
+        keys.append(f"address {address}")
+    return keys
 
 
 def _hash(token: str) -> bytes:
