@@ -63,10 +63,12 @@ class LedgerJournal:
             make = create_key if not key_file.exists() else load_key
             key_file.parent.mkdir(parents=True, exist_ok=True)
             signer = make(key_file, origin, passphrase)
-            writer = LedgerWriter.open(directory, signer=signer, origin=origin, known=known)
+            writer = LedgerWriter.open(
+                directory, signer=signer, origin=origin, known=known, mono_us=clock.mono_us
+            )
         except KeyFileError as error:
             raise JournalError(explained(error)) from error
-        except (LedgerBusy, LedgerCorrupt, LedgerFailed, ValueError) as error:
+        except (LedgerBusy, LedgerCorrupt, LedgerFailed, OSError, ValueError) as error:
             raise JournalError(f"{directory}: {error}") from error
         journal = cls(directory=directory, writer=writer, clock=clock)
         journal.vkey = signer.vkey
@@ -119,8 +121,15 @@ class LedgerJournal:
         return receipt.build(directory, trade_id)
 
     async def close(self) -> None:
-        """Write the close record and release the ledger."""
-        await self._writer.close()
+        """Write the close record and release the ledger.
+
+        Raises:
+            JournalError: the ledger had failed before; what was acknowledged is on disk.
+        """
+        try:
+            await self._writer.close()
+        except LedgerFailed as error:
+            raise JournalError(f"{self.directory}: {error}") from error
 
 
 def read_entries(directory: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:

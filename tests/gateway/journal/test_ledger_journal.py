@@ -71,3 +71,20 @@ async def test_our_own_signatures_anchor_nothing(tmp_path):
     assert journal.status().anchored is False
     assert journal.status().checkpoint.startswith(ORIGIN)
     await journal.close()
+
+
+async def test_a_monotonic_clock_that_goes_back_stops_the_ledger(tmp_path):
+    clock = ManualClock()
+    journal = LedgerJournal.open(
+        directory=tmp_path / "ledger",
+        origin=ORIGIN,
+        key_file=tmp_path / "ledger.key",
+        clock=clock,
+    )
+    await journal.append("alarm", {"code": "x", "active": True, "detail": ""})
+    clock.now_us -= 1
+    with pytest.raises(JournalError, match="not written"):
+        await journal.append("alarm", {"code": "x", "active": False, "detail": ""})
+    assert journal.status().size == 1
+    with pytest.raises(JournalError, match="stopped before it was closed"):
+        await journal.close()
