@@ -124,6 +124,7 @@ def round_() -> None:
 @click.option("--role", required=True, type=click.Choice(["operator", "gateway", "region"]))
 @click.option("--terminal", default=None, help="where a region trades")
 @click.option("--technology", default=None)
+@click.option("--storage-wh", default=None, type=click.IntRange(0), help="what it can store")
 @click.option("--deposit", default=0, show_default=True, help="micro-currency paid in")
 @signed_by
 @url_option
@@ -133,6 +134,7 @@ def join(
     role: str,
     terminal: str | None,
     technology: str | None,
+    storage_wh: int | None,
     deposit: int,
     party: str,
     key_file: Path,
@@ -140,7 +142,7 @@ def join(
 ) -> Answer:
     """Let a party in; the operator signs and confirms the deposit."""
     body: dict[str, Any] = {"kind": "join", "id": name, "key": public, "role": role}
-    optional = {"terminal": terminal, "technology": technology}
+    optional = {"terminal": terminal, "technology": technology, "storage_wh": storage_wh}
     body |= {key: value for key, value in optional.items() if value is not None}
     return send(url, party, key_file, {**body, "deposit": deposit})
 
