@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -36,10 +35,10 @@ def check() -> None:
 @click.option("--for", "span", type=DURATION_MS, default="30s", show_default=True)
 @site_option
 @sop_option
-def signs(*, device: str | None, span: int, config_path: Path, sop_id: str | None) -> None:
+def signs(*, device: str | None, span: int, **common: Any) -> None:
     """Hold meters' signs against the converter's with whatever flows; never writes."""
     given = {"device": device, "span": span}
-    perform("check signs", given, config_path=config_path, sop_id=sop_id)
+    perform("check signs", given, **common)
 
 
 @check.command(
@@ -55,10 +54,10 @@ def signs(*, device: str | None, span: int, config_path: Path, sop_id: str | Non
 @click.option("--ref", type=Reference(), multiple=True, metavar="POINT=VALUE±TOL")
 @site_option
 @sop_option
-def scale(*, device: str, ref: tuple[Any, ...], config_path: Path, sop_id: str | None) -> None:
+def scale(*, device: str, ref: tuple[Any, ...], **common: Any) -> None:
     """Check scale, unit and word order of a device's points; never writes."""
     given = {"device": device, "ref": ref}
-    perform("check scale", given, config_path=config_path, sop_id=sop_id, extra={"device": device})
+    perform("check scale", given, **common, extra={"device": device})
 
 
 @check.command(
@@ -73,9 +72,9 @@ def scale(*, device: str, ref: tuple[Any, ...], config_path: Path, sop_id: str |
 @click.option("--for", "span", type=DURATION_MS, default="5s", show_default=True)
 @site_option
 @sop_option
-def clock(*, span: int, config_path: Path, sop_id: str | None) -> None:
+def clock(*, span: int, **common: Any) -> None:
     """Check that this machine's clock is synchronised and the station's runs with it."""
-    perform("check clock", {"span": span}, config_path=config_path, sop_id=sop_id)
+    perform("check clock", {"span": span}, **common)
 
 
 @check.command(
@@ -90,9 +89,9 @@ def clock(*, span: int, config_path: Path, sop_id: str | None) -> None:
 @click.option("--count", type=click.IntRange(1, 10_000), default=10, show_default=True)
 @site_option
 @sop_option
-def network(*, count: int, config_path: Path, sop_id: str | None) -> None:
+def network(*, count: int, **common: Any) -> None:
     """Ask every device a few times and show how long it takes; never writes."""
-    perform("check network", {"count": count}, config_path=config_path, sop_id=sop_id)
+    perform("check network", {"count": count}, **common)
 
 
 @check.command(
@@ -121,11 +120,7 @@ def wiring(
     half: int,
     max_span: int,
     before: int,
-    config_path: Path,
-    sop_id: str | None,
-    yes: bool,
-    confirm: str,
-    applied: str,
+    **common: Any,
 ) -> None:
     """Inject a small ±P and tell which CT sits on which phase, and which way round."""
     given = {
@@ -144,16 +139,11 @@ def wiring(
         ("--half", f"{half}ms"),
         ("--max", f"{max_span}ms"),
         ("--before", f"{before}ms"),
-        ("--sop", sop_id),
     )
     perform(
         "check wiring",
         given,
-        config_path=config_path,
-        sop_id=sop_id,
         command=command,
-        yes=yes,
-        confirm=confirm,
-        applied=applied,
+        **common,
         extra={"device": device, "inject_w": inject},
     )

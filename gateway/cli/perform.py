@@ -55,13 +55,19 @@ def perform(
     applied: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run an operation by name and end the command with its outcome."""
+    """Run an operation by name and end the command with its outcome.
+
+    The options that every operation has come in under their own names, straight from click;
+    ``command`` is what a plan keeps, without them.
+    """
     import asyncio
 
     from gateway.cli import field as fields
     from gateway.cli.operations import OPERATIONS, preview
 
     operation = OPERATIONS[name]
+    if sop_id is not None and command:
+        command = (*command, "--sop", sop_id)
 
     async def go() -> Any:
         async with fields.opened(config_path, sop_id) as field:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,10 +41,10 @@ test_.__test__ = False  # type: ignore[attr-defined]  # a command, not a test
 @click.option("--only", multiple=True, metavar="NAME", help="local, interlock or estop.")
 @site_option
 @sop_option
-def signals(*, device: str, only: tuple[str, ...], config_path: Path, sop_id: str | None) -> None:
+def signals(*, device: str, only: tuple[str, ...], **common: Any) -> None:
     """Ask a person to change each signal and look whether it follows; never writes."""
     given = {"device": device, "only": only}
-    perform("test signals", given, config_path=config_path, sop_id=sop_id)
+    perform("test signals", given, **common)
 
 
 @test_.command(
@@ -62,22 +63,14 @@ def signals(*, device: str, only: tuple[str, ...], config_path: Path, sop_id: st
 def interlock(
     *,
     names: tuple[str, ...],
-    config_path: Path,
-    sop_id: str | None,
-    yes: bool,
-    confirm: str,
-    applied: str,
+    **common: Any,
 ) -> None:
     """Provoke each interlock and see the station itself refuse a selection of zero power."""
     perform(
         "test interlock",
         {"names": names},
-        config_path=config_path,
-        sop_id=sop_id,
-        command=typed("test interlock", *names, ("--sop", sop_id)),
-        yes=yes,
-        confirm=confirm,
-        applied=applied,
+        command=typed("test interlock", *names),
+        **common,
     )
 
 
@@ -111,11 +104,7 @@ def step(
     repeat: int,
     plot: bool,
     csv: Path | None,
-    config_path: Path,
-    sop_id: str | None,
-    yes: bool,
-    confirm: str,
-    applied: str,
+    **common: Any,
 ) -> None:
     """Step a terminal's power and measure dead time, response, settling, overshoot, error."""
     given = {
@@ -138,17 +127,12 @@ def step(
         ("--repeat", repeat),
         ("--plot", plot),
         ("--csv", csv),
-        ("--sop", sop_id),
     )
     perform(
         "test step",
         given,
-        config_path=config_path,
-        sop_id=sop_id,
         command=command,
-        yes=yes,
-        confirm=confirm,
-        applied=applied,
+        **common,
         extra={"terminal": terminal, "to_w": to, "from_w": from_},
     )
 
@@ -175,11 +159,7 @@ def watchdog(
     how: str,
     power: int,
     terminal: str | None,
-    config_path: Path,
-    sop_id: str | None,
-    yes: bool,
-    confirm: str,
-    applied: str,
+    **common: Any,
 ) -> None:
     """Fall silent under a little power: the station must go to zero by itself and stay there."""
     command = typed(
@@ -188,17 +168,12 @@ def watchdog(
         ("--how", how),
         ("--power", f"{power}W"),
         ("--terminal", terminal),
-        ("--sop", sop_id),
     )
     perform(
         "test watchdog",
         {"device": device, "how": how, "power": power, "terminal": terminal},
-        config_path=config_path,
-        sop_id=sop_id,
         command=command,
-        yes=yes,
-        confirm=confirm,
-        applied=applied,
+        **common,
         extra={"how": how},
     )
 
@@ -225,11 +200,7 @@ def estop(
     power: int,
     terminal: str | None,
     limit: int,
-    config_path: Path,
-    sop_id: str | None,
-    yes: bool,
-    confirm: str,
-    applied: str,
+    **common: Any,
 ) -> None:
     """Watch the emergency stop that a person presses; this program never is one."""
     command = typed(
@@ -238,17 +209,12 @@ def estop(
         ("--power", f"{power}W"),
         ("--terminal", terminal),
         ("--limit", f"{limit}ms"),
-        ("--sop", sop_id),
     )
     perform(
         "test estop",
         {"device": device, "power": power, "terminal": terminal, "limit": limit},
-        config_path=config_path,
-        sop_id=sop_id,
         command=command,
-        yes=yes,
-        confirm=confirm,
-        applied=applied,
+        **common,
     )
 
 
@@ -276,11 +242,7 @@ def sweep(
     radius: tuple[float, ...],
     hold: int,
     save: Path | None,
-    config_path: Path,
-    sop_id: str | None,
-    yes: bool,
-    confirm: str,
-    applied: str,
+    **common: Any,
 ) -> None:
     """Visit points of the PQ plane and save the polygon that is truly delivered."""
     command = typed(
@@ -290,17 +252,12 @@ def sweep(
         ("--radius", ",".join(f"{100 * r:g}%" for r in radius)),
         ("--hold", f"{hold}ms"),
         ("--save", save),
-        ("--sop", sop_id),
     )
     perform(
         "test sweep",
         {"terminal": terminal, "angles": angles, "radius": radius, "hold": hold, "save": save},
-        config_path=config_path,
-        sop_id=sop_id,
         command=command,
-        yes=yes,
-        confirm=confirm,
-        applied=applied,
+        **common,
         extra={"terminal": terminal},
     )
 

@@ -1,13 +1,16 @@
 """The whole demo as anybody would run it; alone, because at 60 × a busy machine looks like a fault."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gateway.cli.demo_story import CURTAILED, CUT
 
+CLI_TESTS = Path(__file__).resolve().parents[1] / "gateway" / "cli"
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(280)]
 
 
@@ -106,3 +109,12 @@ def test_the_html_report_needs_nothing_from_outside(out):
     assert "<svg" in html
     for word in ("http://", "https://", "<script", "src="):
         assert word not in html.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_answer_is_of_its_shipped_schema(report):
+    spec = importlib.util.spec_from_file_location("answers", CLI_TESTS / "conftest.py")
+    answers = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = answers
+    spec.loader.exec_module(answers)
+    said = {k: v for k, v in report.items() if k != "problems"}
+    assert list(answers.differences(answers.schema_of("demo"), said)) == []

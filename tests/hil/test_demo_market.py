@@ -1,14 +1,17 @@
 """The whole way as anybody would run it: region data, offers, four nodes, delivery, the money."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ledger.contracts.document import parse
 from ledger.contracts.regions_document import regions_from, settled
 
+CLI_TESTS = Path(__file__).resolve().parents[1] / "gateway" / "cli"
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(200)]
 REGIONS = "configs/rounds/four-regions-ieee33.json"
 
@@ -60,3 +63,12 @@ def test_every_ledger_verifies_and_the_page_of_it_fits_a_screen(shown, report):
     assert report["verified"] == dict.fromkeys(["gateway", "n1", "n2", "n3", "n4"], True)
     lines = [line for line in shown[1].splitlines() if not line.startswith("Report")]
     assert max(map(len, lines)) <= 100
+
+
+def test_the_answer_is_of_its_shipped_schema(report):
+    spec = importlib.util.spec_from_file_location("answers", CLI_TESTS / "conftest.py")
+    answers = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = answers
+    spec.loader.exec_module(answers)
+    said = {k: v for k, v in report.items() if k != "problems"}
+    assert list(answers.differences(answers.schema_of("demo"), said)) == []

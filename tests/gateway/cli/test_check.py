@@ -350,3 +350,8 @@ def test_the_process_that_holds_the_power_is_killed_and_the_station_goes_to_zero
         assert abs(cabinet.say(do="look")["p_w"][1]) < 2_500
     finally:
         cabinet.close()
+
+
+def test_holding_a_power_needs_the_name_of_the_sop(site, sopgw):
+    answer = sopgw("test", "hold", "T2", "--power", "1kW", "--confirm", "SOP-9", "--json")
+    assert (answer.json["exit_code"], answer.json["errors"][0]["code"]) == (6, "H002")

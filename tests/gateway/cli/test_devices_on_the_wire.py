@@ -49,6 +49,9 @@ def test_scan_finds_the_units_and_their_profiles(sopgw, ports, tmp_path):
         "scan", "all", "--subnet", "127.0.0.1", "--serial", "none", "--port", both, "--units", "1"
     ).out
     assert "[read-only]" in text
+    whole = ("scan", "all", "--subnet", "127.0.0.1", "--serial", "none", "--units", "1,100")
+    found = sopgw(*whole, "--port", ports["station"], "--json").json["data"]["found"]
+    assert [r["profile"] for r in found] == ["sunspec-vsc", "sop-station-v1"]
     assert "schneider-iem3255 (fits" in text
 
 
@@ -72,6 +75,27 @@ def test_scan_of_a_silent_line(sopgw):
     assert answer.json["exit_code"] == 4
     os.close(ours)
     os.close(theirs)
+
+
+def test_scan_of_a_line_says_at_which_speed_it_answers(sopgw, tmp_path):
+    line = tmp_path / "line"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0", "--rtu", line],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        process.stdout.readline()
+        answer = sopgw(
+            "scan", "modbus-rtu", line, "--baud", "9600", "--format", "8N1", "--units", "99-100",
+            "--timeout", "1s", "--fast", "--json",
+        )  # fmt: skip
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+    (found,) = answer.json["data"]["found"]
+    assert (found["unit"], found["profile"]) == (100, "sop-station-v1")
+    assert "9600" in found["url"]
 
 
 def test_identify(sopgw, ports, station):
@@ -157,6 +181,8 @@ def test_decode_shows_every_survivor_and_decides_nothing(sopgw, ports):
     assert answer["exit_code"] == 9
     assert answer["data"]["tried_count"] == 320
     assert [s["order"] for s in answer["data"]["survivors"]] == ["ABCD", "CDAB"]
+    frequency = ("holding/3109", "--expect", "50Hz±1%", "--count", 1, "--json")
+    assert len(sopgw("point", "decode", meter, *frequency).json["data"]["survivors"]) >= 1
     for wrong in (("holding", "230V±13%"), ("holding/1", "230±13%"), ("holding/1", "230V")):
         assert sopgw("point", "decode", meter, wrong[0], "--expect", wrong[1]).exit_code == 2
 
