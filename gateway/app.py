@@ -51,7 +51,6 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_TOPIC_US = 10_000_000  # how often the newest checkpoint is published
 RECEIPTS = "receipts"  # beside the ledger: those kept here bind it at the next start
-ANSWER_KEY = "answers.key"  # beside the ledger key: signs acknowledgements and deliveries
 OWNER_ID_MAX = 0xFFFF
 
 
@@ -125,11 +124,11 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
                 "ramp_w_per_s": t.ramp_w_per_s,
                 "v_dv_min": t.v_dv_min,
                 "v_dv_max": t.v_dv_max,
+                "reactive": reactive_fields(t.reactive),
             }
             for t in sop.terminals
         ],
         "throughput_w": sop.throughput_w,
-                "reactive": reactive_fields(t.reactive),
         "v_dc_dv_min": sop.v_dc_dv_min,
         "v_dc_dv_max": sop.v_dc_dv_max,
         "losses": {
@@ -140,13 +139,13 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
         "signers": [
             {"name": s.name, "key": b64encode(s.key).decode()} for s in site.market.signers
         ],
+        "operators": [
+            {"name": o.name, "key": b64encode(o.key).decode()} for o in site.market.operators
+        ],
         "required": site.market.required_count,
         "gate_s": site.market.gate_s,
         "horizon_s": site.market.horizon_s,
         "over_limit": site.market.over_limit,
-        "operators": [
-            {"name": o.name, "key": b64encode(o.key).decode()} for o in site.market.operators
-        ],
         "rearm": core.rearm,
         "owner_id": core.owner_id,
         "ramp_permille_per_s": core.ramp_permille_per_s,
@@ -195,7 +194,7 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, 
         subscriptions=[topics.trades, *([topics.limits] if site.market.operators else [])],
         availability=topics.availability,
     )
-    key = answer_key(site.ledger.key_file.with_name(ANSWER_KEY), site.ledger.passphrase())
+    key = answer_key(site.ledger.answer_key_file, site.ledger.passphrase())
     where = site.market.node
     node = NodeLink(url=where.url, party=where.party, key=key, inbox=link.inbox) if where else None
     office = MarketOffice(
@@ -207,11 +206,11 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, 
         required=site.market.required_count,
         key=key,
         node=node,
+        operators={dsse.keyid(o.key): o.key for o in site.market.operators},
     )
     return link, node, office
 
 
-        operators={dsse.keyid(o.key): o.key for o in site.market.operators},
 def ledger_of(
     site: SiteFile, core: Site, clock: Clock, known: Iterable[bytes]
 ) -> tuple[LedgerJournal, Anchoring, Shelf]:

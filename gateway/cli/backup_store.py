@@ -43,7 +43,6 @@ SITE_FOLDERS = ("profiles", "secrets", "pki")
 STATE_FOLDERS = ("sat", "pki", "receipts")
 LEDGER_FOLDERS = ("segments", "evidence")
 FILES_OF = ("gateway.config.site_file", "gateway.config.site_doors")
-ANSWER_KEY = "answers.key"  # beside the ledger key
 
 
 class BackupError(Exception):
@@ -89,9 +88,8 @@ def members_of(site: Site) -> list[Member]:
         paths |= set((state / name).rglob("*"))
     for name in LEDGER_FOLDERS:
         paths |= set((site.ledger.dir.resolve() / name).rglob("*"))
-    key_file = site.ledger.key_file
     named = [path for _name, path in files_named(site)]
-    paths |= {p.resolve() for p in (*named, key_file.with_name(ANSWER_KEY))}
+    paths |= {p.resolve() for p in (*named, site.ledger.answer_key_file)}
     # What systemd hands over lies in memory; it is kept where the credential comes from.
     paths = {p for p in paths if not p.is_relative_to("/run")}
     found = [p for p in paths if not p.is_symlink() and p.is_file()]

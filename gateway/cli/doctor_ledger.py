@@ -15,12 +15,10 @@ from ledger.log import anchor, segment
 from ledger.log.keys import KeyFileError, load_key
 from ledger.log.record import Damage
 
-ANSWER_KEY = "answers.key"
-
 
 def key_lines(site: Site) -> list[Line]:
     """Whether each key is protected, and whether this gateway could open it."""
-    paths = [site.ledger.key_file, site.ledger.key_file.with_name(ANSWER_KEY)]
+    paths = [site.ledger.key_file, site.ledger.answer_key_file]
     try:
         passphrase = site.ledger.passphrase()
     except ConfigFileError as error:

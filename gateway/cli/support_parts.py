@@ -49,7 +49,7 @@ def secret_files(config_path: Path, site: Site | None) -> set[Path]:
     found |= {p for p in (folder / "pki").rglob("*.pem") if p.is_file()}
     if site is not None:
         key_file = site.ledger.key_file
-        found |= {key_file, key_file.with_name("answers.key")}
+        found |= {key_file, site.ledger.answer_key_file}
         found |= {p for name, p in files_named(site) if any(w in name for w in SECRET_WORDS)}
         found |= {p for p in key_file.parent.glob("*") if p.suffix in SECRET_SUFFIXES}
     return {p for p in found if p.is_file()}

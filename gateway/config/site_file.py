@@ -31,6 +31,7 @@ from gateway.model.terminal import LossCurve, Sop, Terminal
 
 PREFIX = "C"
 SECRETS = Path("/etc/sopgw/secrets")
+ANSWER_KEY = "answers.key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,7 @@ class LedgerConfig:
     dir: Path
     origin: str
     key_file: Path
+    answer_key_file: Path  # signs acknowledgements and deliveries
     passphrase_file: Path | None
     checkpoint_every_s: int
     witnesses: tuple[Witness, ...]
@@ -370,10 +372,14 @@ def _market(
 
 
 def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
+    key_file = secret_path(found.key, folder)
+    # Nothing is written where secrets are handed over: that key is made beside the ledger.
+    beside = key_file if found.key.file is not None else folder / found.dir
     return LedgerConfig(
         dir=folder / found.dir,
         origin=found.origin,
-        key_file=secret_path(found.key, folder),
+        key_file=key_file,
+        answer_key_file=beside.with_name(ANSWER_KEY),
         passphrase_file=secret_path(found.passphrase, folder) if found.passphrase else None,
         checkpoint_every_s=found.checkpoint.every,
         witnesses=tuple(Witness(url=w.url, vkey=w.key) for w in found.witnesses),

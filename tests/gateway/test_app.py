@@ -81,7 +81,7 @@ async def test_a_running_gateway_is_witnessed_and_an_older_copy_does_not_start(t
         first = await run(site, until=lambda parts: parts.journal.status().size > 2)
         assert first.journal.status().anchored is False, "the witness does not know this log yet"
         assert is_protected(site.ledger.key_file)
-        assert is_protected(site.ledger.key_file.with_name(app.ANSWER_KEY))
+        assert is_protected(site.ledger.answer_key_file)
         shutil.copytree(folder, tmp_path / "older")
 
         await runner.cleanup()

@@ -95,3 +95,14 @@ def test_a_missing_file_is_a_problem(tmp_path):
     with pytest.raises(ConfigFileError) as caught:
         load_site(tmp_path / "none.yaml")
     assert [p.code for p in caught.value.problems] == ["C001"]
+
+
+def test_nothing_is_written_where_secrets_are_handed_over(tmp_path):
+    text = BENCH.read_text(encoding="utf-8")
+    path = tmp_path / "site.yaml"
+    path.write_text(text)
+    assert load_site(path).ledger.answer_key_file == tmp_path / "answers.key"
+    path.write_text(text.replace("{file: ledger.key}", "{secret: log}"))
+    found = load_site(path).ledger
+    assert found.key_file.parent != tmp_path
+    assert found.answer_key_file == tmp_path / "answers.key"
