@@ -61,7 +61,8 @@ class State:
     site: Site
     bounds: Sop | None = None  # limits of the site file: an order never goes beyond them
     manual: Manual | None = None
-    feeder_limits: FeederLimits | None = None  # the newest a system operator sent
+    feeder_limits: FeederLimits | None = None  # the newest a system operator sent …
+    feeder_limits_index: int = -1  # … and its entry
     size: int = 0  # entries folded
     boot_number: int = 0
     boot_mono_us: int = 0
@@ -85,7 +86,8 @@ class State:
     last_write_mono_us: int = 0
     last_mono_us: int = 0
     offset_us: int | None = None  # UTC against the monotonic clock, as last seen without a step
-    step_us: int = 0  # the last step of UTC …
+    glitch_us: int = 0  # an entry was stamped so far off, and no step is recorded yet
+    step_us: int = 0  # how far UTC was set since it was calm …
     stepped_mono_us: int | None = None  # … and when; None: long ago, or never
     readings: dict[str, list[Counters]] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
@@ -105,11 +107,13 @@ class State:
         """Index of the entry folded last (or being folded)."""
         return self.size - 1
 
+    def calm(self, mono_us: int) -> bool:
+        """Tell whether UTC has held since its last step."""
+        return self.stepped_mono_us is None or mono_us - self.stepped_mono_us >= STEADY_US
+
     def stepped_us(self, mono_us: int) -> int:
-        """Return the step that UTC has not yet settled from; 0 when it is calm."""
-        if self.stepped_mono_us is None or mono_us - self.stepped_mono_us >= STEADY_US:
-            return 0
-        return self.step_us
+        """Return by how much UTC was set since it was calm; 0 when it is."""
+        return 0 if self.calm(mono_us) else self.step_us
 
     @property
     def open_intents(self) -> list[IntentRecord]:
@@ -153,14 +157,15 @@ def _watch_clock(state: State, entry: Fields) -> None:
     # The machine started anew: so did its monotonic clock.
     rebooted = entry["kind"] == "boot" and mono_us < state.last_mono_us
     if rebooted and state.stepped_mono_us is not None:
-        calm = state.last_mono_us - state.stepped_mono_us >= STEADY_US
-        state.stepped_mono_us = None if calm else mono_us
+        state.stepped_mono_us = None if state.calm(state.last_mono_us) else mono_us
     if entry["kind"] == "time_step":
         state.step_us = state.stepped_us(mono_us) + entry["step_us"]  # steps add up until calm
         state.stepped_mono_us = mono_us
-        state.offset_us = offset_us
+        state.offset_us, state.glitch_us = offset_us, 0
     elif rebooted or state.offset_us is None or abs(offset_us - state.offset_us) <= STEP_US:
         state.offset_us = offset_us
+    else:
+        state.glitch_us = offset_us - state.offset_us
     state.last_mono_us = mono_us
 
 
@@ -449,6 +454,7 @@ def _operator(state: State, entry: Fields) -> None:
         state.feeder_limits = feeder.limits_from(
             entry["arguments"], site=site.site, sop=site.sop.id
         )
+        state.feeder_limits_index = state.last_index
     elif entry["verb"] == "limits":
         _limits(state, entry["arguments"])
 

@@ -89,6 +89,8 @@ class TradeDesk:
         state = self._state
         if isinstance(sent, FeederLimits) and sent == state.feeder_limits:
             await self._market.acknowledge(inbound)
+            index = state.feeder_limits_index
+            await self._answer_limits(sha256, sent.sequence_number, [], index)
             return
         fields: dict[str, Any] = {}
         if isinstance(sent, FeederLimits):
@@ -113,11 +115,16 @@ class TradeDesk:
         )
         await self._market.acknowledge(inbound)
         log.warning("feeder limits %s entry=%d", "taken" if taken else "refused", index)
+        await self._answer_limits(sha256, fields.get("sequence", 0), reasons, index)
+
+    async def _answer_limits(
+        self, sha256: str, sequence_number: int, reasons: Sequence[Reason], index: int
+    ) -> None:
         await self._market.answer(
             message_sha256=sha256,
             trade_id=None,
-            revision_number=fields.get("sequence", 0),
-            accepted=taken,
+            revision_number=sequence_number,
+            accepted=not reasons,
             reasons=reasons,
             ledger_index=index,
         )

@@ -177,8 +177,8 @@ class Scan:
     def time_quality(self) -> str:
         """Quality of UTC as the entries carry it: a step spoils it for a while."""
         quality = self._clock.quality()
-        stepped = self.state.stepped_us(self._clock.mono_us())
-        return "degraded" if stepped and quality == "good" else quality
+        calm = self.state.calm(self._clock.mono_us())
+        return quality if calm or quality != "good" else "degraded"
 
     async def _watch_time(self) -> None:
         offset_us = self._clock.utc_us() - self._clock.mono_us()
@@ -187,6 +187,8 @@ class Scan:
         step_us_min = max(STEP_US, self._clock.at_least(STEP_US))
         if before_us is not None and abs(offset_us - before_us) > step_us_min:
             await self._recorder.record("time_step", step_us=offset_us - before_us)
+        elif abs(self.state.glitch_us) > step_us_min:  # there and back between two scans
+            await self._recorder.record("time_step", step_us=-self.state.glitch_us)
 
     async def _act(self, action: decide.Action, image: decide.Image) -> None:
         match action:

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gateway.core.state import STEP_US
 from gateway.model.errors import DeviceError
-from gateway.model.telemetry import MeterReading, StationTelemetry
+from gateway.model.telemetry import MeterReading, Quality, StationTelemetry
 from gateway.ports import Clock, Meter, Station
 from gateway.runtime.recorder import Recorder
 
@@ -167,6 +168,15 @@ class MeterPoller:
         self.failed.discard(terminal)
         return reading
 
+    def _quality(self, reading: MeterReading) -> Quality:
+        """What a clock stamped that was just set, and nobody has said so yet, does not count."""
+        known_us = self._recorder.state.offset_us
+        if reading.quality is not Quality.GOOD or known_us is None:
+            return reading.quality
+        off_us = abs(reading.utc_us - reading.mono_us - known_us)
+        step_us_min = max(STEP_US, self._clock.at_least(STEP_US))
+        return Quality.UNCERTAIN if off_us > step_us_min else Quality.GOOD
+
     def _row(self, terminal: str, reading: MeterReading) -> dict[str, Any]:
         return {
             "meter": reading.meter,
@@ -175,7 +185,7 @@ class MeterPoller:
             "import_wh": reading.import_wh,
             "export_wh": reading.export_wh,
             "p_w": reading.p_w,
-            "quality": reading.quality.value,
+            "quality": self._quality(reading).value,
             "age_ms": max(0, (self._clock.mono_us() - reading.mono_us) // 1000),
             "registers": list(reading.registers),
         }

@@ -91,7 +91,8 @@ class SimStation:
     def _terminal(self, t):
         plant = self.plant
         return TerminalTelemetry(
-            id=t.id, state=plant.state, p_w=round(plant.p_w[t.id]), q_var=0, v_dv=4000,
+            id=t.id, state=plant.state, p_w=round(plant.p_w[t.id]), q_var=0,
+            v_dv=4000 + round(plant.p_w[t.id] / 1000),
             s_va_available=self.world.available_va[t.id], p_w_set_active=plant.set_w[t.id] * plant.clip_percent // 100,
             p_w_set_received=plant.set_w[t.id], fault_bits=0, limit_bits=0,
             export_wh=int(plant.export_wus[t.id] / 3.6e9),

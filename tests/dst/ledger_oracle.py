@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 
+from gateway.config.site_reactive import reactive_fields
 from gateway.model.interval import utc_ms_from
 
 from .machine import UTC0_US
@@ -20,7 +21,8 @@ def config_of(site):
         "terminals": [
             {"id": t.id, "index": t.index, "domain": t.domain, "meter": t.meter, "s_va": t.s_va,
              "p_w_min": t.p_w_min, "p_w_max": t.p_w_max, "ramp_w_per_s": t.ramp_w_per_s,
-             "v_dv_min": t.v_dv_min, "v_dv_max": t.v_dv_max}
+             "v_dv_min": t.v_dv_min, "v_dv_max": t.v_dv_max,
+             "reactive": reactive_fields(t.reactive)}
             for t in sop.terminals
         ],
         "throughput_w": sop.throughput_w, "v_dc_dv_min": sop.v_dc_dv_min,

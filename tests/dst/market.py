@@ -7,9 +7,10 @@ import json
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.market import dsse, schedule_writer
+from gateway.market import dsse, limits_document, schedule_writer
 from gateway.market.topics import Topics
 from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimit, FeederLimits
 from gateway.model.trade import Position, Trade
 
 from .machine import UTC0_US
@@ -17,6 +18,7 @@ from .machine import UTC0_US
 TOPICS = Topics(site="sim", sop="SOP-1")
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(range(32, 64)))
+OPERATOR = Ed25519PrivateKey.from_private_bytes(bytes(range(96, 128)))
 ANSWER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(64, 96)))
 AGAIN_US = 20_000_000  # the market resends until it hears an answer
 
@@ -31,9 +33,10 @@ class SimMarket:
         self.online = True
         self.unacked = {}  # number -> (topic, payload, retain)
         self.number = 0
-        self.unanswered = {}  # sha256 -> payload
+        self.unanswered = {}  # sha256 -> (topic, payload)
         self.trades = {}  # id -> newest trade
         self.sent_count = 0
+        self.limits_sequence = 1
 
     # ---------------------------------------------------------------- broker
 
@@ -54,7 +57,7 @@ class SimMarket:
         self.number += 1
         self.sent_count += 1
         self.unacked[self.number] = (topic, payload, retain)
-        self.unanswered.setdefault(hashlib.sha256(payload).hexdigest(), payload)
+        self.unanswered.setdefault(hashlib.sha256(payload).hexdigest(), (topic, payload))
         if self.online and self.link is not None:
             self.link.deliver(topic, payload, self.number, retain=retain)
 
@@ -71,8 +74,8 @@ class SimMarket:
 
     def resend(self):
         """Send again what nobody answered."""
-        for payload in list(self.unanswered.values()):
-            self.send(payload)
+        for topic, payload in list(self.unanswered.values()):
+            self.send(payload, topic=topic)
 
     # ----------------------------------------------------------------- trades
 
@@ -126,7 +129,7 @@ class SimMarket:
         known = [t for t in self.trades.values() if t.start_ms - now_ms > 0]
         what = draw.choice(
             ("none", "none", "again", "revise", "cancel", "late", "forged", "retained", "conflict",
-             "orphan", "junk", "swap", "overtaken")
+             "orphan", "junk", "swap", "overtaken", "limits")
         )  # fmt: skip
         old = draw.choice(known) if known else None
         if what == "late":
@@ -143,6 +146,8 @@ class SimMarket:
             self.send(bytes(draw.randrange(256) for _ in range(draw.randrange(1, 200))))
         elif what == "orphan":
             self.send(self.document(self.make(f"o{self.sent_count}", next_ms, revision=2)))
+        elif what == "limits":
+            self.limit_feeder(now_ms, next_ms)
         elif what == "overtaken":  # a cancellation that came first
             trade = self.make(f"v{self.sent_count}", next_ms, p_w=60_000)
             self.send(self.document(self.vary(trade, 2, 0)))
@@ -168,6 +173,27 @@ class SimMarket:
                 self.send(self.document(self.vary(old, old.revision_number + 2, p_w)))
             self.send(self.document(newer))
             self.trades[old.id] = newer
+
+    def limit_feeder(self, now_ms, next_ms):
+        """The system operator narrows a feeder, ahead of time or at once; some are no operator's."""
+        draw = self.draw
+        self.limits_sequence += draw.choice((1, 1, 1, 0))
+        start_ms = draw.choice((now_ms // 1000 * 1000, next_ms))
+        span = Interval(start_ms, next_ms + draw.choice((1, 2)) * self.length_ms)
+        widest_w = draw.choice((0, 5_000, 30_000, 120_000))
+        limits = FeederLimits(
+            site="sim", sop="SOP-1", sequence_number=self.limits_sequence,
+            created_utc_ms=now_ms // 1000 * 1000, valid=span,
+            limits=(FeederLimit(
+                domain=f"region-{draw.choice('abcd')}", p_w_min=-widest_w, p_w_max=widest_w,
+            ),),
+        )  # fmt: skip
+        by = draw.choice((OPERATOR, OPERATOR, OPERATOR, KEY))
+        if start_ms < next_ms:
+            now_s = self.world.loop.now_us / 1e6
+            self.world.disturbed.append((now_s, now_s + (span.end_ms - now_ms) / 1000))
+        body = limits_document.write(limits)
+        self.send(dsse.sign(dsse.PAYLOAD_TYPE_LIMITS, body, [by]), topic=TOPICS.limits)
 
     def vary(self, trade, revision, p_w):
         return self.make(

@@ -26,6 +26,7 @@ class Oracle:
         self.stage = {}  # instr id -> set of entry kinds
         self.sent = {"select": set(), "operate": set(), "command": set()}
         self.plans = {}
+        self.limits = None  # (since when durable, what a system operator sent)
         self.received = set()
         self.since = {}  # true condition -> when it began
         self.foreign_us = None
@@ -69,6 +70,10 @@ class Oracle:
                 )
             case "trade.received":
                 self.received.add(entry["sha256"])
+            case "operator" if entry["verb"].startswith("feeder-limits"):
+                self.received.add(entry["arguments"]["sha256"])
+                if entry["verb"] == "feeder-limits":
+                    self.limits = (self.world.loop.now_us, entry["arguments"])
             case "readback":
                 if entry["cause"] in ("foreign", "failsafe", "zero"):
                     self.foreign_us = None
@@ -184,10 +189,25 @@ class Oracle:
                 self.world.loop.now_us - self.world.derated_us > SETTLED_US
             )
             if known and entry["authority"] in ("plan", "tracking"):
-                self.check(abs(s.p_w) <= available, "I20", f"{s.terminal} over what it can carry")
+                both = s.p_w**2 + s.q_var**2 <= available**2
+                self.check(both, "I20", f"{s.terminal} over what it can carry")
+            self._within_limits(s, terminal, entry, now_ms)
         plant = self.world.plant
         restarted = self.world.loop.now_us - plant.start_us < 3_000_000  # not polled yet
         self.check(restarted or plant.watchdog_ds == 50, "I25", "power without its watchdog")
+
+    def _within_limits(self, setpoint, terminal, entry, now_ms):
+        """What a system operator sent is followed from the next decision on (I20)."""
+        if self.limits is None or entry["authority"] not in ("plan", "tracking"):
+            return
+        since_us, sent = self.limits
+        start_ms, end_ms = (utc_ms_from(sent["valid"][k]) for k in ("start", "end"))
+        if not start_ms <= now_ms < end_ms or self.world.loop.now_us - since_us < SETTLED_US:
+            return
+        for limit in sent["limits"]:
+            if limit["domain"] == terminal.domain:
+                inside = limit["p_w_min"] <= setpoint.p_w <= limit["p_w_max"]
+                self.check(inside, "I20", f"{setpoint.terminal} {setpoint.p_w} over {limit}")
 
     def operated(self, ack, instruction):
         """OPERATE acted: whatever subset of the change is reached, the master can carry it."""
@@ -235,7 +255,7 @@ class Oracle:
             kinds = (
                 ("delivery",)
                 if topic.endswith("/delivery")
-                else ("trade.accepted", "trade.refused")
+                else ("trade.accepted", "trade.refused", "operator")
             )
             self.check(
                 index >= len(entries) or entries[index]["kind"] in kinds,

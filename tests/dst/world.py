@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fakes.core import make_policy, make_sop
 from fakes.promises import broken as broken_promises
@@ -16,6 +16,7 @@ from gateway.market.office import MarketOffice
 from gateway.model.errors import JournalError
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.telemetry import State
+from gateway.model.terminal import Reactive
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.loop import Scan
@@ -29,13 +30,26 @@ from .edges import Network, SimLink, SimMeter, SimStation
 from .faults import drawn
 from .loop import NothingScheduledError, run_virtual
 from .machine import UTC0_US, Disk, MachineClock, MemoryJournal
-from .market import ANSWER_KEY, KEY, TOPICS, SimMarket
+from .market import ANSWER_KEY, KEY, OPERATOR, TOPICS, SimMarket
 from .oracle import Oracle
 from .plant import Plant
 
 OWNER = 4711
 STRANGER_ID = 0xBAD
 CALM_S = 240.0  # the end of a run: everything healed, everything settled
+
+
+REACTIVE = {
+    "T1": Reactive(q_var=-10_000),
+    "T3": Reactive(q_var=30_000),
+    "T4": Reactive(curve=((3800, 80_000), (3950, 0), (4050, 0), (4200, -80_000))),
+}
+
+
+def with_reactive(sop):
+    """One terminal gives none, two a fixed amount, one by its voltage."""
+    terminals = tuple(replace(t, reactive=REACTIVE.get(t.id)) for t in sop.terminals)
+    return replace(sop, terminals=terminals)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +118,7 @@ class World:
         draw = self.draw("setting")
         self.length_s = setting.length_s or draw.choice((60, 60, 300, 900))
         self.mischief = setting.mischief
-        sop = make_sop()
+        sop = with_reactive(make_sop())
         self.site = Site(
             site="sim", sop=sop, policy=make_policy(gate_ms=30_000), rearm=draw.choice(("auto", "manual")),
             owner_id=OWNER, ramp_permille_per_s=200,
@@ -210,9 +224,10 @@ class World:
         meters = {t.id: SimMeter(world=self, life=life, terminal=t.id) for t in site.sop.terminals}
         link = SimLink(world=self, life=life)
         public = KEY.public_key().public_bytes_raw()
+        by = OPERATOR.public_key().public_bytes_raw()
         office = MarketOffice(
             link=link, topics=TOPICS, site="sim", sop="SOP-1", signers={dsse.keyid(public): public},
-            required=1, key=ANSWER_KEY,
+            required=1, key=ANSWER_KEY, operators={dsse.keyid(by): by},
         )  # fmt: skip
         poller = StationPoller(station=station, clock=clock, period_us=1_000_000)
         dispatcher = Dispatcher(station=station, recorder=recorder, site=site, clock=clock)

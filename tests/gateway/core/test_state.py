@@ -182,3 +182,24 @@ def test_a_clock_set_back_strikes_what_was_stamped_later():
     book.read(now_us + 4_000_000, T2=100)  # not later than what counts: does not count
     book.read(now_us + 7_000_000, T2=11)
     assert [r.net_wh for r in book.state.readings["T2"]] == [0, 5, 11]
+
+
+def test_a_step_there_and_back_leaves_the_clock_uncalm_though_nothing_is_left_of_it():
+    book = Book()
+    for step_us in (900_000, -900_000):
+        book.mono_us += 5_000_000
+        book.add("time_step", step_us=step_us)
+    assert book.state.stepped_us(book.mono_us + 1) == 0
+    assert not book.state.calm(book.mono_us + 59_999_999)
+    assert book.state.calm(book.mono_us + 60_000_000)
+
+
+def test_an_entry_stamped_by_a_clock_that_was_set_for_a_moment_is_remembered():
+    book = Book()
+    book.utc_us += 54_000_000
+    book.add("mode", mode="on", state="READY", reasons=[])
+    book.utc_us -= 54_000_000
+    book.add("mode", mode="on", state="READY", reasons=[])
+    assert book.state.glitch_us == 54_000_000
+    book.add("time_step", step_us=-54_000_000)
+    assert book.state.glitch_us == 0

@@ -1,0 +1,55 @@
+"""Polls: what a clock stamped that was just set does not count as a good reading."""
+
+import asyncio
+
+import pytest
+from fakes.core import make_site
+from fakes.memory_journal import ManualClock, MemoryJournal
+
+from gateway.core.state import State
+from gateway.model.telemetry import MeterReading
+from gateway.runtime.recorder import Recorder
+from gateway.runtime.telemetry import MeterPoller
+
+
+class OneMeter:
+    """Answers at once with the clock as it is."""
+
+    name = "m2"
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    async def read(self):
+        return MeterReading(
+            meter="m2", utc_us=self.clock.utc_us(), mono_us=self.clock.mono_us(), import_wh=1,
+            export_wh=2, p_w=0, registers=(1, 2),
+        )  # fmt: skip
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("step_us", "quality"),
+    [(0, "good"), (400_000, "good"), (600_000, "uncertain"), (-54_000_000, "uncertain")],
+)
+async def test_a_reading_stamped_before_a_step_is_recorded_does_not_count(step_us, quality):
+    clock = ManualClock()
+    journal = MemoryJournal(clock)
+    recorder = Recorder(journal, State(make_site()))
+    await recorder.record("mode", mode="on", state="READY", reasons=[])
+    poller = MeterPoller(
+        meters={"T2": OneMeter(clock)}, recorder=recorder, clock=clock, period_us=5_000_000,
+        boundaries=list,
+    )  # fmt: skip
+    clock.start_us += step_us
+    running = asyncio.create_task(poller.run())
+    async with asyncio.timeout(10):
+        while "reading" not in journal.kinds():
+            await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    entry = next(e for e in journal.written if e["kind"] == "reading")
+    assert entry["meters"][0]["quality"] == quality
+    assert bool(recorder.state.readings) is (quality == "good")
