@@ -61,6 +61,7 @@ def quarter(index, start_s, trade):
                     "trade_id": f"trd-{trade}", "revision": 1, "out_terminal": "T2",
                     "in_terminal": "T3", "contracted_wh": 15_000, "planned_wh": 15_000, "reasons": [],
                 }])  # fmt: skip
+    plan = index + 2
     index += 3
     for k in range(900 // READING_S):
         at_s = start_s + k * READING_S
@@ -74,7 +75,7 @@ def quarter(index, start_s, trade):
         if k % 3 == 0:  # corrections all day long
             instruction = {"intent_index": index, "instr_id": index}
             yield entry("intent", at_s, sop="SOP-1", instr_id=index, authority="tracking",
-                        plan_index=-1, ramp_permille_per_s=200, ttl_s=900, staged="00" * 60,
+                        plan_index=plan, ramp_permille_per_s=200, ttl_s=900, staged="00" * 60,
                         expires_mono_us=0, setpoints=[
                             {"terminal": t, "mode": "PQ", "p_w": 0, "q_var": 0} for t in TERMINALS
                         ])  # fmt: skip
@@ -143,10 +144,10 @@ class Start:
                 break
             if self.rig.process.returncode is not None:
                 sys.exit(self.rig.log.read_text()[-2000:])
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
         observing = time.monotonic() - began
         while status["state"] != "READY":
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
             status = await self.rig.status()
         ready = time.monotonic() - began
         (total, folded) = re.search(
