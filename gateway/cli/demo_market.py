@@ -248,7 +248,8 @@ def problems(report: Mapping[str, Any]) -> list[str]:
         if trade["penalty"]:
             found.append(f"{trade['id']}: a penalty although the guard held it back")
         if short_wh * 200 > trade["contracted_wh"] and "guard_p" not in trade["curtailed"]:
-            found.append(f"{trade['id']}: {short_wh} Wh short without a reason")
+            why = ", ".join(trade["curtailed"]) or "no reason that exempts"
+            found.append(f"{trade['id']}: {short_wh} Wh short: {why}")
     if not any("guard_p" in trade["curtailed"] for trade in report["trades"]):
         found.append("nothing was curtailed by the guard of T3")
     if set(report["money_sum"]) != {0} or sum(report["accounts"].values()) != 0:
