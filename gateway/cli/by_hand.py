@@ -5,12 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from gateway.cli.consent import consented
 from gateway.cli.door import door_of
 from gateway.cli.output import ExitCode, emit, fail
 from gateway.cli.running import ask_gateway, refuse_when_read_only
 from gateway.model.units import UnitError, parse_int
+
+if TYPE_CHECKING:
+    from gateway.cli.field import Field
+    from gateway.commissioning.plan import Level
+    from gateway.model.terminal import Terminal
 
 EFFECT_S = 10.0  # a decision, a dispatch and its read-back
 
@@ -73,13 +79,26 @@ def hold(
         for_ms = parse_int(for_text, "time", per_unit=1000)
     except UnitError as error:
         raise click.UsageError(f"{error}; {error.help}") from None
-    plan = _consent(
-        terminal, p_w, for_ms, config_path=config_path, yes=yes, confirm=confirm, applied=applied
+    plan = consented(
+        ("point", "set", terminal, f"p={p_w}W", "--for", f"{for_ms}ms"),
+        config_path=config_path,
+        level=lambda field: _level(field, terminal, p_w),
+        lines=lambda field: _plan_lines(field, terminal, p_w, for_ms),
+        yes=yes,
+        confirm=confirm,
+        applied=applied,
     )
     request = {"verb": "setpoint", "setpoints": {terminal: p_w}, "for_ms": for_ms, **plan}
     answer = ask_gateway(config_path, request)
     seen = _seen(terminal, p_w, config_path)
-    data = {"terminal": terminal, "p_w": p_w, "for_ms": for_ms, "until_ms": answer["until_ms"]}
+    data = {
+        "device": terminal,
+        "point": "p",
+        "value": str(p_w),
+        "registers": [],
+        "for_ms": for_ms,
+        "until_ms": answer["until_ms"],
+    }
     if seen is None:
         fail(
             ExitCode.UNVERIFIED,
@@ -87,7 +106,7 @@ def hold(
             code="H009",
             where=terminal,
             help="sopgw status; sopgw stop brings everything to zero",
-            data=data,
+            data={**data, "written": True},
         )
     emit(
         data | {"written": True},
@@ -95,49 +114,29 @@ def hold(
     )
 
 
-def _consent(
-    terminal: str,
-    p_w: int,
-    for_ms: int,
-    *,
-    config_path: Path,
-    yes: bool,
-    confirm: str,
-    applied: str,
-) -> dict[str, Any]:
-    """Return the state of the applied plan, if any; ends with exit 6 and a plan without consent."""
-    import asyncio
+def _plan_lines(field: Field, terminal: str, p_w: int, for_ms: int) -> tuple[str, ...]:
+    known = _known(field, terminal)
+    return (
+        f"{terminal} to {p_w / 1000:+.1f} kW for {for_ms / 1000:g} s, then zero",
+        f"guard {known.p_w_min / 1000:.0f} … {known.p_w_max / 1000:.0f} kW, ramp "
+        f"{known.ramp_w_per_s / 1000:.0f} kW/s; a trade's interval ends it at once",
+        "written by the service: SELECT, read back, OPERATE, read back",
+    )
 
-    from gateway.cli import field as fields
+
+def _known(field: Field, terminal: str) -> Terminal:
+    from gateway.cli.field import known_terminal
+
+    return field.equipment.sop.terminal(known_terminal(field, terminal))
+
+
+def _level(field: Field, terminal: str, p_w: int) -> Level:
     from gateway.commissioning.plan import level_of
 
-    async def go() -> dict[str, Any]:
-        async with fields.opened(config_path, None) as field:
-            known = field.equipment.sop.terminal(fields.known_terminal(field, terminal))
-            words = ("point", "set", terminal, f"p={p_w}W", "--for", f"{for_ms}ms")
-            preview = fields.Preview(
-                command=words,
-                level=level_of(p_w=p_w, s_va=known.s_va),
-                lines=(
-                    f"{terminal} to {p_w / 1000:+.1f} kW for {for_ms / 1000:g} s, then zero",
-                    f"guard {known.p_w_min / 1000:.0f} … {known.p_w_max / 1000:.0f} kW, ramp "
-                    f"{known.ramp_w_per_s / 1000:.0f} kW/s; a trade's interval ends it at once",
-                    "written by the service: SELECT, read back, OPERATE, read back",
-                ),
-                frames=(),
-            )
-            given = fields.Consent(yes=yes, confirm=confirm, applied=applied)
-            await fields.consent(field, preview, given)
-            if not applied:
-                return {}
-            taken = field.plans.load(applied, suffix=".applied")
-            return {"state": dict(taken.state), "site_sha256": taken.site_sha256}
-
-    with fields.refusals_told():
-        return asyncio.run(go())
+    return level_of(p_w=p_w, s_va=_known(field, terminal).s_va)
 
 
-def _seen(terminal: str, p_w: int, config_path: Path) -> Mapping[str, Any] | None:
+def _seen(terminal: str, p_w: int, config_path: Path) -> Mapping[str, object] | None:
     """Ask until the read-back has confirmed the setpoint."""
     until_s = time.monotonic() + EFFECT_S
     while time.monotonic() < until_s:

@@ -6,10 +6,18 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.output import ExitCode, emit, fail, group, site_option
+from gateway.cli.consent import consented, power_options
+from gateway.cli.output import emit, group, site_option
 from gateway.cli.running import ask_gateway
 
-MODES = ("off", "blocked", "test", "test-blocked", "on")
+EFFECTS = {
+    "off": "trades are refused, the converter goes to zero",
+    "blocked": "everything is computed, nothing written; the converter goes to zero",
+    "test": "trades move nothing; setpoints by hand and tests may",
+    "test-blocked": "as test, and nothing is written",
+    "on": "trades move power",
+}
+MODES = tuple(EFFECTS)
 
 
 @group(
@@ -50,36 +58,20 @@ def show(config_path: Path) -> None:
 )
 @click.argument("wanted", metavar="MODE", type=click.Choice(MODES))
 @site_option
-@click.option("--yes", is_flag=True, help="Do it; enough for every mode but on.")
-@click.option("--confirm", metavar="SOP", help="The SOP's name; needed for on.")
-def set_(wanted: str, config_path: Path, yes: bool, confirm: str | None) -> None:  # noqa: FBT001
-    """Set the operator's mode."""
-    if wanted in ("off", "blocked") and _sleeps_in(wanted, config_path):
-        emit(
-            {"mode": wanted},
-            text=f"no gateway runs, and the site file lets it start in mode {wanted}",
-        )
-        return
+@power_options
+def set_(*, wanted: str, config_path: Path, yes: bool, confirm: str, applied: str) -> None:
+    """Set the operator's mode; on needs the SOP's name, every other one --yes."""
+    from gateway.commissioning.plan import Level
+
     found = ask_gateway(config_path, {"verb": "status"})["status"]
-    confirmed = confirm == found["sop"] if wanted == "on" else yes or confirm == found["sop"]
-    if confirm is not None and confirm != found["sop"]:
-        message = f"this gateway serves {found['sop']}, not {confirm}"
-        fail(ExitCode.REFUSED, message, code="G004", help=f"--confirm {found['sop']}")
-    if not confirmed:
-        how = f"--confirm {found['sop']}" if wanted == "on" else "--yes"
-        emit(
-            {"mode": found["mode"], "wanted": wanted},
-            text=f"mode {found['mode']} → {wanted}; nothing changed yet. Add {how}",
-            exit_code=ExitCode.UNCONFIRMED,
-        )
+    consented(
+        ("mode", "set", wanted),
+        config_path=config_path,
+        level=lambda _: Level.SEVERE if wanted == "on" else Level.MODERATE,
+        lines=lambda _: (f"mode {found['mode']} → {wanted}: {EFFECTS[wanted]}",),
+        yes=yes,
+        confirm=confirm,
+        applied=applied,
+    )
     ask_gateway(config_path, {"verb": "mode", "mode": wanted})
     emit({"mode": wanted}, text=f"mode {wanted}")
-
-
-def _sleeps_in(wanted: str, config_path: Path) -> bool:
-    """Tell whether no gateway runs and the site file already says this mode: then it holds."""
-    from gateway.cli.door import door_of
-    from gateway.config.site_file import load_site
-
-    site = load_site(config_path)
-    return site.mode == wanted and not door_of(config_path, site).exists()

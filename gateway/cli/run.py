@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.output import command, note, site_option
+from gateway.cli.output import command, emit, note, site_option
 
 if TYPE_CHECKING:
     from gateway.config.site_file import Site
@@ -86,6 +86,8 @@ def run(
         config = site.sop(sop_id) if sop_id else site.sops[0]
         beside = doors_beside(site, config, page=page, simulated=bool(timebase))
     asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode, beside=beside))
+    served = sop_id or site.sops[0].sop.id
+    emit({"site": site.id, "sop": served, "mode": mode or site.mode})
 
 
 def discipline() -> str:

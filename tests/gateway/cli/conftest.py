@@ -178,6 +178,12 @@ def schema_differences():
     return lambda schema, value: list(differences(schema, value))
 
 
+@pytest.fixture(name="schema_of")
+def schema_of_name():
+    """The schema of an output by its name."""
+    return schema_of
+
+
 @pytest.fixture
 def sopgw(capsys):
     """Run the program in this process: ``sopgw("config", "check", path)``."""

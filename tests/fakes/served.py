@@ -1,0 +1,55 @@
+"""A planted site with a running service of its own, as processes."""
+
+import contextlib
+import subprocess
+import sys
+import time
+
+from fakes.cabinet import Cabinet
+
+from gateway.journal.ledger_journal import read_entries
+
+
+@contextlib.contextmanager
+def serving(folder, *, mode="test", factor=3, extra=""):
+    """A cabinet and its gateway; ``extra`` is added to the site file."""
+    found = Cabinet(folder, factor=factor)
+    if extra:
+        with (folder / "site.yaml").open("a") as file:
+            file.write(extra)
+    log, out = (folder / "gateway.log").open("wb"), (folder / "gateway.out").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "run", "--json", "--mode", mode,
+         "--timebase", str(folder / "timebase.json")],
+        env=found.env, stderr=log, stdout=out,
+    )  # fmt: skip
+    found.process_of_gateway = process
+    try:
+        until((folder / "sopgw.sock").exists)
+        yield found
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        log.close()
+        out.close()
+        found.close()
+
+
+def entries(site, *kinds):
+    """The entries of some kinds, as they stand in the ledger now."""
+    return [e for _, e in read_entries(site.folder / "ledger") if e["kind"] in kinds]
+
+
+def status(sopgw):
+    """What the program says of the running service."""
+    return sopgw("status", "--json").json["data"]
+
+
+def until(condition, within_s=30):
+    """Wait for a condition in real time."""
+    end_s = time.monotonic() + within_s
+    while time.monotonic() < end_s:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come about")
