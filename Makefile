@@ -16,10 +16,16 @@ COUNT ?= 1000
 DURATION_S ?= 60
 HOURS ?= 1
 CALL_STEP ?= 10
+
+# What is built, and for whom: amd64 or arm64, Debian 12 (Python 3.11) or 13 (3.13).
+ARCH ?= amd64
+PYTHON_FOR ?= 3.11
+SUITE ?= $(if $(filter 3.13,$(PYTHON_FOR)),trixie,bookworm)
+WHEELHOUSE := dist/wheelhouse-$(PYTHON_FOR)-$(ARCH)
 MESSAGES ?= 100000
 STORED ?= 1000000
 
-.PHONY: help dev check format test demo docs dist dst clean
+.PHONY: help dev check format test demo docs dist dst clean wheelhouse deb sbom system-test soak
 .PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring bench-page
 .PHONY: fault fault-kill fault-kill-gateway fault-market fault-restart fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network fault-doors
 
@@ -49,8 +55,23 @@ demo:  ## the demo, results in demo-out/
 docs: dev  ## pages against the program: links, commands, tables, diagram, help
 	$(BIN)/pytest -q -p no:cacheprovider tests/test_docs.py tests/test_readme.py
 
-dist: dev  ## wheel and source archive in dist/
-	$(BIN)/hatchling build
+dist: dev  ## wheel and source archive in dist/, the same bytes from the same commit
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/hatchling build
+
+wheelhouse: dev  ## every wheel of ARCH and PYTHON_FOR in dist/, to install without a network
+	$(BIN)/python .ci/wheelhouse.py $(WHEELHOUSE) --arch $(ARCH) --python $(PYTHON_FOR)
+
+deb: wheelhouse  ## Debian package of ARCH and PYTHON_FOR in dist/
+	$(BIN)/python .ci/deb.py dist --wheels $(WHEELHOUSE) --arch $(ARCH) --python $(PYTHON_FOR)
+
+sbom: dev  ## bill of materials (CycloneDX) and licences of everything locked in dist/
+	$(BIN)/python .ci/sbom.py dist
+
+system-test: deb  ## an installation's whole life in a throw-away Debian (needs root, debootstrap, systemd-container)
+	tests/deploy/system_test.sh dist/sopgw_*+deb$(if $(filter 3.13,$(PYTHON_FOR)),13,12)_$(ARCH).deb $(SUITE)
+
+soak: dev  ## HOURS of ten times the nominal load on real sockets
+	$(PY) tests/soak/soak.py --hours $(HOURS)
 
 clean:  ## caches and built files, not .venv
 	rm -rf build dist demo-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
