@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("errors.md")
-SHARED = "x"  # first letter of codes that site files (C) and profiles (P) share
+SHARED = "x"  # first letter of codes that site files, profiles and alarm files share
+SHARING = "CPR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ def pages() -> Mapping[str, Page]:
         why, _, mend = " ".join(body.split()).partition(" Mend: ")
         page = Page(title=title, why=why, mend=mend)
         if code.startswith(SHARED):
-            found |= {"C" + code[1:]: page, "P" + code[1:]: page}
+            found |= {letter + code[1:]: page for letter in SHARING}
         else:
             found[code] = page
     return found

@@ -12,7 +12,7 @@ from gateway.core.alarm_conditions import CONDITIONS
 from gateway.core.alarms import Rule
 
 NAME = "alarms.yaml"
-PREFIX = "A"
+PREFIX = "R"  # of its codes: the file is the rationalisation record
 _UNKNOWN = 24  # the number of "there is no such …" in every file of ours
 
 Delay = Annotated[int, Quantity("time", 1000, ("0 s", "1 h"))]

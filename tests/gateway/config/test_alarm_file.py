@@ -60,13 +60,13 @@ def test_a_sites_own_list_replaces_the_shipped_one(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "code", "line"),
     [
-        ("A-120:", "A-999:", "A024", 3),
-        ("priority: 2", "priority: 9", "A014", 9),
-        ("delay: 5 s", "delay: 5", "A012", 10),
-        ("delay: 5 s", "delay: 2 h", "A015", 10),
-        ("cause: network\n", "cause: network\n    colour: red\n", "A010", 5),
-        ("    clear: 5 s", "    clear: 5 s\n    unless: [A-121]", "A024", 12),
-        ("    response: check the link\n", "", "A011", 3),
+        ("A-120:", "A-999:", "R024", 3),
+        ("priority: 2", "priority: 9", "R014", 9),
+        ("delay: 5 s", "delay: 5", "R012", 10),
+        ("delay: 5 s", "delay: 2 h", "R015", 10),
+        ("cause: network\n", "cause: network\n    colour: red\n", "R010", 5),
+        ("    clear: 5 s", "    clear: 5 s\n    unless: [A-121]", "R024", 12),
+        ("    response: check the link\n", "", "R011", 3),
     ],
 )
 def test_every_mistake_has_its_place(tmp_path, old, new, code, line):
