@@ -156,8 +156,12 @@ def guided(folder: Path, arguments: list[str]) -> None:
         if target(data[1:]) and name in STRICT and not valid.startswith(data[1:].rstrip(b"\0")):
             raise AssertionError(f"{name} accepts {data[1:].hex()}")
 
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number, (name, (valid, _)) in enumerate(everything):
+        (corpus / name).write_bytes(bytes([number]) + valid)
     atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments], one)
+    atheris.Setup([sys.argv[0], *arguments, str(corpus)], one)
     atheris.Fuzz()
 
 
