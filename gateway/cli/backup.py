@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gateway.cli.backup_restore import Known, Place
     from gateway.cli.backup_store import Contents, LedgerFound
 
-RECORD = "backups.jsonl"
 PASSPHRASE_MIN = 12  # characters; Argon2id slows guessing down, it does not make 1234 a secret
 
 passphrase_option = click.option(
@@ -108,7 +107,7 @@ def create(
         "files": len(manifest["files"]),
         "entries": ledger.entries_count,
     }
-    with (state_folder(site) / RECORD).open("a", encoding="utf-8") as record:
+    with (state_folder(site) / backup_store.RECORD).open("a", encoding="utf-8") as record:
         record.write(json.dumps(row, sort_keys=True) + "\n")
     text = (
         f"{path}: {len(manifest['files'])} files, {size_bytes / 1e6:.1f} MB\n"
@@ -214,7 +213,7 @@ def restore(
 @site_option
 def ls(*, config_path: Path) -> None:
     """List the backups made on this machine, and whether the files are still there."""
-    from gateway.cli.backup_store import made_here
+    from gateway.cli.backup_store import RECORD, made_here
     from gateway.cli.field import state_folder
     from gateway.config.site_file import load_site
 

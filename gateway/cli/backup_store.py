@@ -34,6 +34,7 @@ from ledger.log.keys import KeyFileError
 from ledger.log.record import Damage
 from ledger.log.segment import LedgerCorrupt
 
+RECORD = "backups.jsonl"  # of what was made here, beside the ledger
 MANIFEST = "manifest.json"
 MANIFEST_BYTES_MAX = 64 << 20
 COPY_BYTES = 1 << 20

@@ -29,6 +29,7 @@ DISK_BYTES_MIN = 2_000_000_000  # a year of entries at one a second, and room to
 DISK_BYTES_FAIL = 200_000_000
 CONNECT_S = 1.0
 TEST_AGE_DAYS_MAX = 365  # safety tests are repeated every year
+BACKUP_AGE_DAYS_MAX = 7
 SERIAL = Path("/dev/serial/by-id")
 
 
@@ -241,6 +242,29 @@ def service_lines(site: Site) -> list[Line]:
     return [Line(id="service.running", status="ok", text=f"answers at {path}")]
 
 
+def backup_lines(site: Site) -> list[Line]:
+    """When the site was last backed up, and whether that file is still where it was put."""
+    from gateway.cli.backup_store import RECORD, made_here
+
+    rows = made_here(site.ledger.dir.parent / RECORD)
+    if not rows:
+        fix = "sopgw backup create FOLDER"
+        return [Line(id="ledger.backup", status="warn", text="no backup was ever made", fix=fix)]
+    last = rows[-1]
+    made = dt.datetime.fromisoformat(last["made"].replace("Z", "+00:00").replace(" ", "T"))
+    age_days = int((time.time() - made.timestamp()) / 86_400)
+    old = age_days > BACKUP_AGE_DAYS_MAX
+    return [
+        Line(
+            id="ledger.backup",
+            status="warn" if old else "ok",
+            text=f"backup {age_days} days old, verified when it was made, {last['entries']} entries"
+            + ("" if last["present"] else "; not mounted here"),
+            fix="sopgw backup create FOLDER",
+        )
+    ]
+
+
 def device_lines(site: Site) -> list[Line]:
     """Does something listen where each device should be?"""
     return [
@@ -311,6 +335,7 @@ def examine(site: Site, *, offline: bool = False, simulated: bool = False) -> li
         *config_lines(site),
         *key_lines(site),
         *ledger_lines(site),
+        *backup_lines(site),
         *safety_lines(site),
         *self_lines(),
     ]

@@ -243,6 +243,8 @@ _DEVICE_CODES = {
 
 def end_of(error: BaseException) -> End:
     """Give an exception its exit code and its words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]  # the first that ended what ran side by side
     if isinstance(error, CommandFailed):
         return End(
             exit_code=error.exit_code,

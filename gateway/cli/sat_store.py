@@ -26,6 +26,7 @@ from gateway.cli.field import (
 from gateway.cli.operations import OPERATIONS
 from gateway.cli.output import CommandFailed, ExitCode, fail
 from gateway.cli.person import Terminal
+from gateway.cli.sat_rehearsal import REHEARSAL, rehearse
 from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.runs.person import Answer
 from gateway.commissioning.sat import plan as plans
@@ -176,6 +177,8 @@ class Executor:
             return await self._manual(check)
         if check.run == "doctor":
             return doctor_outcome(self._field, check.arguments)
+        if check.run == REHEARSAL:
+            return await rehearse(check)
         operation = OPERATIONS.get(check.run)
         if operation is None:
             return CheckOutcome(

@@ -306,6 +306,15 @@ def test_a_silent_witness_is_no_permission(create, restore, lost):
     assert (answer.exit_code, answer.json["warnings"][0]["code"]) == (0, "B005")
 
 
+def test_doctor_knows_of_the_last_backup(create, lost, sopgw):
+    words = ("doctor", "ledger.backup", "-c", lost.file, "--json")
+    (line,) = sopgw(*words).json["data"]["checks"]
+    assert line["status"] == "warn"
+    create()
+    (line,) = sopgw(*words).json["data"]["checks"]
+    assert (line["status"], "40 entries" in line["text"]) == ("ok", True)
+
+
 def test_the_list_says_what_is_gone(create, lost, sopgw):
     create().unlink()
     (row,) = sopgw("backup", "ls", "-c", lost.file, "--json").json["data"]["backups"]

@@ -24,8 +24,8 @@ def run(site, sopgw):
 def test_a_new_run_binds_the_plan_to_the_site(site, run, sopgw):
     status = sopgw("sat", "status", "--json").json["data"]
     assert status["verdict"] == "incomplete"
-    assert [s["id"] for s in status["steps"]] == [str(n) for n in range(1, 10)]
-    assert len(status["checks"]) == 23
+    assert [s["id"] for s in status["steps"]] == [str(n) for n in range(1, 11)]
+    assert len(status["checks"]) == 24
     assert sopgw("sat", "ls", "--json").json["data"]["runs"][0]["run"] == run
     second = sopgw("sat", "new", "--plan", "sop-lv", "--json").json["data"]["run"]
     assert second == run[:-1] + "b"

@@ -121,7 +121,7 @@ def short_plan(folder):
         assert whole in text
         text = text.replace(whole, short)
     path = folder / "sop-lv.yaml"
-    path.write_text(text)
+    path.write_text(text[: text.index("\n  - title: Trade rehearsal")])
     return path
 
 
