@@ -29,6 +29,7 @@ ORDERS: Final = {
     "ExitStandby": Order.EXIT_STANDBY, "SoftEstop": Order.SOFT_ESTOP,
     "SetMaster": Order.SET_MASTER,
 }  # fmt: skip
+MISSING: Final = ua.StatusCode(ua.StatusCodes.BadArgumentsMissing)
 _U16, _U32, _I32 = ua.VariantType.UInt16, ua.VariantType.UInt32, ua.VariantType.Int32
 
 
@@ -92,21 +93,23 @@ class Commands:
         )  # fmt: skip
 
     def _order(self, order: Order) -> Any:
-        async def call(_parent: ua.NodeId, *given: int) -> ua.Variant:
+        async def call(_parent: ua.NodeId, *given: int) -> ua.Variant | ua.StatusCode:
             if len(given) != 2:
-                raise ua.UaStatusCodeError(ua.StatusCodes.BadArgumentsMissing)
+                return MISSING
             answer = self._request(order, bits=given[0], owner=given[1])
             await self._after()
             return ua.Variant(answer, _U16)
 
         return uamethod(call)
 
-    async def _select(self, _parent: ua.NodeId, *given: Any) -> tuple[ua.Variant, ua.Variant]:
+    async def _select(
+        self, _parent: ua.NodeId, *given: Any
+    ) -> tuple[ua.Variant, ua.Variant] | ua.StatusCode:
         if len(given) != 5:
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadArgumentsMissing)
+            return MISSING
         instruction, values, crc, ttl_s, owner = given
         if len(values) != WORDS_PER_TERMINAL * self._device.sop.n:
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadInvalidArgument)
+            return ua.StatusCode(ua.StatusCodes.BadInvalidArgument)
         good = crc16(struct.pack(f">{len(values)}i", *values)) == crc
         staged = encode(_setpoints(values))
         self._device.advance()
@@ -128,9 +131,9 @@ class Commands:
         await self._after()
         return ua.Variant(token, _U32), ua.Variant(answer, _U16)
 
-    async def _operate(self, _parent: ua.NodeId, *given: int) -> ua.Variant:
+    async def _operate(self, _parent: ua.NodeId, *given: int) -> ua.Variant | ua.StatusCode:
         if len(given) != 2:
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadArgumentsMissing)
+            return MISSING
         token, ttl_s = given
         selected, self._selected = self._selected, None
         good = selected is not None and selected[0] == token
@@ -141,10 +144,10 @@ class Commands:
         await self._after()
         return ua.Variant(answer, _U16)
 
-    async def _configure(self, _parent: ua.NodeId, *given: int) -> ua.Variant:
+    async def _configure(self, _parent: ua.NodeId, *given: int) -> ua.Variant | ua.StatusCode:
         """The parameter registers of the other map: watchdog, fail-safe, its ramp, the lease."""
         if len(given) != 4:
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadArgumentsMissing)
+            return MISSING
         watchdog_ds, failsafe, ramp, owner = given
         self._device.advance()
         firmware, now_us = self._device.firmware, self._device.now_us()

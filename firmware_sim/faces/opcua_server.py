@@ -32,6 +32,8 @@ from firmware_sim.timebase import SimClock
 NAMESPACE: Final = "urn:sop-gateway:bench:sop-station"
 APPLICATION: Final = "urn:sop-gateway:bench:opcua"
 PERIOD_S: Final = 0.25
+FRESH_US: Final = 20_000
+START_TIMEOUT_S: Final = 110.0  # some seconds of work; a crowded machine takes its time
 # UN/ECE codes as OPC UA numbers them.
 _UNITS: Final = {
     "W": ("WTT", "watt"), "var": ("D44", "var"), "V": ("VLT", "volt"), "A": ("AMP", "ampere"),
@@ -115,6 +117,7 @@ class OpcUaFace:
         self._watched: list[tuple[Node, ua.VariantType, Callable[[], Any]]] = []
         self._heartbeat: Node | None = None
         self._commands = Commands(device, self.refresh)
+        self._fresh_us = 0
 
     # ---------------------------------------------------------------- life
 
@@ -131,6 +134,8 @@ class OpcUaFace:
         await self.refresh()
         # The sign of life counts when it comes, not when the values are next refreshed.
         server.subscribe_server_callback(CallbackType.PostWrite, self._written)
+        # Who reads sees now, not the last turn of a loop that a busy host may have delayed.
+        server.subscribe_server_callback(CallbackType.PreRead, self._about_to_read)
         await server.start()
         bound = server.bserver._server.sockets[0].getsockname()[1]  # noqa: SLF001 (no public way)
         return f"opc.tcp://127.0.0.1:{bound}/sop"
@@ -165,6 +170,7 @@ class OpcUaFace:
         if device.responder.wire.frozen:
             return
         device.advance()
+        self._fresh_us = device.now_us()
         stamp = datetime.datetime.fromtimestamp(device.clock.utc_us() * 1e-6, datetime.UTC)
         status = ua.StatusCode(
             ua.StatusCodes.BadSensorFailure if device.bad_quality else ua.StatusCodes.Good
@@ -181,6 +187,10 @@ class OpcUaFace:
                     SourceTimestamp=stamp.replace(tzinfo=None),
                 ),
             )
+
+    async def _about_to_read(self, event: Any, _dispatcher: object) -> None:
+        if event.is_external and self._device.now_us() - self._fresh_us >= FRESH_US:
+            await self.refresh()
 
     def _written(self, event: Any, _dispatcher: object) -> None:
         """Hear the heartbeat in what clients wrote."""
@@ -333,5 +343,5 @@ async def open_face(
 ) -> tuple[OpcUaFace, str]:
     """Start the face, within a limit: its certificate takes a moment."""
     face = OpcUaFace(device, directory, security=security)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(START_TIMEOUT_S):
         return face, await face.start(port)

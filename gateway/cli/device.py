@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.device_add import add
+from gateway.cli.device_trust import trust
 from gateway.cli.output import ExitCode, Finding, emit, group
 from gateway.cli.where import Target, device_options, opened, seconds, target_of
 
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
     ),
 )
 def device() -> None:
-    """Devices: identify them and measure how they answer."""
+    """Devices: add, identify and trust them, measure how they answer."""
+
+
+device.add_command(add)
+device.add_command(trust)
 
 
 @device.command(

@@ -6,14 +6,18 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from fnmatch import fnmatchcase
 
 from gateway.devices.codec import PointCodec
 from gateway.devices.connect import client_of
+from gateway.devices.identity import device_objects
 from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.modbus.frame import read
 from gateway.devices.profile import IdentifyCheck, Point, Profile, Protocol
 from gateway.model.errors import BadAnswer, DeviceError, DeviceNotSent, DeviceRefused
 from gateway.model.units import UNITS
+
+FC43_NAMES = {"name": "product_name"}  # what profiles call otherwise than the drivers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +59,40 @@ async def match_profiles(
     """
     matches = []
     for profile in profiles:
-        if profile.protocol is not Protocol.MODBUS or not profile.identify.checks:
+        wanted = profile.identify
+        if profile.protocol is not Protocol.MODBUS or not (wanted.checks or wanted.fc43):
             continue
         asked = profile.modbus.unit if unit_id is None else unit_id
         client = client_of(url, profile.modbus, timeout_s=timeout_s)
         unit = ModbusUnit(client, name=profile.id, timeout_s=timeout_s)
         try:
-            seen = [await _seen(unit, asked, profile, c) for c in profile.identify.checks]
+            # Function 43 last: some devices stay silent for good where they do not know it.
+            seen = [await _seen(unit, asked, profile, c) for c in wanted.checks]
+            seen += await _said(unit, asked, profile) if wanted.fc43 else []
         finally:
             await client.close()
         matches.append(Match(profile=profile.id, unit=asked, seen=tuple(seen)))
     if matches and not any(s.answered for m in matches for s in m.seen):
         raise TimeoutError(f"{url}: no unit answered")
     return sorted(matches, key=lambda m: (-m.fits, -m.fitting_count, -len(m.seen), m.profile))
+
+
+async def _said(unit: ModbusUnit, unit_id: int, profile: Profile) -> list[Seen]:
+    """What the device says of itself by function 43, against the texts of the profile."""
+    try:
+        objects = await device_objects(unit, unit_id)
+    except DeviceError:
+        objects = {}
+    return [
+        Seen(
+            register=f"FC43 {name}",
+            values=(objects.get(FC43_NAMES.get(name, name), "says nothing"),),
+            wanted=wanted,
+            ok=fnmatchcase(objects.get(FC43_NAMES.get(name, name), ""), wanted),
+            answered=bool(objects),
+        )
+        for name, wanted in profile.identify.fc43.items()
+    ]
 
 
 async def _seen(unit: ModbusUnit, unit_id: int, profile: Profile, check: IdentifyCheck) -> Seen:

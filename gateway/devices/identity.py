@@ -67,13 +67,14 @@ def parse_objects(answer: bytes) -> tuple[dict[str, str], int | None]:
 async def identify(unit: ModbusUnit, unit_id: int) -> Identification:
     """Ask all three ways; a refusal is an answer too. Raises what the line raises."""
     return Identification(
-        objects=await _objects(unit, unit_id),
+        objects=await device_objects(unit, unit_id),
         server_id=await _server_id(unit, unit_id),
         chain=await _chain(unit, unit_id),
     )
 
 
-async def _objects(unit: ModbusUnit, unit_id: int) -> dict[str, str]:
+async def device_objects(unit: ModbusUnit, unit_id: int) -> dict[str, str]:
+    """Objects of function 43/14 by name; empty where the device refuses."""
     objects: dict[str, str] = {}
     at: int | None = 0
     for _ in range(ROUNDS_MAX):

@@ -7,14 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from asyncua.crypto.cert_gen import setup_self_signed_certificate
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.config.profile_file import load_profile
 from gateway.devices.connect import Endpoints, open_meter, open_station
+from gateway.devices.opcua.own import own_files
+from gateway.model.setpoint import Command
+from gateway.model.telemetry import State
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,10 +62,7 @@ class SimulatedBench:
 
     async def __aenter__(self):
         self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0"),
-                *self.faces(),
-            ],
+            [sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -74,10 +73,6 @@ class SimulatedBench:
         if self.way is not None:
             await self.way.__aenter__()
         return self
-
-    def faces(self):
-        """What else the device shall listen on."""
-        return ()
 
     def bridge(self):
         """Something between the driver and the station's Modbus TCP port; None: nothing."""
@@ -141,34 +136,78 @@ class TlsBench(SimulatedBench):
 
 
 class OpcuaBench(SimulatedBench):
-    """The station's OPC UA face: signed, encrypted, pinned, a named user."""
+    """The station's OPC UA face: signed, encrypted, pinned, a named user.
+
+    Its server takes seconds to start, so that one station serves all cases, brought back to
+    standing by after each.
+    """
 
     profile, timeout_s = "sop-station-opcua", 5.0
 
-    def faces(self):
-        return ("--opcua", "0", "--certs", str(self.folder / "station"))
+    def __init__(self, served):
+        super().__init__(served.folder)
+        self.served = served
 
     async def __aenter__(self):
-        await super().__aenter__()
-        own, trusted = self.folder / "own", self.folder / "trusted"
-        own.mkdir()
-        trusted.mkdir()
-        await setup_self_signed_certificate(
-            own / "key.pem", own / "cert.der", "urn:sop-gateway:client", "localhost",
-            [ExtendedKeyUsageOID.CLIENT_AUTH], {"commonName": "gateway"},
-        )  # fmt: skip
-        server = self.folder / "station" / "opcua-server.der"
-        shutil.copy(server, trusted / "server.der")
-        (own / "password").write_text("operator-bench\n")
-        (own / "password").chmod(0o600)
-        self.query = (
-            f"?cert={own}/cert.der&key={own}/key.pem&server={server}&trusted={trusted}"
-            f"&user=operator&password_file={own}/password"
-        )
+        self.ports, self.way = self.served.ports, None
         return self
 
+    async def __aexit__(self, *_):
+        station = self.station()
+        await station.read()
+        await station.command(Command.STOP)
+        async with asyncio.timeout(30):
+            while (await station.read()).state is not State.STOPPED:
+                await asyncio.sleep(0.05)
+            await station.command(Command.START)
+            while (await station.read()).state is not State.STANDBY:
+                await asyncio.sleep(0.05)
+        for driver in self.opened:
+            await driver.close()
+
     def station_url(self):
-        return self.ports["opcua"] + self.query
+        own, folder = self.folder / "own", self.folder
+        return (
+            f"{self.ports['opcua']}?cert={own}/cert.der&key={own}/key.pem"
+            f"&server={folder}/station/opcua-server.der&trusted={folder}/trusted"
+            f"&user=operator&password_file={own}/password"
+        )
+
+
+class OpcuaServed(SimulatedBench):
+    """The process behind it, and the certificates of both sides."""
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0"),
+                *("--opcua", "0", "--certs", str(self.folder / "station")),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+        )
+        self.ports = json.loads(self.process.stdout.readline())["listening"]
+        (self.folder / "trusted").mkdir()
+        shutil.copy(self.folder / "station" / "opcua-server.der", self.folder / "trusted")
+        own = self.folder / "own"
+        own_files(own, name="contract", now_utc_us=time.time_ns() // 1000)
+        (own / "password").write_text("operator-bench\n")
+        (own / "password").chmod(0o600)
+        return self
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def opcua_served(tmp_path_factory):
+    served = OpcuaServed(tmp_path_factory.mktemp("opcua")).start()
+    yield served
+    served.stop()
 
 
 WAYS = {
@@ -182,7 +221,7 @@ WAYS = {
 
 
 # Framing and transport differ, the driver does not: by default the other ways run what would show
-# a difference. SOPGW_ALL_WAYS=1 runs every case over every way (80 s).
+# a difference. SOPGW_ALL_WAYS=1 runs every case over every way (80 s, OPC UA a minute more).
 EVERY_WAY = {
     "test_select_read_back_operate_effect",
     "test_a_second_controller_is_kept_out_while_the_lease_lives",
@@ -200,7 +239,9 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 async def bench(request, tmp_path):
-    async with WAYS[request.param](tmp_path) as found:
+    way = WAYS[request.param]
+    given = request.getfixturevalue("opcua_served") if way is OpcuaBench else tmp_path
+    async with way(given) as found:
         yield found
 
 

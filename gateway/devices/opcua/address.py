@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from gateway.devices.opcua.client import OpcuaClient, Trust
@@ -27,16 +28,7 @@ def opcua_client_of(
     name: str, url: str, settings: OpcuaSettings, *, timeout_s: float
 ) -> OpcuaClient:
     """A client of the server at the URL; nothing is opened yet. Raises ConfigError."""
-    parts = urlsplit(url)
-    given = dict(parse_qsl(parts.query))
-    if parts.scheme != SCHEME or not parts.hostname:
-        raise ConfigError(f"{url}: write opc.tcp://host:{OPCUA_PORT}/path?cert=…")
-    unknown = sorted(given.keys() - KNOWN)
-    if unknown:
-        raise ConfigError(f"{url}: unknown {', '.join(unknown)}; known: {', '.join(sorted(KNOWN))}")
-    missing = [key for key in NEEDED if key not in given]
-    if missing:
-        raise ConfigError(f"{url}: add {', '.join(f'`{key}=FILE`' for key in missing)}")
+    given = _given(url)
     return OpcuaClient(
         name=name,
         url=endpoint_of(url),
@@ -51,6 +43,38 @@ def opcua_client_of(
         password=_password(given.get("password_file")),
         timeout_s=max(TIMEOUT_S_MIN, timeout_s),
     )
+
+
+def connect_order(url: str, settings: OpcuaSettings, *, timeout_s: float) -> dict[str, Any]:
+    """The order that connects a child to the server at the URL. Raises ConfigError."""
+    given = _given(url)
+    return {
+        "op": "connect",
+        "url": endpoint_of(url),
+        "certificate": given["cert"],
+        "key": given["key"],
+        "pinned": given["server"],
+        "trusted": given["trusted"],
+        "policy": policy_of(settings),
+        "user": given.get("user", ""),
+        "password": _password(given.get("password_file")),
+        "timeout_s": timeout_s,
+    }
+
+
+def _given(url: str) -> dict[str, str]:
+    """The files and names of a URL, none missing and none unknown."""
+    parts = urlsplit(url)
+    given = dict(parse_qsl(parts.query))
+    if parts.scheme != SCHEME or not parts.hostname:
+        raise ConfigError(f"{url}: write opc.tcp://host:{OPCUA_PORT}/path?cert=…")
+    unknown = sorted(given.keys() - KNOWN)
+    if unknown:
+        raise ConfigError(f"{url}: unknown {', '.join(unknown)}; known: {', '.join(sorted(KNOWN))}")
+    missing = [key for key in NEEDED if key not in given]
+    if missing:
+        raise ConfigError(f"{url}: add {', '.join(f'`{key}=FILE`' for key in missing)}")
+    return given
 
 
 def endpoint_of(url: str) -> str:

@@ -6,6 +6,7 @@ It may use so much memory and no more, opens no file but those named, and dies r
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import datetime as dt
 import logging
@@ -34,6 +35,7 @@ POLICIES = {
     "Aes256_Sha256_RsaPss": SecurityPolicyAes256Sha256RsaPss,
 }
 BAD_SECURITY = "security"
+ENDPOINTS_COUNT_MAX = 100
 VALUES_COUNT_MAX = 4096  # elements of one array; a profile's points are scalars
 # Changes with every sampling: where it stops coming, a subscription is dead, not constant.
 ALIVE_NODE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime)
@@ -105,6 +107,8 @@ class Session:
                 return await self._call(order)
             case "subscribe":
                 return await self._subscribe(order["nodes"], order["publish_ms"])
+            case "endpoints":
+                return await _endpoints(order["url"], order["timeout_s"])
             case "ping":
                 return {}
             case other:
@@ -252,6 +256,25 @@ class Session:
                     await client.disconnect()
             except (OSError, TimeoutError, ua.UaError, ConnectionError):
                 return
+
+
+async def _endpoints(url: str, timeout_s: float) -> dict[str, Any]:
+    """What the server says of itself to anybody; nothing of it is believed here."""
+    async with asyncio.timeout(2 * timeout_s):
+        found = await Client(url, timeout=timeout_s).connect_and_get_server_endpoints()
+    rows = [
+        {
+            "url": e.EndpointUrl or "",
+            "mode": e.SecurityMode.name.rstrip("_"),
+            "policy": (e.SecurityPolicyUri or "").rpartition("#")[2],
+            "users": sorted({t.TokenType.name for t in e.UserIdentityTokens}),
+            "name": e.Server.ApplicationName.Text or "",
+            "application_uri": e.Server.ApplicationUri or "",
+            "certificate": base64.b64encode(e.ServerCertificate or b"").decode(),
+        }
+        for e in found[:ENDPOINTS_COUNT_MAX]
+    ]
+    return {"endpoints": rows}
 
 
 def _no(order: dict[str, Any], kind: str, what: str, code: int = 0) -> dict[str, Any]:

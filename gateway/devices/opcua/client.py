@@ -7,8 +7,6 @@ decoder gone wild cannot be asked to stop.
 from __future__ import annotations
 
 import asyncio
-import socket
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +15,10 @@ from typing import Any
 
 from gateway.devices.modbus.client import BackOff
 from gateway.devices.opcua import pipe
+from gateway.devices.opcua.process import START_TIMEOUT_S, spawn
 from gateway.model.errors import ConfigError, DeviceNotSent, DeviceRefused, OutcomeUnknown
 from gateway.model.telemetry import Quality
 
-START_TIMEOUT_S = 30.0  # of the child and its first handshake; a busy machine takes its time
 GRACE_S = 0.5  # the child's own time-out comes first where it is alive
 STALE_US = 3_000_000
 RETRY_S = 0.05
@@ -213,14 +211,7 @@ class OpcuaClient:
             await self._end()  # it died while nobody asked
         if self._process is not None:
             return
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway.devices.opcua.child", str(theirs.fileno()),
-                pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
-        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._process, reader, self._writer = await spawn()
         self._hearing = asyncio.get_running_loop().create_task(self._hear(reader))
         self.counts["started"] += 1
 

@@ -48,31 +48,28 @@ def start(folder):
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    """The station's server and an impostor's, each with a certificate of its own."""
+    """The station's server, our own files and who trusts whom."""
     folder = tmp_path_factory.mktemp("opcua")
-    found = [start(folder / name) for name in ("station", "impostor")]
+    process, url = start(folder / "station")
     own = folder / "own"
     own.mkdir()
-    for stem in ("", "other-"):
-        asyncio.run(
-            setup_self_signed_certificate(
-                own / f"{stem}key.pem",
-                own / f"{stem}cert.der",
-                "urn:sop-gateway:client",
-                "localhost",
-                [ExtendedKeyUsageOID.CLIENT_AUTH],
-                {"commonName": "gateway"},
-            )
+    asyncio.run(
+        setup_self_signed_certificate(
+            own / "key.pem",
+            own / "cert.der",
+            "urn:sop-gateway:client",
+            "localhost",
+            [ExtendedKeyUsageOID.CLIENT_AUTH],
+            {"commonName": "gateway"},
         )
-    for name in ("station", "impostor"):
-        (folder / f"trust-{name}").mkdir()
-        shutil.copy(folder / name / "opcua-server.der", folder / f"trust-{name}" / "server.der")
+    )
+    (folder / "trust-station").mkdir()
+    shutil.copy(folder / "station" / "opcua-server.der", folder / "trust-station" / "server.der")
     (folder / "trust-nobody").mkdir()
-    yield {"folder": folder, "station": found[0][1], "impostor": found[1][1]}
-    for process, _ in found:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
+    yield {"folder": folder, "station": url}
+    process.terminate()
+    process.wait()
+    process.stdout.close()
 
 
 def trust_of(servers, *, pinned="station", trusted="station"):

@@ -1,0 +1,160 @@
+"""``sopgw device add``: one more device in the site file, shown before it is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.output import ExitCode, Finding, command, emit, fail, say, site_option
+
+if TYPE_CHECKING:
+    from gateway.config.yaml_reader import Document
+
+
+@command(
+    "add",
+    impact="rw",
+    schema="device.add",
+    examples=(
+        ("sopgw device add m5 --from scan.json:4 -c site.yaml", "what a scan found; shows it"),
+        ("sopgw device add m5 --url modbus+tcp://192.168.10.34 --profile abb-b23 --yes", "do it"),
+    ),
+)
+@click.argument("name")
+@click.option("--from", "source", default="", metavar="FILE:N", help="Number N of a saved scan.")
+@click.option("--url", default="", help="Where the device is.")
+@click.option("--profile", "profile_name", default="", help="Name or file of its profile.")
+@click.option("--unit", type=click.IntRange(0, 255), help="Modbus unit.")
+@click.option("--yes", is_flag=True, help="Write it; without, the change is shown only.")
+@site_option
+def add(
+    *,
+    name: str,
+    source: str,
+    url: str,
+    profile_name: str,
+    unit: int | None,
+    yes: bool,
+    config_path: Path,
+) -> None:
+    """Add a device to the site file; the change is shown, and written with --yes."""
+    from gateway.config.profile_file import load_profile
+
+    if bool(source) == bool(url):
+        raise click.UsageError("give either --url or --from FILE:N")
+    found = _scanned(source) if source else {"url": url}
+    profile_name = profile_name or str(found.get("profile", ""))
+    if not profile_name:
+        raise click.UsageError("which profile? add --profile NAME (`sopgw profile match` asks)")
+    profile = load_profile(profile_name, [config_path.parent])
+    asked = unit if unit is not None else found.get("unit")
+    row: dict[str, Any] = {"profile": profile_name, "url": str(found["url"])}
+    if profile.protocol == "modbus":
+        row["unit"] = profile.modbus.unit if asked is None else asked
+    before = _text(config_path)
+    after = _with(before, name, row, config_path)
+    diff = _diff(before, after, config_path)
+    say(diff)
+    finding = Finding(code="D110", message="nothing was written", help="the same with --yes")
+    if yes:
+        _write(config_path, after)
+    emit(
+        {"name": name, **row, "unit": row.get("unit", 0), "file": str(config_path), "diff": diff},
+        text=f"Wrote {config_path}." if yes else "",
+        exit_code=ExitCode.OK if yes else ExitCode.UNCONFIRMED,
+        findings=() if yes else (finding,),
+    )
+
+
+def _scanned(source: str) -> dict[str, Any]:
+    """The row of a saved scan that ``FILE:N`` names."""
+    file, _, number = source.rpartition(":")
+    if not file or not number.isdigit():
+        raise click.UsageError(f"{source!r} is not FILE:N, like scan.json:4")
+    try:
+        rows = json.loads(Path(file).read_text(encoding="utf-8"))["found"]
+        return next(dict(row) for row in rows if row["number"] == int(number))
+    except StopIteration:
+        raise click.UsageError(f"{file} has no number {number}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.UsageError(
+            f"{file} is no saved scan ({error}); sopgw scan … --save {file}"
+        ) from None
+
+
+def _text(path: Path) -> str:
+    from gateway.config.yaml_reader import read_file
+
+    read_file(path, prefix="C").raise_if_failed()
+    return path.read_text(encoding="utf-8")
+
+
+def _with(text: str, name: str, row: dict[str, Any], path: Path) -> str:
+    """The site file with one more device, before the first; every other byte stays."""
+    from gateway.config.problem import ConfigFileError
+    from gateway.config.site_file import site_from_text
+    from gateway.config.yaml_reader import read_text
+
+    document = read_text(text, file=str(path), prefix="C")
+    line, column = _place(document, path)
+    known = document.root.get("devices") if document.root else None
+    if known is not None and known.key(name) is not None:
+        fail(
+            ExitCode.REFUSED,
+            f"there is a device {name} in {path}",
+            code="E005",
+            help="take another name, or change it in the file",
+        )
+    body = f'{{profile: {row["profile"]}, url: "{row["url"]}"'
+    body += f", unit: {row['unit']}}}" if "unit" in row else "}"
+    lines = text.splitlines(keepends=True)
+    lines.insert(line - 1, f"{' ' * (column - 1)}{name}: {body}\n")
+    after = "".join(lines)
+    before_problems = {str(p) for p in site_from_text(text, path=path)[0].problems}
+    checked, _ = site_from_text(after, path=path)
+    new = [p for p in checked.problems if p.severity == "error" and str(p) not in before_problems]
+    if checked.failed and new:
+        raise ConfigFileError(new)
+    return after
+
+
+def _place(document: Document, path: Path) -> tuple[int, int]:
+    """Line and column of the first device."""
+    devices = document.root.get("devices") if document.root is not None else None
+    if devices is None or devices.kind != "map" or not devices.entries:
+        fail(ExitCode.CONFIG, f"{path} has no `devices:`", code="C000", help="sopgw init makes one")
+    first = devices.entries[0][0]
+    head = document.lines[first.line - 1][: first.column - 1] if document.lines else ""
+    if head.strip():
+        fail(
+            ExitCode.CONFIG,
+            f"the devices of {path} stand in one line",
+            code="C000",
+            help="write each device on a line of its own",
+        )
+    return first.line, first.column
+
+
+def _diff(before: str, after: str, path: Path) -> str:
+    import difflib
+
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), str(path), str(path), lineterm="", n=1
+    )
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file at once, with the rights it had."""
+    import os
+
+    new = path.with_name(f".{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, path.stat().st_mode & 0o777)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(path)
