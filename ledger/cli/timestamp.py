@@ -58,10 +58,12 @@ def keep(directory: Path, stamped: Path, token: Path, ca: Path) -> Answer:
     first_header(directory)
     try:
         path = timestamp.keep(directory, stamped.read_bytes(), token.read_bytes())
+    except timestamp.TimestampError as error:
+        raise Failure(ExitCode.VERIFICATION, "timestamp", str(error)) from None
     except OSError as error:
         raise Failure(ExitCode.INPUT, "file", f"{error.filename}: {error.strerror}") from None
     try:
-        stated = timestamp.verify(path, ca)
+        stated = timestamp.verify(directory, path, ca)
     except timestamp.TimestampError as error:
         path.unlink()
         path.with_suffix(".stamped").unlink()
@@ -82,7 +84,7 @@ def verify(directory: Path, ca: Path) -> Answer:
     stamps = []
     for path in sorted((directory / anchor.FOLDER).glob(f"*{timestamp.SUFFIX}")):
         try:
-            stamps.append((path.name, timestamp.verify(path, ca)))
+            stamps.append((path.name, timestamp.verify(directory, path, ca)))
         except timestamp.TimestampError as error:
             raise Failure(ExitCode.VERIFICATION, "timestamp", f"{path.name}: {error}") from None
     lines = [f"{name}: {stated}" for name, stated in stamps]

@@ -19,6 +19,7 @@ from ledger.log.segment import LedgerCorrupt
 
 FOLDER = "evidence"
 SUFFIX = ".checkpoint"
+STAMPED = ".stamped"
 KEPT_COUNT = 64
 """Newer evidence binds everything older; a few are kept in case the newest is damaged."""
 
@@ -52,8 +53,9 @@ def kept_files(directory: Path) -> list[Path]:
 
 
 def kept(directory: Path) -> list[bytes]:
-    """The kept checkpoints and the published one, as they lie on disk."""
-    paths = [*kept_files(directory), directory / tiles.CHECKPOINT]
+    """The kept checkpoints, those that were time-stamped, and the published one."""
+    stamped = sorted((directory / FOLDER).glob(f"*{STAMPED}"))[-KEPT_COUNT:]
+    paths = [*kept_files(directory), *stamped, directory / tiles.CHECKPOINT]
     return [path.read_bytes() for path in paths if path.is_file()]
 
 

@@ -11,8 +11,9 @@ import subprocess
 from hashlib import sha256
 from pathlib import Path
 
-from ledger.log import checkpoint, tiles
-from ledger.log.anchor import FOLDER
+from ledger.log import checkpoint, reader, tiles
+from ledger.log.anchor import FOLDER, STAMPED, checkpoints_at
+from ledger.log.note import NoteError
 from ledger.log.pkcs8 import der, integer
 
 SHA256_ALGORITHM = bytes.fromhex("300d06096086480165030402010500")
@@ -35,24 +36,46 @@ def keep(directory: Path, signed: bytes, token: bytes) -> Path:
     """Keep a checkpoint and the authority's answer to it beside the ledger."""
     if len(token) > TOKEN_BYTES_MAX:
         raise TimestampError("too large for a time stamp")
-    size = checkpoint.parse(signed).checkpoint.size
+    try:
+        size = checkpoint.parse(signed).checkpoint.size
+    except NoteError as error:
+        raise TimestampError(f"no checkpoint: {error}") from None
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
     path = folder / f"{size:020d}{SUFFIX}"
-    tiles.write_file(path.with_suffix(".stamped"), signed)
+    tiles.write_file(path.with_suffix(STAMPED), signed)
     tiles.write_file(path, token)
     return path
 
 
-def verify(token: Path, authority: Path) -> str:
-    """Check a kept token against its checkpoint and the authority's certificate.
+def of_this_ledger(directory: Path, stamped: bytes) -> None:
+    """Raise TimestampError unless the ledger has exactly this checkpoint's tree at its size."""
+    try:
+        point = checkpoint.parse(stamped).checkpoint
+    except NoteError as error:
+        raise TimestampError(f"no checkpoint: {error}") from None
+    newest = reader.last_checkpoint(directory)
+    size = checkpoint.parse(newest).checkpoint.size if newest else 0
+    if not 0 < point.size <= size:
+        raise TimestampError(f"is of size {point.size}, the ledger has {size}")
+    own = checkpoints_at(directory, [point.size])[point.size]
+    if own != point:
+        raise TimestampError(f"is of another ledger than this one, at size {point.size}")
+
+
+def verify(directory: Path, token: Path, authority: Path) -> str:
+    """Check a kept token against the ledger, its checkpoint and the authority's certificate.
 
     Returns the time it states, as OpenSSL prints it.
     """
     program = shutil.which("openssl")
     if program is None:
         raise TimestampError("time stamps are checked by openssl, which is not installed")
-    stamped = token.with_suffix(".stamped")
+    stamped = token.with_suffix(STAMPED)
+    try:
+        of_this_ledger(directory, stamped.read_bytes())
+    except OSError as error:
+        raise TimestampError(f"{stamped.name}: {error.strerror}") from None
     check = [program, "ts", "-verify", "-in", str(token), "-data", str(stamped),
              "-CAfile", str(authority)]  # fmt: skip
     done = subprocess.run(check, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words and paths

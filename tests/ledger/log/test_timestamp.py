@@ -13,7 +13,10 @@ import pytest
 from ledger.cli import sopledger
 from ledger.cli.output import run
 from ledger.log import reader, timestamp
+from ledger.log.keys import Signer
+from ledger.log.segment import LedgerCorrupt
 from ledger.log.timestamp import TimestampError
+from ledger.log.writer import LedgerWriter
 
 CONFIG = """
 [req]
@@ -88,6 +91,27 @@ def test_a_token_for_something_else_is_not_kept(
     authority(tmp_path / "q", tmp_path / "r")
     path = timestamp.keep(directory, last, (tmp_path / "r").read_bytes())
     with pytest.raises(TimestampError):
-        timestamp.verify(path, tmp_path / "tsa.pem")
+        timestamp.verify(directory, path, tmp_path / "tsa.pem")
     with pytest.raises(TimestampError, match="too large"):
         timestamp.keep(directory, last, bytes(1 << 20))
+
+
+def test_a_stamp_binds_this_ledger_and_no_other(
+    make: Callable[..., Path], tmp_path: Path, authority: Callable[[Path, Path], None],
+    signer: Signer,
+) -> None:  # fmt: skip
+    directory = make([b"a"], [b"b"])
+    last = reader.last_checkpoint(directory)
+    (tmp_path / "q").write_bytes(timestamp.query(last, 7))
+    authority(tmp_path / "q", tmp_path / "r")
+    path = timestamp.keep(directory, last, (tmp_path / "r").read_bytes())
+    assert "GMT" in timestamp.verify(directory, path, tmp_path / "tsa.pem")
+    older, forked = make([b"a"], name="older"), make([b"a"], [b"x"], name="forked")
+    for other, words in ((older, "is of size 2"), (forked, "another ledger")):
+        shutil.copytree(directory / "evidence", other / "evidence")
+        with pytest.raises(TimestampError, match=words):
+            timestamp.verify(other, other / "evidence" / path.name, tmp_path / "tsa.pem")
+        with pytest.raises(LedgerCorrupt):
+            LedgerWriter.open(other, signer=signer, origin=signer.name)
+    with pytest.raises(TimestampError, match="no checkpoint"):
+        timestamp.keep(directory, b"junk", b"t")
