@@ -127,7 +127,7 @@ def test_every_other_command_with_a_site_writes_nothing(site, sopgw):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("oak")) as found:
+    with serving(tmp_path_factory.mktemp("oak"), factor=5) as found:
         yield found
 
 
@@ -165,6 +165,7 @@ def test_the_service_lends_control_for_a_test_and_has_it_back(service, sopgw):
 
 
 def test_a_setpoint_by_hand_ends_by_itself(service, sopgw):
+    until(lambda: [r.split(":")[0] for r in status(sopgw)["reasons"]] == ["mode_blocked"])
     answer = sopgw("point", "set", "T2", "p=10kW", "--for", "6s", "--yes", "--json")
     assert answer.exit_code == 0, answer.out
     assert status(sopgw)["control"]["what"] == "setpoint"
@@ -192,7 +193,8 @@ def test_killed_in_mid_step_the_service_stops_the_station(service, sopgw):
     killed_s = service.say(do="look")["t_s"]
     until(lambda: abs(service.say(do="look")["p_w"][1]) < 1000)
     took_s = service.say(do="look")["t_s"] - killed_s
-    assert took_s < 5 + 20 / 50 + 3, "watchdog and ramp are the longest it may take"
+    looked_s = 10  # of simulated time, a second or two of a busy host's: looking takes time too
+    assert took_s < 5 + 20 / 50 + looked_s, "watchdog and ramp are the longest it may take"
     until(lambda: "control.lost" in [e["verb"] for e in entries(service, "operator")])
     assert status(sopgw)["control"]["holder"] == "trades"
 
