@@ -5,7 +5,7 @@ Imported by tests in the same loop, or run as a program with a control socket of
 
     python planted_site.py --dir DIR --factor 10 --plant reversed:m2:L2 --plant words:m3 …
 
-Plants: ``reversed:METER:PHASE``, ``crossed:METER``, ``words:METER``, ``ratio:METER:FACTOR``,
+Plants: ``reversed:METER:PHASE``, ``crossed:METER``, ``meters:METER:METER`` (swapped), ``words:METER``, ``ratio:METER:FACTOR``,
 ``energy:METER:FACTOR`` (the counters alone), ``counters:METER``, ``watchdog``, ``watchdog-zero``, ``door`` (the contact is wired the wrong way),
 ``loads:WATTS``.
 """
@@ -201,6 +201,9 @@ class PlantedSite:
                 meter.turned[["L1", "L2", "L3"].index(rest[1])] = -1
             case "crossed":
                 meter.order = [1, 0, 2]
+            case "meters":
+                other = self.meters[int(rest[1][1:]) - 1]
+                meter.converter, other.converter = other.converter, meter.converter
             case "words":
                 meter.swapped = True
             case "counters":
@@ -224,7 +227,8 @@ class PlantedSite:
 
     def mend(self):
         """Take every planted fault back."""
-        for m in self.meters:
+        for m, converter in zip(self.meters, self.device.sop.converters, strict=True):
+            m.converter = converter
             m.order, m.turned, m.ratio, m.counter_ratio = [0, 1, 2], [1, 1, 1], 1.0, 1.0
             m.swapped = m.counters_swapped = False
         self.device.firmware.watchdog_disabled = False

@@ -28,6 +28,8 @@ ALSO = ("v1", "v2", "v3", "i1", "i2", "i3", "p", "q", "s", "pf", "f", *SETTLEMEN
 FIRST_LOOK_COUNT = 4  # halves before the first verdict
 ENERGY_WH_MIN = 40.0  # below this the step of the counters and the edges of the halves weigh in
 POLL_S = 0.5
+QUIET_RATIO = 0.15  # of the injected power: a meter that moves less does not see this terminal
+SEEING_RATIO = 0.7  # and one that moves more does
 ABSURD_RATIO = 50.0  # of the terminal's rating, on one phase: no reading, whatever the feeder
 
 
@@ -51,6 +53,7 @@ class WiringRun:
     samples: list[PhaseSample] = field(default_factory=list)
     polls: list[Poll] = field(default_factory=list)
     halves: list[Half] = field(default_factory=list)
+    elsewhere_w: dict[str, list[float]] = field(default_factory=dict)  # meter -> P, one a half
     load_step_w: float = 0.0
     plausible: bool = True
     result: WiringResult | None = None
@@ -131,13 +134,47 @@ async def _inject(
                 p_w=float(sign * direction * order.p_w),
             )
         )
+        await _look_elsewhere(rack, run)
         say(f"half {number}/{count}")
         if number < FIRST_LOOK_COUNT:
             continue
         run.result = judged(rack, run)
-        if run.result.verdict is not Verdict.UNDECIDED:
+        if run.result.verdict is not Verdict.UNDECIDED or sees_instead(run):
             break
     run.decided_after_s = rack.now_s() - began_s
+
+
+async def _look_elsewhere(rack: Rack, run: WiringRun) -> None:
+    """Read the other terminals' meters once a half: the injection may show at the wrong one."""
+    sop = rack.equipment.sop
+    for terminal in sop.terminals:
+        if terminal.meter == run.order.meter or terminal.id == sop.master:
+            continue  # the master's meter sees every injection
+        reader = rack.reader(terminal.meter)
+        seen_w = float("nan")
+        if reader.has("p"):
+            with contextlib.suppress(DeviceError):
+                seen_w = (await reader.read(["p"])).points.get("p", seen_w)
+        run.elsewhere_w.setdefault(terminal.meter, []).append(seen_w)
+
+
+def sees_instead(run: WiringRun) -> str:
+    """Name the meter that sees the injection while the one under test sees nothing; or ""."""
+    if run.result is None or not run.halves:
+        return ""
+    if any(p.ratio > QUIET_RATIO for p in run.result.phases):
+        return ""
+    for meter, values in run.elsewhere_w.items():
+        with_half = [
+            value if half.p_w > 0 else -value
+            for half, value in zip(run.halves, values, strict=True)
+            if math.isfinite(value)
+        ]
+        if len(with_half) < FIRST_LOOK_COUNT:
+            continue
+        if abs(statistics.fmean(with_half)) > SEEING_RATIO * run.order.p_w:
+            return meter
+    return ""
 
 
 def judged(rack: Rack, run: WiringRun) -> WiringResult:
@@ -202,6 +239,17 @@ def outcome(rack: Rack, run: WiringRun) -> CheckOutcome:
         )
     rows = [_phase_row(p) for p in run.result.phases]
     findings = list(run.result.findings(meter))
+    other = sees_instead(run)
+    if other:
+        findings = [
+            Finding(
+                code="meters-swapped",
+                where=f"{meter} and {other}",
+                what=f"{meter} sees nothing of the injection at {order.via}, {other} sees it",
+                mend="swap the two meters' addresses in the site file, or their CTs at the cabinet",
+                punch=Punch.A,
+            )
+        ]
     findings += _energy(run, positive=import_positive(reader.profile))
     findings += _under_load(rack, run, findings)
     rows.append(

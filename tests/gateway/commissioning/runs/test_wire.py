@@ -39,6 +39,8 @@ async def test_a_good_meter_is_ok_and_the_terminal_is_back_at_zero(bench):
         ("counters:m2", "m2", [("counters-swapped", "m2 counters")]),
         ("reversed:m1:L3", "m1", [("ct-reversed", "m1 L3")]),
         ("energy:m3:10", "m3", [("scale-10", "m3 counters")]),
+        ("meters:m2:m3", "m2", [("meters-swapped", "m2 and m3")]),
+        ("meters:m2:m3", "m3", [("meters-swapped", "m3 and m2")]),
     ],
 )
 async def test_a_planted_fault_is_named(bench, plant, meter, wanted):
