@@ -37,7 +37,7 @@ GRID = "ieee33-4t"
 DEPOSIT = 100_000_000
 PENALTY_PER_KWH = 500_000
 REAL_START_S = 12  # real time in which the processes usually are up and everybody has joined
-REAL_PHASE_S = 3  # real time for the commitments, for the reveals, and for the trades to arrive
+REAL_PHASE_S = 4  # real time for the commitments, for the reveals, and for the trades to arrive
 FINAL_S = 60.0
 SHORT_PERMILLE_MAX = 50
 WIDE, NARROW = "[-230 kW, 230 kW]", "[-180 kW, 180 kW]"  # guard of T3: less than it sells
@@ -97,15 +97,15 @@ async def trade(
     """Join, offer, clear, deliver, settle; return what the nodes and the simulator said."""
     data = parse(regions_file().read_bytes())
     regions = regions_from(data)
+    offers = {
+        terminal: {str(k): v for k, v in levels.items()}
+        for terminal, levels in offers_of(regions).items()
+    }
     await join(nodes, parties, regions.parties.party, gateway_key)
     start_ms = START_MS
     while clock.utc_us() // 1000 > start_ms - lead_ms(clock.factor):
         start_ms += QUARTER_MS  # a slow machine: the next interval then
     regions = regions_from(round_document(data, start_ms))
-    offers = {
-        terminal: {str(k): v for k, v in levels.items()}
-        for terminal, levels in offers_of(regions).items()
-    }
     phase_s = REAL_PHASE_S * clock.factor
     clear_s = GATE_MS // 1000 + phase_s
     opening: dict[str, Any] = {
