@@ -45,6 +45,10 @@ def leaf(number: int) -> bytes:
     return (b'{"n":%d,"pad":"' % number).ljust(ENTRY_BYTES - 2, b"x") + b'"}'
 
 
+LEAVES = [leaf(n) for n in range(1_000)]
+"""Entries made beforehand: no rival's time holds the making of its entries."""
+
+
 @contextmanager
 def slow_syncs(delay_s: float) -> Iterator[None]:
     """Every sync of this process takes so much longer, as on a cheaper disk."""
@@ -114,7 +118,7 @@ def sqlite(folder: Path, batch: int, seconds: float, delay_s: float) -> Sample:
         list(db.execute(text))
 
     def commit(done: int) -> None:
-        rows = [(done + k, leaf(done + k)) for k in range(batch)]
+        rows = [(done + k, LEAVES[k]) for k in range(batch)]
         with db:
             db.executemany("INSERT INTO e VALUES (?, ?)", rows)
         if delay_s:
@@ -137,12 +141,13 @@ async def producers(folder: Path, count: int, seconds: float) -> Sample:
     stop = clock() + seconds
 
     async def produce(name: int) -> None:
-        number, now = name, clock()
-        while number == name or now < stop:
-            await writer.append(leaf(number))
+        entry, now = LEAVES[name % len(LEAVES)], clock()
+        while True:
+            await writer.append(entry)
             before, now = now, clock()
             latencies.append(now - before)
-            number += count
+            if now >= stop:
+                return
 
     start, cpu_s = clock(), time.process_time()
     await asyncio.gather(*(produce(name) for name in range(count)))
