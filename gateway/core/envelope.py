@@ -130,7 +130,8 @@ def _terminal_breach(
 ) -> _Breach | None:
     for sign in (1, -1):
         limit_w, reason = _power_limit(terminal, sop, sign, available_va)
-        if sent is not None and (sent_w := sent.p_w_max if sign > 0 else -sent.p_w_min) < limit_w:
+        sent_w = _sent_w(terminal, sop, sent, sign, available_va)
+        if sent is not None and sent_w is not None and sent_w < limit_w:
             limit_w, reason = sent_w, feeder.reason(sent, sign, terminal.id)
         limit_wh = energy_limit_wh(
             p_w=limit_w * (1000 - RESERVE_PERMILLE) // 1000,
@@ -146,6 +147,22 @@ def _terminal_breach(
             }
             return _Breach(excess_wh=over_wh, weights=weights, reason=reason)
     return None
+
+
+def _sent_w(
+    terminal: Terminal,
+    sop: Sop,
+    sent: FeederLimit | None,
+    sign: int,
+    available_va: Mapping[str, int],
+) -> int | None:
+    """What a system operator allows in this direction; the master draws every loss besides."""
+    if sent is None:
+        return None
+    if terminal.id != sop.master:
+        return sent.p_w_max if sign > 0 else -sent.p_w_min
+    # Its power is a residual that tracking moves both ways: the narrower side holds.
+    return max(0, min(sent.p_w_max, -sent.p_w_min) - worst_loss_w(sop, available_va))
 
 
 def _power_limit(

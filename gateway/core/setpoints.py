@@ -159,7 +159,9 @@ def _follow(
                 left_ms=end_ms - at_ms,
             ):
                 target[terminal_id] = power_w
-        target = within_master(sop, target, course.schedule_w, available_va)
+        target = within_master(
+            sop, target, course.schedule_w, available_va, _master_feeder_w(state, sop)
+        )
     target[sop.master] = 0
     q_var = reactive.setpoints_var(sop, target_w=target, v_dv=seen.v_dv, available_va=available_va)
     wake_ms = (end_ms if closing else close_ms) - lead_ms
@@ -200,7 +202,17 @@ def _course(state: State, sop: Sop, record: PlanRecord, available_va: Mapping[st
         for t in sop.slaves
     }
     zero = dict.fromkeys(schedule_w, 0)
-    return _Course(schedule_w=schedule_w, end_w=within_master(sop, end_w, zero, available_va))
+    feeder_w = _master_feeder_w(state, sop)
+    end_w = within_master(sop, end_w, zero, available_va, feeder_w)
+    return _Course(schedule_w=schedule_w, end_w=end_w)
+
+
+def _master_feeder_w(state: State, sop: Sop) -> int | None:
+    """What the master's feeder may carry either way; None where only the site's guard holds."""
+    now, site = sop.terminal(sop.master), state.site.sop.terminal(sop.master)
+    if (now.p_w_min, now.p_w_max) == (site.p_w_min, site.p_w_max):
+        return None
+    return min(-now.p_w_min, now.p_w_max)
 
 
 def within_master(
@@ -208,21 +220,23 @@ def within_master(
     target_w: Mapping[str, int],
     fallback_w: Mapping[str, int],
     available_va: Mapping[str, int],
+    feeder_w: int | None = None,
 ) -> dict[str, int]:
     """Take targets back towards a fallback as far as the master cannot carry their sum.
 
-    Where the fallback is too much as well (a master derated since) all are scaled alike.
+    ``feeder_w`` is what the master's feeder may carry where a system operator limits it. Where the
+    fallback is too much as well (a master derated since) all are scaled alike.
     """
     master = sop.terminal(sop.master)
     room_w = available_va.get(sop.master, 0) - master.s_va * SPARE_PERCENT // 100
+    room_w = min(room_w, feeder_w) if feeder_w is not None else room_w
     for base_w in (fallback_w, dict.fromkeys(target_w, 0)):
         ids = [t.id for t in sop.slaves]
         sum_w, base_sum_w = sum(target_w[t] for t in ids), sum(base_w[t] for t in ids)
         loss_w = sum(sop.losses.loss_w(p_w=target_w[t.id], s_va=t.s_va) for t in sop.slaves)
         loss_w += sop.losses.loss_w(p_w=sum_w, s_va=master.s_va)
         # What the slaves inject the master absorbs, and every loss besides.
-        absorbs_w, injects_w = min(room_w, -master.p_w_min), min(room_w, master.p_w_max)
-        limit_w = max(0, absorbs_w - loss_w) if sum_w > 0 else max(0, injects_w)
+        limit_w = max(0, room_w - loss_w) if sum_w > 0 else max(0, room_w)
         if abs(sum_w) <= limit_w:
             return dict(target_w)
         span_w = abs(sum_w - base_sum_w)

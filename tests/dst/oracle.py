@@ -175,7 +175,8 @@ class Oracle:
             mean_w = tracking.mean_w(plan["planned_wh"][s.terminal], end_ms - start_ms)
             band_w = max(abs(mean_w) // 10, terminal.s_va // 50) + 10
             if entry["authority"] in ("plan", "tracking"):
-                derated = self.world.derated_us is not None and abs(s.p_w) < abs(mean_w)
+                cut = self.world.derated_us is not None or self.limits is not None
+                derated = cut and abs(s.p_w) < abs(mean_w)
                 self.check(
                     derated or abs(s.p_w - mean_w) <= band_w,
                     "I20",
@@ -202,7 +203,8 @@ class Oracle:
             return
         since_us, sent = self.limits
         start_ms, end_ms = (utc_ms_from(sent["valid"][k]) for k in ("start", "end"))
-        if not start_ms <= now_ms < end_ms or self.world.loop.now_us - since_us < SETTLED_US:
+        acts_ms = max(now_ms, entry["act_ms"])
+        if not start_ms <= acts_ms < end_ms or self.world.loop.now_us - since_us < SETTLED_US:
             return
         for limit in sent["limits"]:
             if limit["domain"] == terminal.domain:

@@ -63,6 +63,7 @@ class Setting:
     length_s: int | None = None
     mischief: bool = True
     bias_ppm: int | None = None
+    rearm: str | None = None
 
 
 @dataclass
@@ -120,7 +121,7 @@ class World:
         self.mischief = setting.mischief
         sop = with_reactive(make_sop())
         self.site = Site(
-            site="sim", sop=sop, policy=make_policy(gate_ms=30_000), rearm=draw.choice(("auto", "manual")),
+            site="sim", sop=sop, policy=make_policy(gate_ms=30_000), rearm=setting.rearm or draw.choice(("auto", "manual")),
             owner_id=OWNER, ramp_permille_per_s=200,
         )  # fmt: skip
         self.clock = MachineClock(loop)
