@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +89,16 @@ def fetch(url: str) -> dict[str, Any]:
     return answer
 
 
+def tell_started(environment: Mapping[str, str], status: str) -> None:
+    """Tell systemd that the node is up, where it wants to know (``Type=notify``)."""
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, suppress(OSError):
+        place = "\0" + address[1:] if address.startswith("@") else address
+        manager.sendto(f"READY=1\nSTATUS={status}".encode(), place)
+
+
 @click.group(cls=ExampleGroup)
 def node() -> None:
     """Run and ask nodes that countersign a market."""
@@ -123,6 +137,7 @@ def run(file: Path, timebase: Path | None) -> Answer:
     def ready(port: int, running: Node) -> None:
         height = running.replica.height
         click.echo(f"node {config.node} at http://{config.host}:{port} height {height}", err=True)
+        tell_started(os.environ, f"height {height} at port {port}")
 
     try:
         reason = asyncio.run(serve(config, utc_ms=clock, ready=ready))

@@ -114,7 +114,7 @@ async def test_the_service_manager_hears_ready_feedings_and_the_end(tmp_path, mo
     async with rig.up():
         await rig.until(lambda s: s["state"] == "READY")
         async with asyncio.timeout(30):
-            while not any("STATUS=READY" in text for text in heard):
+            while sum("WATCHDOG=1" in text for text in heard) < 4:
                 await asyncio.sleep(0.05)
     async with asyncio.timeout(5):
         while not any("STOPPING=1" in text for text in heard):

@@ -176,3 +176,19 @@ def test_every_mistake_of_a_node_file_comes_at_once(tmp_path):
     file.write_text("a: [")
     with pytest.raises(Failure):
         read_config(file)
+
+
+def test_the_service_manager_hears_that_the_node_is_up(market, tmp_path, monkeypatch):
+    import socket
+
+    _, _, config = market
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        node = NodeProcess(config)
+        try:
+            manager.settimeout(20)
+            said = manager.recv(1000).decode().splitlines()
+        finally:
+            node.stop()
+    assert said == ["READY=1", f"STATUS=height 0 at port {node.url.rpartition(':')[2]}"]
