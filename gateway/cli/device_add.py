@@ -113,9 +113,10 @@ def _with(text: str, name: str, row: dict[str, Any], path: Path) -> str:
     lines = text.splitlines(keepends=True)
     lines.insert(line - 1, f"{' ' * (column - 1)}{name}: {body}\n")
     after = "".join(lines)
-    before_problems = {str(p) for p in site_from_text(text, path=path)[0].problems}
-    checked, _ = site_from_text(after, path=path)
-    new = [p for p in checked.problems if p.severity == "error" and str(p) not in before_problems]
+    known_before = {(p.code, p.message) for p in site_from_text(text, path=path)[0].problems}
+    checked, _ = site_from_text(after, path=path)  # a line further down: told apart by their words
+    errors = [p for p in checked.problems if p.severity == "error"]
+    new = [p for p in errors if (p.code, p.message) not in known_before]
     if checked.failed and new:
         raise ConfigFileError(new)
     return after
@@ -124,6 +125,9 @@ def _with(text: str, name: str, row: dict[str, Any], path: Path) -> str:
 def _place(document: Document, path: Path) -> tuple[int, int]:
     """Line and column of the first device."""
     devices = document.root.get("devices") if document.root is not None else None
+    key = document.root.key("devices") if document.root is not None else None
+    if key is not None and devices is not None and devices.kind == "scalar" and not devices.text:
+        return key.line + 1, key.column + 2  # as `sopgw init` leaves it: none yet
     if devices is None or devices.kind != "map" or not devices.entries:
         fail(ExitCode.CONFIG, f"{path} has no `devices:`", code="C000", help="sopgw init makes one")
     first = devices.entries[0][0]

@@ -85,3 +85,16 @@ def test_any_printable_name_is_read_back_as_it_was_typed(name, tmp_path, sopgw):
 def test_what_a_site_file_cannot_hold_is_refused_and_nothing_is_written(arguments, tmp_path, sopgw):
     assert sopgw("init", tmp_path / "e", *arguments, "--json").exit_code == 2
     assert not (tmp_path / "e").exists()
+
+
+def test_devices_can_be_added_to_it_one_after_the_other(tmp_path, sopgw):
+    sopgw("init", tmp_path, "--site", "elm")
+    path = tmp_path / "sopgw.yaml"
+    for name, url, profile in (
+        ("station", "modbus+tcp://127.0.0.1:5020", "sop-station-v1"),
+        ("m1", "modbus+tcp://127.0.0.1:5021", "schneider-iem3255"),
+    ):
+        words = ("device", "add", name, "--url", url, "--profile", profile, "--yes")
+        assert sopgw(*words, "-c", path, "--json").exit_code == 0
+    devices = read_file(path, prefix="C").root.get("devices")
+    assert sorted(name for name, _, _ in devices.pairs()) == ["m1", "station"]
