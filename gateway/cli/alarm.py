@@ -246,7 +246,7 @@ def _statistics_data(found: Statistics) -> dict[str, Any]:
         "per_ten_minutes_ratio": found.per_ten_minutes_ratio,
         "peak_count": found.peak_count,
         "flood_count": found.flood_count,
-        "by_priority": {str(k): v for k, v in found.by_priority.items()},
+        "by_priority": {str(k): found.by_priority.get(k, 0) for k in (1, 2, 3, 4)},
         "most": [{"code": code, "count": count} for code, count in found.most],
         "chattering": list(found.chattering),
         "long_standing": list(found.long_standing),

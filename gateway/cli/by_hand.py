@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.commissioning.plan import Level
     from gateway.model.terminal import Terminal
 
-EFFECT_S = 10.0  # a decision, a dispatch and its read-back
+EFFECT_S = 20.0  # a decision, a dispatch and its read-back, on a busy host too
 
 
 def is_terminal(device: str, assignment: str, config_path: Path) -> bool:

@@ -45,7 +45,7 @@ def status(sopgw):
     return sopgw("status", "--json").json["data"]
 
 
-def until(condition, within_s=30):
+def until(condition, within_s=180):
     """Wait for a condition in real time."""
     end_s = time.monotonic() + within_s
     while time.monotonic() < end_s:
