@@ -79,7 +79,7 @@ def _leaves(value: Any, at: str) -> Iterator[tuple[str, Any]]:
 
 def _running(site: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the ledger's newest ``config`` entry says, and what this file would."""
-    from gateway.app import config_fields, core_site
+    from gateway.config.core_site import config_fields, core_site
     from gateway.journal.ledger_journal import read_entries
 
     newest: Mapping[str, Any] | None = None

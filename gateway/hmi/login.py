@@ -121,7 +121,8 @@ def _form(words: Words, said: str, *, status: int = 200) -> web.Response:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(words('login.title'))}</title>"
         '<link rel="icon" href="/static/icon.svg"><link rel="stylesheet" href="/static/style.css">'
-        '<link rel="stylesheet" href="/static/page.css"></head><body><main id="content"><section class="login">'
+        '<link rel="stylesheet" href="/static/page.css"></head><body>'
+        '<main id="content"><section class="login">'
         f"<h1>sop-gateway · {escape(words('login.title'))}</h1>{note}"
         f'<form class="login" method="post" action="/{words.language}/login">'
         f'<label for="name">{escape(words("login.name"))}</label>'
@@ -129,7 +130,8 @@ def _form(words: Words, said: str, *, status: int = 200) -> web.Response:
         f'<label for="password">{escape(words("login.password"))}</label>'
         '<input id="password" name="password" type="password" autocomplete="current-password" '
         'required maxlength="256">'
-        f'<button type="submit">{escape(words("login.enter"))}</button></form></section></main></body></html>'
+        f'<button type="submit">{escape(words("login.enter"))}</button></form></section></main>'
+        "</body></html>"
     )
     return web.Response(text=text, content_type="text/html", status=status)
 

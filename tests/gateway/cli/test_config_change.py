@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import config_fields, core_site
+from gateway.config.core_site import config_fields, core_site
 from gateway.config.site_file import load_site
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.runtime.clock import SystemClock

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import core_site
 from gateway.cli.field import equipment_of
 from gateway.cli.operations import capability_text
+from gateway.config.core_site import core_site
 from gateway.config.site_file import check_site
 from gateway.core.envelope import curtail
 from gateway.core.netting import Leg
