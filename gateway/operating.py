@@ -31,6 +31,20 @@ TRADES_MAX = 40  # around now; `trade ls` shows all
 AROUND_US = 6 * 3600 * 1_000_000
 
 
+def certificates_of(site: SiteFile) -> list[Path]:
+    """Return the certificate files whose end is watched: ours, and those we believe in."""
+    page = site.web.tls if site.web else None
+    opcua = site.northbound.opcua
+    named = [
+        site.market.certificate,
+        site.market.ca_file,
+        page.certificate if page else None,
+        page.clients if page else None,
+        opcua.certificate if opcua else None,
+    ]
+    return [path for path in named if path is not None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operating:
     """What runs beside the scan for people."""
@@ -67,6 +81,7 @@ def operating(
             meter_poll_ms=site.runtime.meter_poll_ms,
             folder=site.ledger.dir,
             site_file=site.path,
+            certificates=certificates_of(site),
         ),
     )
     book = DayBook()

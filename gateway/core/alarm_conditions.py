@@ -13,6 +13,7 @@ from gateway.core.delivery import tolerance_wh
 from gateway.core.energy import since
 from gateway.core.setpoints import current_plan
 from gateway.core.state import State
+from gateway.model.reason import ReasonCode
 from gateway.model.telemetry import State as StationState
 from gateway.model.telemetry import StationTelemetry, TerminalTelemetry
 from gateway.model.terminal import Terminal
@@ -24,7 +25,8 @@ LIMIT_TEMPERATURE = 1 << 3
 LIMIT_AC_VOLTAGE = 1 << 5
 REFUSED_US = 600_000_000  # a refused trade is told for so long
 CHECKPOINT_US = 300_000_000
-DISK_FREE_PPM_MIN = 100_000
+DISK_FREE_PPM_MIN = 200_000
+CERTIFICATE_US = 30 * 86_400_000_000  # a certificate is asked for in days, sometimes weeks
 CLOCK_OK = "good"
 
 
@@ -47,6 +49,7 @@ class Seen:
     checkpoint_age_us: int | None = None  # since the ledger last had a checkpoint of its size
     disk_free_ppm: int | None = None
     config_changed: bool = False
+    certificate: tuple[str, int] | None = None  # the first to end: its name, and when in UTC us
     refused: tuple[tuple[int, str], ...] = ()  # (UTC in us, trade and reason), the newest last
 
 
@@ -215,6 +218,23 @@ def _disk(_state: State, seen: Seen) -> str | None:
     return f"{free_ppm / 10_000:.0f} % free"
 
 
+def _certificate(_state: State, seen: Seen) -> str | None:
+    if seen.certificate is None:
+        return None
+    name, end_us = seen.certificate
+    left_us = end_us - seen.utc_us
+    if left_us > CERTIFICATE_US:
+        return None
+    if left_us <= 0:
+        return f"{name} has ended"
+    return f"{name} ends in {left_us // 86_400_000_000} days"
+
+
+def _crash_loop(state: State, _seen: Seen) -> str | None:
+    reasons = state.moments[-1].reasons if state.moments else ()
+    return next((r.detail for r in reasons if r.code is ReasonCode.CRASH_LOOP), None)
+
+
 def _config(_state: State, seen: Seen) -> str | None:
     return "the site file was changed since the start" if seen.config_changed else None
 
@@ -225,6 +245,7 @@ CONDITIONS: Mapping[str, Callable[[State, Seen], str | None]] = {
     "A-103": _not_at_zero,
     "A-104": _not_armed,
     "A-105": _foreign,
+    "A-106": _crash_loop,
     "A-110": _fault,
     "A-120": _station_lost,
     "A-121": _meter_lost,
@@ -236,6 +257,7 @@ CONDITIONS: Mapping[str, Callable[[State, Seen], str | None]] = {
     "A-160": _disagree,
     "A-170": _voltage,
     "A-180": _disk,
+    "A-181": _certificate,
     "A-190": _hot,
     "A-200": _config,
 }

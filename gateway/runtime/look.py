@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.core.alarm_conditions import Seen
 from gateway.ports import Clock, LedgerStatus
+from gateway.runtime.certificates import Certificates
 from gateway.runtime.loop import Scan
 from gateway.runtime.telemetry import StationPoller
 
@@ -30,8 +31,10 @@ class Look:
         meter_poll_ms: int,
         folder: Path,
         site_file: Path,
+        certificates: Sequence[Path] = (),
     ) -> None:
         """Look at these parts; ``folder`` is the ledger's, ``site_file`` what was loaded."""
+        self._certificates = Certificates(certificates, clock)
         self._scan, self._poller, self._clock = scan, poller, clock
         self._ledger, self._broker_online = ledger, broker_online
         self._meter_poll_ms = meter_poll_ms
@@ -65,6 +68,7 @@ class Look:
             checkpoint_age_us=self._checkpoint_age_us(),
             disk_free_ppm=self._disk_free_ppm(),
             config_changed=self._config_changed(),
+            certificate=self._certificates.first_to_end(),
             refused=refused,
         )
 

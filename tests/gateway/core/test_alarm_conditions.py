@@ -7,6 +7,7 @@ from fakes.core import FIRST_MS, QUARTER, RUNNING, Book, make_station
 
 from gateway.core import interlock
 from gateway.core.alarm_conditions import (
+    CERTIFICATE_US,
     CHECKPOINT_US,
     CONDITIONS,
     LIMIT_AC_VOLTAGE,
@@ -55,6 +56,13 @@ def foreign():
     return quiet().adopted("foreign")
 
 
+def looping():
+    book = quiet()
+    reason = {"code": "crash_loop", "detail": "6 starts"}
+    book.add("mode", mode="on", state="OBSERVE", reasons=[reason])
+    return book
+
+
 def unarmed():
     book = quiet()
     book.add("operator", user="uid:0", verb="stop", arguments={}, reason="")
@@ -83,6 +91,7 @@ HOLDS = [
     ("A-103", executing, seen(meter_p_w={"T2": -50_000}, station_age_us=60_000_000)),
     ("A-104", unarmed, seen()),
     ("A-105", foreign, seen()),
+    ("A-106", looping, seen()),
     ("A-110", quiet, seen(make_station(fault_bits=4))),
     ("A-110", quiet, seen(LOCKED)),
     ("A-110", quiet, seen(terminal(make_station(), "T3", fault_bits=1))),
@@ -95,7 +104,9 @@ HOLDS = [
     ("A-150", quiet, seen(time_quality="degraded")),
     ("A-160", quiet, seen(terminal(make_station(), "T2", p_w=100_000), meter_p_w={"T2": 98_400})),
     ("A-170", quiet, seen(terminal(make_station(), "T2", limit_bits=LIMIT_AC_VOLTAGE))),
-    ("A-180", quiet, seen(disk_free_ppm=99_999)),
+    ("A-180", quiet, seen(disk_free_ppm=199_999)),
+    ("A-181", quiet, seen(certificate=("web.pem", NOW_US + CERTIFICATE_US))),
+    ("A-181", quiet, seen(certificate=("web.pem", NOW_US - 1))),
     ("A-190", quiet, seen(terminal(make_station(), "T2", limit_bits=LIMIT_TEMPERATURE))),
     ("A-200", quiet, seen(config_changed=True)),
 ]
@@ -115,7 +126,8 @@ BESIDE = [
     ("A-160", quiet, seen(terminal(make_station(), "T2", p_w=100_000), meter_p_w={"T2": 98_600})),
     ("A-160", quiet, seen(terminal(make_station(), "T2", p_w=20_000), meter_p_w={"T2": 0})),
     ("A-170", quiet, seen(terminal(make_station(), "T2", limit_bits=LIMIT_TEMPERATURE))),
-    ("A-180", quiet, seen(disk_free_ppm=100_000)),
+    ("A-180", quiet, seen(disk_free_ppm=200_000)),
+    ("A-181", quiet, seen(certificate=("web.pem", NOW_US + CERTIFICATE_US + 1))),
 ]
 
 
