@@ -115,3 +115,11 @@ def test_a_socket_nobody_answers_at_is_a_failure(site, sopgw):
         lines(sopgw("doctor", "service", "-c", site, "--json"))["service.running"]["status"]
         == "fail"
     )
+
+
+def test_an_own_market_node_that_is_not_there_is_said_so(site, sopgw):
+    node = "  node: {url: http://127.0.0.1:9, party: gw}\n"
+    site.write_text(site.read_text().replace("  required:", f"{node}  required:"))
+    found = lines(sopgw("doctor", "node", "-c", site, "--json"))
+    assert found["node.listens"]["status"] == "fail"
+    assert "sopledger node run" in found["node.listens"]["fix"]

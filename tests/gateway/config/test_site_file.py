@@ -106,3 +106,19 @@ def test_nothing_is_written_where_secrets_are_handed_over(tmp_path):
     found = load_site(path).ledger
     assert found.key_file.parent != tmp_path
     assert found.answer_key_file == tmp_path / "answers.key"
+
+
+def test_an_own_market_node_is_read_and_counts_in_the_hash(site):
+    text = BENCH.read_text()
+    node = "  node: {url: http://127.0.0.1:8470, party: gw}\n"
+    with_node = text.replace("  required:", f"{node}  required:")
+    assert with_node != text
+    _, found = site_from_text(with_node, path=BENCH)
+    assert (found.market.node.url, found.market.node.party) == ("http://127.0.0.1:8470", "gw")
+    assert site.market.node is None
+    assert found.sha256 != site.sha256
+    for wrong in ("url: ftp://x", "party: ''", "colour: red", "url: http://a b"):
+        changed = with_node.replace("party: gw", f"party: gw, {wrong}")
+        document, refused = site_from_text(changed, path=BENCH)
+        assert refused is None
+        assert document.problems
