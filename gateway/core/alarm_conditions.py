@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from gateway.core import interlock
 from gateway.core.delivery import tolerance_wh
-from gateway.core.energy import since
+from gateway.core.energy import frozen, since
 from gateway.core.setpoints import current_plan
 from gateway.core.state import State
 from gateway.model.reason import ReasonCode
@@ -21,6 +21,9 @@ from gateway.model.terminal import Terminal
 NEAR_ZERO_PERCENT = 2  # of the rating: more is power
 DISAGREE_PERMILLE = 15  # converter and meter apart, of what they say
 BUSY_PERCENT = 10  # of the rating: below it a difference says nothing
+FOLLOWS_PERCENT = 1  # of the rating …
+FOLLOWS_W_MIN = 2_000  # … or this: closer is where it was told to be (sop.md §3.5)
+SETTLE_US = 2_000_000  # after the ramp
 LIMIT_TEMPERATURE = 1 << 3
 LIMIT_AC_VOLTAGE = 1 << 5
 REFUSED_US = 600_000_000  # a refused trade is told for so long
@@ -50,6 +53,7 @@ class Seen:
     disk_free_ppm: int | None = None
     config_changed: bool = False
     certificate: tuple[str, int] | None = None  # the first to end: its name, and when in UTC us
+    station_frozen: bool = False
     refused: tuple[tuple[int, str], ...] = ()  # (UTC in us, trade and reason), the newest last
 
 
@@ -197,6 +201,35 @@ def _busy(state: State, seen: Seen) -> list[tuple[Terminal, TerminalTelemetry]]:
     ]
 
 
+def _not_following(state: State, seen: Seen) -> str | None:
+    """A terminal is not where it was told to be, though its ramp is over and nothing limits it."""
+    station, active = _fresh(seen), state.active
+    if station is None or active is None:
+        return None
+    if seen.utc_us - active.utc_us < active.ramp_ms * 1000 + SETTLE_US:
+        return None
+    told = {t.id: t for t in station.terminals}
+    for terminal in state.site.sop.slaves:
+        row = told.get(terminal.id)
+        if row is None or row.limit_bits:
+            continue
+        off_w = abs(row.p_w - active.setpoints.get(terminal.id, 0))
+        if off_w > max(terminal.s_va * FOLLOWS_PERCENT // 100, FOLLOWS_W_MIN):
+            return f"{terminal.id} is {off_w / 1000:.1f} kW off its setpoint"
+    return None
+
+
+def _frozen(state: State, seen: Seen) -> str | None:
+    """Values that do not move though they must: the station's own counters, a busy meter's."""
+    if seen.station_frozen:
+        return "the station's sign of life stands still"
+    for terminal in state.site.sop.slaves:
+        held_w = state.held[terminal.id]
+        if frozen(state.readings.get(terminal.id, []), held_w=held_w, s_va=terminal.s_va):
+            return f"{terminal.meter} stands still"
+    return None
+
+
 def _limited(seen: Seen, bit: int) -> str | None:
     station = _fresh(seen)
     where = [t.id for t in station.terminals if t.limit_bits & bit] if station else []
@@ -255,6 +288,8 @@ CONDITIONS: Mapping[str, Callable[[State, Seen], str | None]] = {
     "A-141": _no_checkpoint,
     "A-150": _clock,
     "A-160": _disagree,
+    "A-161": _not_following,
+    "A-162": _frozen,
     "A-170": _voltage,
     "A-180": _disk,
     "A-181": _certificate,

@@ -21,6 +21,8 @@ from gateway.model.telemetry import StationTelemetry
 
 WRITE_GAP_US = 1_000_000  # one setpoint write a second at most, but for closing and fail-safe
 COMMAND_GAP_US = 5_000_000
+NOT_FOLLOWING = "A-161"  # the alarm that a terminal is not where it was told to be
+FAR_PERCENT = 5  # of the rating
 STEP_US_MAX = 1_000_000  # a clock that was wrong by more than this moves no power for a while
 _REACHABLE_BUT_REFUSING = {
     ReasonCode.LINK_LOST,
@@ -196,11 +198,25 @@ def blocking(state: State, image: Image) -> tuple[Reason, ...]:
     if abs(step_us := state.stepped_us(image.mono_us)) > STEP_US_MAX:
         detail = f"UTC was set by {step_us / 1e6:+.1f} s"
         found += (Reason(code=ReasonCode.TIME_QUALITY, detail=detail),)
+    if far := _far_off(state, image):
+        found += (Reason(code=ReasonCode.EFFECT_MISSING, detail=far),)
     if state.foreign:
         found += (Reason(code=ReasonCode.FOREIGN_WRITE, detail="the setpoint is not ours"),)
     if state.open_intents:
         found += (Reason(code=ReasonCode.DEVICE_UNKNOWN, detail="an outcome is not known yet"),)
     return found + image.around
+
+
+def _far_off(state: State, image: Image) -> str:
+    """A terminal that does not follow by far takes the power of all away: the alarm has waited."""
+    station = image.station
+    if NOT_FOLLOWING not in state.alarms or station is None:
+        return ""
+    for t in state.site.sop.slaves:
+        p_w = next((row.p_w for row in station.terminals if row.id == t.id), 0)
+        if abs(p_w - state.held[t.id]) * 100 > FAR_PERCENT * t.s_va:
+            return f"{t.id} does not follow"
+    return ""
 
 
 def available_va(state: State, station: StationTelemetry | None) -> dict[str, int]:

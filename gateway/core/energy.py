@@ -10,6 +10,9 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FROZEN_US = 30_000_000  # the same digits for so long …
+FROZEN_PERCENT = 5  # … while so much of the rating is held …
+FROZEN_WH = 50  # … and the counters should have moved by so much
 ESTIMATED_AFTER_US = 10_000_000  # wider brackets than this are an estimate, said openly
 
 
@@ -82,6 +85,25 @@ def since(readings: Sequence[Counters], start_ms: int, now_us: int) -> int | Non
     last = readings[-1]
     bridged_mwh = last.p_w * (now_us - last.utc_us) // 3_600_000
     return 1000 * last.net_wh - start.net_mwh + bridged_mwh
+
+
+def frozen(readings: Sequence[Counters], *, held_w: int, s_va: int) -> bool:
+    """Tell whether a meter repeats itself to the digit while power must move its counters."""
+    if abs(held_w) * 100 < FROZEN_PERCENT * s_va or not readings:
+        return False
+    last = readings[-1]
+    same_us = 0
+    for reading in reversed(readings):
+        if (reading.import_wh, reading.export_wh, reading.p_w) != (
+            last.import_wh,
+            last.export_wh,
+            last.p_w,
+        ):
+            break
+        same_us = last.utc_us - reading.utc_us
+        if same_us >= FROZEN_US:
+            break
+    return same_us >= FROZEN_US and abs(held_w) * same_us >= FROZEN_WH * 3_600_000_000
 
 
 def rounded_wh(mwh: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.core import feeder, ramps, reactive, tracking
-from gateway.core.energy import since
+from gateway.core.energy import frozen, since
 from gateway.core.netting import net
 from gateway.core.state import Manual, PlanRecord, State
 from gateway.model.interval import Interval
@@ -301,7 +301,8 @@ def _done_mwh(state: State, terminal: Terminal, interval: Interval, at_ms: int) 
     """Energy of this interval so far by meter; None: no meter, so open loop to the end."""
     readings = state.readings.get(terminal.id, [])
     done_mwh = since(readings, interval.start_ms, at_ms * 1000)
-    if done_mwh is None or at_ms * 1000 - readings[-1].utc_us > METER_STALE_US:
+    stuck = frozen(readings, held_w=state.held[terminal.id], s_va=terminal.s_va)
+    if done_mwh is None or stuck or at_ms * 1000 - readings[-1].utc_us > METER_STALE_US:
         late = at_ms - interval.start_ms > tracking.FREEZE_MS
         return None if late and state.held[terminal.id] else 0
     return done_mwh

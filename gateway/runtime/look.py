@@ -68,6 +68,7 @@ class Look:
             checkpoint_age_us=self._checkpoint_age_us(),
             disk_free_ppm=self._disk_free_ppm(),
             config_changed=self._config_changed(),
+            station_frozen=self._poller.frozen,
             certificate=self._certificates.first_to_end(),
             refused=refused,
         )

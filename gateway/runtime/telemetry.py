@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.core.state import STEP_US
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 NEAR_US = 10_000_000  # meters are read every second this close to a boundary …
 BEFORE_END_US = 25_000_000  # … and from here on before an interval's end, for the last correction
 NEAR_PERIOD_US = 1_000_000
+FROZEN_US = 4_000_000  # the station counts every second: standing still for longer is no life
+FROZEN_REAL_US = 2_000_000
 COLLECT_REAL_S = 0.2  # a poll's answers make one entry; who is later joins the next one
 
 
@@ -29,6 +32,8 @@ class StationPoller:
         self.configured = False
         self.errors_count = 0
         self.link_up = False
+        self.frozen = False
+        self._advanced_us = clock.mono_us()
         self._station = station
         self._clock = clock
         self._period_us = period_us
@@ -61,7 +66,17 @@ class StationPoller:
         self.link_up = True
         if self.last is not None and seen.uptime_s < self.last.uptime_s:
             self.configured = False  # it restarted
-        self.last = seen
+        self.last = self._judged(seen)
+
+    def _judged(self, seen: StationTelemetry) -> StationTelemetry:
+        """A station whose sign of life stands still answers, but not of now."""
+        before, now_us = self.last, self._clock.mono_us()
+        life = (seen.heartbeat_count, seen.uptime_s)
+        if before is None or life != (before.heartbeat_count, before.uptime_s):
+            self._advanced_us = now_us
+        limit_us = max(FROZEN_US, self._clock.at_least(FROZEN_REAL_US))
+        self.frozen = now_us - self._advanced_us > limit_us
+        return replace(seen, quality=Quality.UNCERTAIN) if self.frozen else seen
 
 
 class Heartbeat:

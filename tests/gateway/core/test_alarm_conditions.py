@@ -80,6 +80,25 @@ def lagging(done_wh=1000):
     return book
 
 
+def stuck_meter(net_wh=0):
+    """Power is held for half a minute and the meter repeats itself, or moves by so much."""
+    book = executing()
+    for second in (0, 10, 20, 30):
+        book.read(NOW_US + second * 10**6, T3=net_wh * second // 30)
+    return book
+
+
+def holding(**off_w):
+    """The station as it follows T2 -50 kW and T3 50 kW, or so much off."""
+    station = make_station({"T2": -50_000, "T3": 50_000})
+    for name, off in off_w.items():
+        told = next(t for t in station.terminals if t.id == name)
+        station = terminal(station, name, p_w=told.p_w + off)
+    return station
+
+
+FOLLOWS = holding(T3=-2_600)
+SETTLED_US = NOW_US - 600_000_000 + 6_500_000  # the setpoint is from ten minutes before
 LOCKED = make_station(state=StationState.LOCKOUT)
 PRESSED = make_station(status_bits=RUNNING | interlock.STATUS_ESTOP)
 LATE_US = NOW_US + 840 * 10**6
@@ -103,6 +122,9 @@ HOLDS = [
     ("A-141", quiet, seen(checkpoint_age_us=CHECKPOINT_US)),
     ("A-150", quiet, seen(time_quality="degraded")),
     ("A-160", quiet, seen(terminal(make_station(), "T2", p_w=100_000), meter_p_w={"T2": 98_400})),
+    ("A-161", executing, seen(FOLLOWS, utc_us=SETTLED_US)),
+    ("A-162", quiet, seen(station_frozen=True)),
+    ("A-162", stuck_meter, seen(terminal(make_station(), "T3", p_w=50_000))),
     ("A-170", quiet, seen(terminal(make_station(), "T2", limit_bits=LIMIT_AC_VOLTAGE))),
     ("A-180", quiet, seen(disk_free_ppm=199_999)),
     ("A-181", quiet, seen(certificate=("web.pem", NOW_US + CERTIFICATE_US))),
@@ -125,6 +147,11 @@ BESIDE = [
     ("A-141", quiet, seen(checkpoint_age_us=CHECKPOINT_US - 1)),
     ("A-160", quiet, seen(terminal(make_station(), "T2", p_w=100_000), meter_p_w={"T2": 98_600})),
     ("A-160", quiet, seen(terminal(make_station(), "T2", p_w=20_000), meter_p_w={"T2": 0})),
+    ("A-161", executing, seen(holding(T3=-2_500), utc_us=SETTLED_US)),
+    ("A-161", executing, seen(FOLLOWS, utc_us=NOW_US - 600_000_000 + 2_000_000)),
+    ("A-161", executing, seen(terminal(FOLLOWS, "T3", limit_bits=1), utc_us=SETTLED_US)),
+    ("A-162", lambda: stuck_meter(net_wh=400), seen()),
+    ("A-162", quiet, seen()),
     ("A-170", quiet, seen(terminal(make_station(), "T2", limit_bits=LIMIT_TEMPERATURE))),
     ("A-180", quiet, seen(disk_free_ppm=200_000)),
     ("A-181", quiet, seen(certificate=("web.pem", NOW_US + CERTIFICATE_US + 1))),

@@ -1,6 +1,7 @@
 """One scan: the right action for what was seen, and nothing is changed by deciding."""
 
 import copy
+import dataclasses
 
 import pytest
 from fakes.core import OWNER, QUARTER, RUNNING, Book, make_image, make_station
@@ -242,3 +243,18 @@ def test_a_stop_that_was_lost_is_sent_again_while_its_instruction_is_held():
     assert not of(ReadBack, found)
     book.add("operator", user="u", verb="arm", arguments={}, reason="")
     assert not of(StationCommand, actions(book, station=station))
+
+
+@pytest.mark.parametrize(
+    ("alarmed", "p_w", "to_zero"),
+    [(True, 80_000, True), (True, 95_000, False), (False, 80_000, False)],
+)
+def test_a_terminal_that_does_not_follow_by_far_takes_all_power_away(alarmed, p_w, to_zero):
+    book = executing()
+    if alarmed:  # the alarm came after its own delay
+        book.add("alarm", code=decide.NOT_FOLLOWING, active=True, detail="")
+    station = holding()
+    rows = tuple(dataclasses.replace(t, p_w=p_w) if t.id == "T3" else t for t in station.terminals)
+    found = of(Dispatch, actions(book, station=dataclasses.replace(station, terminals=rows)))
+    zero = [d for d in found if d.authority == "failsafe" and not any(d.setpoints.values())]
+    assert bool(zero) is to_zero

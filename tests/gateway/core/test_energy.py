@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.energy import Boundary, Counters, at_boundary, rounded_wh, since
+from gateway.core.energy import Boundary, Counters, at_boundary, frozen, rounded_wh, since
 
 
 def reading(utc_us, import_wh=0, export_wh=0, p_w=0):
@@ -65,3 +65,25 @@ def test_energies_of_adjoining_intervals_add_up_to_the_whole(steps, data):
 @pytest.mark.parametrize(("mwh", "wh"), [(499, 0), (500, 1), (-500, 0), (-501, -1), (1499, 1)])
 def test_halves_round_up(mwh, wh):
     assert rounded_wh(mwh) == wh
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step_wh", "held_w", "still"),
+    [
+        (30, 0, 50_000, True),
+        (29, 0, 50_000, False),  # not long enough
+        (30, 1, 50_000, False),  # it moves
+        (30, 0, 12_499, False),  # less than 5 % of the rating
+        (30, 0, -50_000, True),
+    ],
+)
+def test_a_meter_that_repeats_itself_under_power_stands_still(seconds, step_wh, held_w, still):
+    readings = [
+        Counters(utc_us=s * 1_000_000, import_wh=5, export_wh=s * step_wh, p_w=7)
+        for s in range(seconds + 1)
+    ]
+    assert frozen(readings, held_w=held_w, s_va=250_000) is still
+
+
+def test_nothing_read_stands_not_still():
+    assert not frozen([], held_w=200_000, s_va=250_000)

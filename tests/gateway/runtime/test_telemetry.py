@@ -1,15 +1,17 @@
 """Polls: what a clock stamped that was just set does not count as a good reading."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from fakes.core import make_site
 from fakes.memory_journal import ManualClock, MemoryJournal
+from fakes.station import FakePlant, FakeStation
 
 from gateway.core.state import State
-from gateway.model.telemetry import MeterReading
+from gateway.model.telemetry import MeterReading, Quality
 from gateway.runtime.recorder import Recorder
-from gateway.runtime.telemetry import MeterPoller
+from gateway.runtime.telemetry import MeterPoller, StationPoller
 
 
 class OneMeter:
@@ -53,3 +55,26 @@ async def test_a_reading_stamped_before_a_step_is_recorded_does_not_count(step_u
     entry = next(e for e in journal.written if e["kind"] == "reading")
     assert entry["meters"][0]["quality"] == quality
     assert bool(recorder.state.readings) is (quality == "good")
+
+
+@pytest.mark.parametrize(("moves", "good"), [(True, True), (False, False)])
+async def test_a_station_whose_sign_of_life_stands_still_is_not_believed(moves, good):
+    clock = ManualClock()
+    station = FakeStation(plant=FakePlant(clock=clock))
+    life = station.read
+
+    async def read():
+        seen = await life()
+        return seen if moves else replace(seen, heartbeat_count=7, uptime_s=7)
+
+    station.read = read
+    poller = StationPoller(station=station, clock=clock, period_us=1_000_000)
+    for _ in range(6):
+        await poller.poll()
+        clock.now_us += 1_000_000
+    assert poller.frozen is not good
+    assert (poller.last.quality is Quality.GOOD) is good
+    if not moves:  # and believed again as soon as it moves
+        station.read = life
+        await poller.poll()
+        assert poller.last.quality is Quality.GOOD
