@@ -11,6 +11,9 @@ from ledger.log.merkle import HASH_BYTES
 from ledger.log.tiles import CHECKPOINT, TILE_WIDTH, Builder, Tile
 from ledger.log.verify import Fault
 
+TRIES_COUNT = 3
+"""A publisher writes every few seconds; three comparisons in a row do not all meet one."""
+
 
 class Follower:
     """Tiles, checkpoint file and index of a growing ledger; each turn reads only what is new."""
@@ -21,8 +24,10 @@ class Follower:
 
     def advance(self) -> int:
         """Bring everything up to the ledger's durable size; returns it."""
-        index.build(self.directory, self._growth.place)
-        return self._growth.advance()
+        place = self._growth.place
+        size = self._growth.advance()
+        index.build(self.directory, place)
+        return size
 
 
 def rebuild(directory: Path) -> int:
@@ -40,7 +45,23 @@ def faults(directory: Path) -> Iterator[Fault]:
 
 
 def tile_faults(directory: Path) -> Iterator[Fault]:
-    """Compare tiles and the checkpoint file with the entries."""
+    """Compare tiles and the checkpoint file with the entries.
+
+    Beside a publisher at work what was not in place is looked at again: a partial tile goes away
+    when its full one is published.
+    """
+    path = directory / CHECKPOINT
+    found: list[Fault] = []
+    for _ in range(TRIES_COUNT):
+        before = path.read_bytes() if path.exists() else b""
+        found = list(tile_faults_once(directory))
+        if not found or (path.exists() and path.read_bytes() == before):
+            break
+    yield from found
+
+
+def tile_faults_once(directory: Path) -> Iterator[Fault]:
+    """Compare what is published at this moment."""
     point = published(directory)
     if isinstance(point, Fault):
         yield point

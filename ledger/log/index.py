@@ -32,6 +32,8 @@ NAMES = {
 """Fields, at any depth of an entry, whose text is worth finding it by, and under which name."""
 
 DEPTH_MAX = 8
+BUSY_MS = 5_000
+"""A comparison of a large index holds it for a while; a writer waits so long, then tries later."""
 
 SCHEMA = """
 CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, size INTEGER,
@@ -107,6 +109,8 @@ def build(directory: Path, place: reader.Place | None = None) -> int:
     """
     try:
         return extend(directory, place)
+    except (apsw.BusyError, apsw.LockedError, apsw.FullError):
+        raise  # nothing is wrong with what it holds
     except (IndexStale, apsw.Error):
         for suffix in ("", "-wal", "-shm"):
             (directory / (FILE + suffix)).unlink(missing_ok=True)
@@ -171,7 +175,7 @@ def opened(directory: Path, *, write: bool = False) -> apsw.Connection:
         raise IndexStale("there is no index")
     flags = apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
     db = apsw.Connection(str(path), flags=flags)
-    db.set_busy_timeout(5_000)
+    db.set_busy_timeout(BUSY_MS)
     return db
 
 
@@ -285,7 +289,8 @@ def differences(directory: Path, wanted: Iterable[Expected] | None = None) -> It
         yield str(error)
         return
     try:
-        yield from compare(db, expected(directory) if wanted is None else wanted)
+        with db:  # one state of it, also beside a writer
+            yield from compare(db, expected(directory) if wanted is None else wanted)
     except (IndexStale, apsw.Error, UnicodeDecodeError) as error:
         yield f"cannot be read: {error}"
     finally:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ledger.log import derived, index, tiles
 from ledger.log.index import Query
+from ledger.log.verify import Fault
 
 
 @pytest.fixture
@@ -88,3 +89,28 @@ def test_older_partial_tiles_are_beginnings_of_the_present_ones(built: Path) -> 
 
 def test_nothing_derived_is_nothing_wrong(make: Callable[..., Path]) -> None:
     assert list(derived.faults(make([b"{}"]))) == []
+
+
+def test_a_publisher_at_work_is_no_fault(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partial tile goes away between two looks of a verifier; what is published is whole."""
+    real, turns = derived.tile_faults_once, 0
+
+    def while_publishing(directory: Path) -> Iterator[Fault]:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            path = directory / tiles.CHECKPOINT
+            path.write_bytes(path.read_bytes())
+            yield Fault(what="a partial tile is missing")
+            path.write_bytes(b"newer")
+        else:
+            path = directory / tiles.CHECKPOINT
+            path.write_bytes(clean)
+            yield from real(directory)
+
+    clean = (built / tiles.CHECKPOINT).read_bytes()
+    monkeypatch.setattr(derived, "tile_faults_once", while_publishing)
+    assert list(derived.tile_faults(built)) == []
+    assert turns == 2
+    (built / "tile" / "0" / "000").unlink()
+    assert len(list(derived.tile_faults(built))) == 1, "and a real one is told"

@@ -136,3 +136,28 @@ def test_the_same_is_found_without_the_index(built: Path) -> None:
     ):  # fmt: skip
         plain = [n for n, leaf in reader.entries(built) if index.fits(query, n, leaf)]
         assert index.find(built, query) == plain
+
+
+def test_an_index_somebody_reads_is_left_alone_and_read_in_one_state(
+    built: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "BUSY_MS", 10)
+    inode = (built / index.FILE).stat().st_ino
+
+    async def grow() -> None:
+        writer = LedgerWriter.open(built, signer=signer, origin=signer.name)
+        await writer.append_many([b"{}"] * 5)
+        await writer.close()
+
+    db = index.opened(built)
+    with db:
+        reading = index.compare(db, index.expected(built))
+        index.state(db)
+        asyncio.run(grow())
+        with pytest.raises(apsw.BusyError):
+            index.build(built)
+        assert list(reading) == []
+    db.close()
+    assert index.build(built) == 38
+    assert (built / index.FILE).stat().st_ino == inode
+    assert list(index.differences(built)) == []
