@@ -63,6 +63,12 @@ def set_(*, wanted: str, config_path: Path, yes: bool, confirm: str, applied: st
     """Set the operator's mode; on needs the SOP's name, every other one --yes."""
     from gateway.commissioning.plan import Level
 
+    if wanted in ("off", "blocked") and _sleeps_in(wanted, config_path):
+        emit(
+            {"mode": wanted},
+            text=f"no gateway runs, and the site file lets it start in mode {wanted}",
+        )
+        return
     found = ask_gateway(config_path, {"verb": "status"})["status"]
     consented(
         ("mode", "set", wanted),
@@ -75,3 +81,12 @@ def set_(*, wanted: str, config_path: Path, yes: bool, confirm: str, applied: st
     )
     ask_gateway(config_path, {"verb": "mode", "mode": wanted})
     emit({"mode": wanted}, text=f"mode {wanted}")
+
+
+def _sleeps_in(wanted: str, config_path: Path) -> bool:
+    """Tell whether no gateway runs and the site file already says this mode: then it holds."""
+    from gateway.cli.door import door_of
+    from gateway.config.site_file import load_site
+
+    site = load_site(config_path)
+    return site.mode == wanted and not door_of(config_path, site).exists()

@@ -91,3 +91,10 @@ def test_fmt_of_a_file_with_mistakes_writes_nothing(site, sopgw):
 def test_migrate_knows_one_version(site, sopgw, version, code):
     site.write_text(site.read_text().replace("version: 1", f"version: {version}"))
     assert sopgw("config", "migrate", site, "--json").exit_code == code
+
+
+def test_a_mode_that_already_holds_needs_no_service(site, sopgw):
+    site.write_text(site.read_text().replace("mode: on", "mode: blocked"))
+    assert sopgw("mode", "set", "blocked", "--yes", "-c", site, "--json").exit_code == 0
+    for other in ("off", "test"):
+        assert sopgw("mode", "set", other, "--yes", "-c", site, "--json").exit_code == 4
