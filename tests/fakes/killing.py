@@ -28,6 +28,7 @@ AIMS = (
     "trade.received", "trade.accepted", "plan", "intent", "prepared", "commit", "outcome",
     "readback", "delivery", "boot",
 )  # fmt: skip
+SENDS_MAX = 100  # of six seconds: more than a round takes
 OF_THE_MACHINE = {"I11"}  # a verdict within 2 s: counted, but a busy host is no broken promise
 PAIRS = (("T2", "T3"), ("T4", "T2"), ("T1", "T4"), ("T3", "T1"))
 
@@ -165,7 +166,7 @@ class Market:
     async def _send(self, trade):
         self._outcome.trades += 1
         payload = self._rig.signed(trade)
-        for _ in range(12):
+        for _ in range(SENDS_MAX):  # a market sends until it is answered
             with contextlib.suppress(FileNotFoundError, ValueError):  # its key is not written yet
                 answers = await self._rig.send(payload, wait_s=6)
                 if answers.complete:
@@ -205,7 +206,7 @@ async def moment(rng, tail):
     return "time"
 
 
-async def kill_round(rig, rng, outcome, *, intervals, kills_max):
+async def kill_round(rig, rng, outcome, *, intervals, kills_max, kills_min=0):
     """Trade for some minutes under kills; everything is over and read back when this returns."""
     market = Market(rig, rng, outcome)
     async with rig.up(), asyncio.TaskGroup() as group:
@@ -216,12 +217,12 @@ async def kill_round(rig, rng, outcome, *, intervals, kills_max):
         start_ms = rig.next_minute_ms(6_000)
         end_ms = start_ms + intervals * INTERVAL_MS
         sending = group.create_task(trading(rig, market, rng, start_ms, intervals))
-        await killing(rig, rng, outcome, end_ms - 5_000, kills_max)
+        await killing(rig, rng, outcome, end_ms - 5_000, kills_max, kills_min)
         await sending
         await rig.until_ms(end_ms)
         try:
             await rig.until(
-                lambda s: s["open_intervals"] == s["scheduled_intervals"] == 0, within_s=60
+                lambda s: s["open_intervals"] == s["scheduled_intervals"] == 0, within_s=120
             )
         except TimeoutError:
             outcome.broken.append("an interval was never reported")
@@ -243,10 +244,10 @@ async def trading(rig, market, rng, start_ms, intervals):
             group.create_task(market.trade(number, at_ms))
 
 
-async def killing(rig, rng, outcome, end_ms, kills_max):
+async def killing(rig, rng, outcome, end_ms, kills_max, kills_min):
     """Kill and start again until the time or the number is up; the gateway runs afterwards."""
     tail = Tail(rig.out / "ledger")
-    while rig.now_ms() < end_ms and outcome.kills < kills_max:
+    while outcome.kills < (kills_max if rig.now_ms() < end_ms else kills_min):
         if rng.random() < 0.1:
             await asyncio.sleep(rng.random() * 0.4)
             outcome.aims["start"] += 1

@@ -38,7 +38,11 @@ async def one(seed, *, intervals, kills_max):
     try:
         await kill_round(rig, rng, outcome, intervals=intervals, kills_max=kills_max)
     except Exception as error:  # noqa: BLE001 - whatever ends a round is a finding of it
-        outcome.broken.append(f"the round did not end: {error!r}")
+        what = f"the round did not end: {error!r}"
+        if outcome.kills or not isinstance(error, TimeoutError):
+            outcome.broken.append(what)
+        else:
+            note(f"seed {seed} is void, the machine is too busy: {what}")
     if outcome.broken:
         note(f"seed {seed}: kept {folder}")
     else:
