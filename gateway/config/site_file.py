@@ -14,6 +14,7 @@ from gateway.config.problem import Problem
 from gateway.config.profile_drivers import meter_points_missing
 from gateway.config.secret import credential, read_secret
 from gateway.config.secret_shape import SecretShape
+from gateway.config.site_access import access_of
 from gateway.config.site_doors import (
     LogConfig,
     Northbound,
@@ -24,7 +25,7 @@ from gateway.config.site_doors import (
 )
 from gateway.config.site_reactive import reactive_fields, reactive_of
 from gateway.config.yaml_reader import Document, read_file, read_text
-from gateway.core.access import Access, Role
+from gateway.core.access import Access
 from gateway.devices.profile import Kind, Profile
 from gateway.model.capability import Capability
 from gateway.model.terminal import LossCurve, Sop, Terminal
@@ -285,7 +286,7 @@ def _site(
         web=web_of(found.web, path.parent, secret_path),
         northbound=northbound_of(found.northbound, path.parent, secret_path),
         log=log_of(found.log, path.parent, secret_path),
-        access=_access(found.access),
+        access=access_of(found.access),
         effective=effective,
         sha256=hashlib.sha256(canonical(effective)).hexdigest(),
         path=path,
@@ -384,18 +385,6 @@ def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
         checkpoint_every_s=found.checkpoint.every,
         witnesses=tuple(Witness(url=w.url, vkey=w.key) for w in found.witnesses),
         policy_file=folder / found.policy if found.policy else None,
-    )
-
-
-def _access(found: site_shape.AccessShape) -> Access:
-    return Access(
-        members={
-            Role.VIEWER: frozenset(found.viewers),
-            Role.OPERATOR: frozenset(found.operators),
-            Role.ENGINEER: frozenset(found.engineers),
-            Role.SECADM: frozenset(found.secadm),
-            Role.SECAUD: frozenset(found.secaud),
-        }
     )
 
 

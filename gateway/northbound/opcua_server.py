@@ -198,8 +198,8 @@ class StateServer:
         )
         if not row["unit"]:
             return variable
-        ranged = row["low"] is not None and row["high"] is not None
-        kind = ua.ObjectIds.AnalogUnitRangeType if ranged else ua.ObjectIds.AnalogUnitType
+        span = row["span"]
+        kind = ua.ObjectIds.AnalogUnitRangeType if span else ua.ObjectIds.AnalogUnitType
         await variable.delete_reference(
             ua.NodeId(ua.ObjectIds.BaseDataVariableType), ua.ObjectIds.HasTypeDefinition
         )
@@ -212,8 +212,8 @@ class StateServer:
             Description=ua.LocalizedText(words),
         )
         await variable.add_property(ua.NodeId(), "0:EngineeringUnits", information)
-        if ranged:
-            bounds = ua.Range(Low=float(row["low"]), High=float(row["high"]))
+        if span:
+            bounds = ua.Range(Low=float(span[0]), High=float(span[1]))
             await variable.add_property(ua.NodeId(), "0:EURange", bounds)
         return variable
 

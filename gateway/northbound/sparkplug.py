@@ -57,7 +57,7 @@ class SparkplugNode:
         self._seq = 0
         self._aliases = {v.name: k for k, v in enumerate(values, 1)}
         self._told = {v.name: (v.content, v.sureness) for v in values}
-        rebirth = Metric(datatype=payload.BOOLEAN, content=False, name=REBIRTH, utc_ms=utc_ms)
+        rebirth = Metric(datatype_code=payload.BOOLEAN, content=False, name=REBIRTH, utc_ms=utc_ms)
         node = payload.write(utc_ms=utc_ms, seq=0, metrics=[self._bd_seq(utc_ms), rebirth])
         device = payload.write(
             utc_ms=utc_ms,
@@ -97,7 +97,9 @@ class SparkplugNode:
             return False
 
     def _bd_seq(self, utc_ms: int) -> Metric:
-        return Metric(datatype=payload.INT64, content=self._birth_seq, name="bdSeq", utc_ms=utc_ms)
+        return Metric(
+            datatype_code=payload.INT64, content=self._birth_seq, name="bdSeq", utc_ms=utc_ms
+        )
 
     def _next_seq(self) -> int:
         self._seq = (self._seq + 1) % SEQ_MODULUS
@@ -105,10 +107,10 @@ class SparkplugNode:
 
     def _metric(self, v: Value, utc_ms: int, *, named: bool) -> Metric:
         return Metric(
-            datatype=payload.datatype_of(v.kind),
+            datatype_code=payload.datatype_of(v.kind),
             content=v.content if v.sureness is not Sureness.NONE else None,
             name=v.name if named else "",
-            alias=self._aliases[v.name],
+            alias_number=self._aliases[v.name],
             utc_ms=utc_ms,
             unit=v.unit if named else "",
             stale=v.sureness is Sureness.STALE,

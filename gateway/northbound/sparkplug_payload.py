@@ -23,12 +23,12 @@ class PayloadError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One value; ``alias`` replaces the name after the birth."""
+    """One value; ``alias_number`` replaces the name after the birth."""
 
-    datatype: int
+    datatype_code: int
     content: Content
     name: str = ""
-    alias: int | None = None
+    alias_number: int | None = None
     utc_ms: int | None = None
     unit: str = ""
     stale: bool = False
@@ -52,11 +52,11 @@ def _metric(m: Metric) -> bytes:
     parts = []
     if m.name:
         parts.append(_bytes(1, m.name.encode()))
-    if m.alias is not None:
-        parts.append(_number(2, m.alias))
+    if m.alias_number is not None:
+        parts.append(_number(2, m.alias_number))
     if m.utc_ms is not None:
         parts.append(_number(3, m.utc_ms))
-    parts.append(_number(4, m.datatype))
+    parts.append(_number(4, m.datatype_code))
     properties = _properties(m)
     if properties:
         parts.append(_bytes(9, properties))
@@ -70,7 +70,7 @@ def _metric(m: Metric) -> bytes:
 def _content(m: Metric) -> bytes:
     content = m.content
     assert content is not None, "a null has no content"
-    match m.datatype:
+    match m.datatype_code:
         case 11:  # BOOLEAN
             return _number(14, int(bool(content)))
         case 12:  # STRING

@@ -27,8 +27,7 @@ class Value:
     content: Content
     kind: type[bool | int | float | str]
     unit: str = ""
-    low: float | None = None
-    high: float | None = None
+    span: tuple[float, float] | None = None  # lowest and highest, in ``unit``
     sureness: Sureness = Sureness.GOOD
     counter: bool = False  # only ever grows
 
@@ -59,8 +58,7 @@ def _whole(view: SiteView, station: DeviceView | None) -> Iterator[Value]:
         content=None if view.v_dc_dv is None else view.v_dc_dv / 10,
         kind=float,
         unit="V",
-        low=0.0,
-        high=None if view.v_dc_dv_max is None else view.v_dc_dv_max / 10,
+        span=None if view.v_dc_dv_max is None else (0.0, view.v_dc_dv_max / 10),
         sureness=_sureness(view.v_dc_dv, station),
     )
     yield _count(("Losses",), view.loss_w, "W", sureness=_sureness(view.loss_w, station))
@@ -92,14 +90,14 @@ def _terminal(
     )
     yield Value(path=at("Master"), content=t.master, kind=bool)
     powers = (
-        ("ActivePower", t.p_w, "W", float(t.p_w_min), float(t.p_w_max)),
-        ("SetActivePower", t.set_p_w, "W", float(t.p_w_min), float(t.p_w_max)),
-        ("ReactivePower", t.q_var, "var", float(-t.s_va), float(t.s_va)),
-        ("ApparentPowerAvailable", t.s_va_available, "VA", 0.0, float(t.s_va)),
+        ("ActivePower", t.p_w, "W", (float(t.p_w_min), float(t.p_w_max))),
+        ("SetActivePower", t.set_p_w, "W", (float(t.p_w_min), float(t.p_w_max))),
+        ("ReactivePower", t.q_var, "var", (float(-t.s_va), float(t.s_va))),
+        ("ApparentPowerAvailable", t.s_va_available, "VA", (0.0, float(t.s_va))),
     )
-    for name, content, unit, low, high in powers:
+    for name, content, unit, span in powers:
         sureness = _sureness(content, station)
-        yield _count(at(name), content, unit, low=low, high=high, sureness=sureness)
+        yield _count(at(name), content, unit, span=span, sureness=sureness)
     yield Value(
         path=at("Voltage"),
         content=None if t.v_dv is None else t.v_dv / 10,
@@ -111,8 +109,7 @@ def _terminal(
         at("Meter", "ActivePower"),
         t.meter_p_w,
         "W",
-        low=float(-t.s_va),
-        high=float(t.s_va),
+        span=(float(-t.s_va), float(t.s_va)),
         sureness=_sureness(t.meter_p_w, meter),
     )
     for name, counted in (("ImportEnergy", t.meter_import_wh), ("ExportEnergy", t.meter_export_wh)):
@@ -129,8 +126,7 @@ def _count(
     content: int | None,
     unit: str = "",
     *,
-    low: float | None = None,
-    high: float | None = None,
+    span: tuple[float, float] | None = None,
     sureness: Sureness = Sureness.GOOD,
     counter: bool = False,
 ) -> Value:
@@ -139,8 +135,7 @@ def _count(
         content=content,
         kind=int,
         unit=unit,
-        low=low,
-        high=high,
+        span=span,
         sureness=sureness,
         counter=counter,
     )

@@ -70,7 +70,9 @@ async def test_values_are_retained_and_availability_is_the_will(mosquitto, view)
 
 async def test_a_sparkplug_host_sees_birth_data_rebirth_and_death(mosquitto, view):
     now = [view]
-    wish = payload.write(utc_ms=1, metrics=[Metric(datatype=BOOLEAN, content=True, name=REBIRTH)])
+    wish = payload.write(
+        utc_ms=1, metrics=[Metric(datatype_code=BOOLEAN, content=True, name=REBIRTH)]
+    )
 
     def kind(word):
         return lambda m: f"/{word}/" in str(m.topic)

@@ -60,7 +60,7 @@ async def serving(papers, views, *, period_s=0.05):
     )
     running = asyncio.create_task(feed.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await feed.listening.wait()
         yield feed
     finally:
@@ -111,7 +111,7 @@ async def session(papers, port):
 
 
 async def until(read, wanted):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await read() != wanted:
             await asyncio.sleep(0.02)
 
@@ -168,7 +168,7 @@ async def hears_of_a_change(client, now, view):
 
     subscription = await client.create_subscription(50, Handler())
     await subscription.subscribe_data_change(node(client, "Mode"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await heard.get() != "on":
             pass
         now[0] = replace(view, mode="off")
@@ -256,7 +256,7 @@ async def is_replaced(papers, feed):
     for child in psutil.Process().children():
         if "gateway.northbound.opcua_server" in child.cmdline():
             child.kill()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while feed.started_count < 2 or not feed.listening.is_set():
             await asyncio.sleep(0.02)
     async with session(papers, feed.port) as client:

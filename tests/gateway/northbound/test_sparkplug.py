@@ -21,7 +21,9 @@ def metrics_of(message):
 
 
 def order(name=REBIRTH, content=True):
-    return payload.write(utc_ms=1, metrics=[Metric(datatype=BOOLEAN, content=content, name=name)])
+    return payload.write(
+        utc_ms=1, metrics=[Metric(datatype_code=BOOLEAN, content=content, name=name)]
+    )
 
 
 def test_a_birth_names_everything_and_data_only_what_changed(view):

@@ -55,11 +55,19 @@ def test_another_implementation_reads_what_we_write(node):
         utc_ms=1_767_320_200_000,
         seq=7,
         metrics=[
-            Metric(datatype=payload.INT64, content=-150_200, name="P", alias=1, unit="W"),
-            Metric(datatype=payload.DOUBLE, content=801.2, name="V", alias=2, utc_ms=5),
-            Metric(datatype=payload.BOOLEAN, content=True, name="Anchored", alias=3),
-            Metric(datatype=payload.STRING, content="EXECUTING", name="State", alias=4, stale=True),
-            Metric(datatype=payload.INT64, content=None, alias=300),
+            Metric(
+                datatype_code=payload.INT64, content=-150_200, name="P", alias_number=1, unit="W"
+            ),
+            Metric(datatype_code=payload.DOUBLE, content=801.2, name="V", alias_number=2, utc_ms=5),
+            Metric(datatype_code=payload.BOOLEAN, content=True, name="Anchored", alias_number=3),
+            Metric(
+                datatype_code=payload.STRING,
+                content="EXECUTING",
+                name="State",
+                alias_number=4,
+                stale=True,
+            ),
+            Metric(datatype_code=payload.INT64, content=None, alias_number=300),
         ],
     )
     told = json.loads(node(DECODE, body.hex()))
@@ -98,7 +106,7 @@ def test_any_bytes_are_read_or_refused(data):
 
 @given(st.text(max_size=20), st.booleans(), st.integers(0, 255))
 def test_reading_returns_what_was_written(name, content, seq):
-    metric = Metric(datatype=payload.BOOLEAN, content=content, name=name)
+    metric = Metric(datatype_code=payload.BOOLEAN, content=content, name=name)
     assert payload.read(payload.write(utc_ms=1, seq=seq, metrics=[metric])) == {name: content}
 
 
