@@ -11,7 +11,7 @@ from gateway.cli.consent import consented
 from gateway.cli.door import door_of
 from gateway.cli.output import ExitCode, emit, fail
 from gateway.cli.running import ask_gateway, refuse_when_read_only
-from gateway.model.units import UnitError, parse_int
+from gateway.model.units import UnitError, parse_int, signed_kw_text
 
 if TYPE_CHECKING:
     from gateway.cli.field import Field
@@ -108,8 +108,17 @@ def hold(
             help="sopgw status; sopgw stop brings everything to zero",
             data={**data, "written": True},
         )
+    read_back = {
+        "point": "p",
+        "value": seen["p_w_set"],
+        "text": signed_kw_text(p_w),
+        "quality": "good",
+        "unit": "W",
+        "registers": [],
+        "utc_us": seen["utc_us"],
+    }
     emit(
-        data | {"written": True},
+        data | {"written": True, "read_back": read_back},
         text=f"{terminal} holds {p_w / 1000:+.1f} kW for {for_ms / 1000:g} s, then zero by itself",
     )
 
@@ -143,6 +152,6 @@ def _seen(terminal: str, p_w: int, config_path: Path) -> Mapping[str, object] | 
         status = ask_gateway(config_path, {"verb": "status"})["status"]
         row = next((t for t in status["terminals"] if t["id"] == terminal), None)
         if row is not None and row["p_w_set"] == p_w:
-            return dict(row)
+            return {**row, "utc_us": status["utc_ms"] * 1000}
         time.sleep(0.2)
     return None

@@ -276,9 +276,9 @@ class Orders:
         try:
             while line := await self._next(loan, lines):
                 answer, returned = await self._borrowed(person, loan, line)
-                await say(answer)
                 if returned:
-                    return
+                    break
+                await say(answer)
         finally:
             self._loan = None
             # Whoever is gone leaves the converter as it is: it is told to stop at once.
@@ -286,6 +286,8 @@ class Orders:
             await self._scan.take_back()
             verb = "return" if returned else "control.lost"
             await self.write_down(person, verb, {"words": loan.words, "outcome": outcome})
+        if returned:
+            await say({"ok": True})  # not before control is back and that is durable
 
     async def _next(self, loan: Loan, lines: Lines) -> bytes:
         """Return the borrower's next line, empty when he is gone, stopped or too late."""

@@ -166,7 +166,7 @@ def test_the_service_lends_control_for_a_test_and_has_it_back(service, sopgw):
 
 def test_a_setpoint_by_hand_ends_by_itself(service, sopgw):
     until(lambda: [r.split(":")[0] for r in status(sopgw)["reasons"]] == ["mode_blocked"])
-    answer = sopgw("point", "set", "T2", "p=10kW", "--for", "6s", "--yes", "--json")
+    answer = sopgw("point", "set", "T2", "p=10kW", "--for", "60s", "--yes", "--json")
     assert answer.exit_code == 0, answer.out
     assert status(sopgw)["control"]["what"] == "setpoint"
     until(lambda: not status(sopgw)["terminals"][1]["p_w_set"])
