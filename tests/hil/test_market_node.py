@@ -90,7 +90,7 @@ async def offered(node, rig, gateway_key):
     interval = {"start": utc_text(start_ms), "end": utc_text(start_ms + 60_000)}
     terminals = [{"id": t, "s_va": 250_000, "k_min": -6, "k_max": 6} for t in ("T2", "T3")]
     document = {"contract": "hco-1", "interval": interval, "quantum_w": 15_000, "terminals": terminals, "k_dc": 6}  # fmt: skip
-    await node.send("op", kind="open", round="R1", document=document, clock=CLOCK, penalty_per_kwh=10**6)  # fmt: skip
+    await node.send("op", kind="open", round="R1", document=document, clock=CLOCK)
     offers = {"b": {"0": 0, "-4": -20_000}, "c": {"0": 0, "4": 90_000}}
     for name, levels in offers.items():
         await node.send(name, kind="commit", round="R1", hash=commitment("5a" * 32, levels))
