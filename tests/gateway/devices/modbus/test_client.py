@@ -479,3 +479,48 @@ async def _read_write_and_time_out(peer_of):
 def test_the_same_under_another_event_loop(peer):
     uvloop = pytest.importorskip("uvloop")
     uvloop.run(_read_write_and_time_out(peer))
+
+
+@pytest.mark.parametrize("outage_s", [5, 60])
+@pytest.mark.parametrize("way", ["mute", "gone"])
+async def test_after_an_outage_data_is_back_within_two_polls(
+    peer, honestly, monkeypatch, outage_s, way
+):
+    """The loop's own time is moved on a second a poll, so that a minute takes no minute."""
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, [0.0]
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead[0])
+    down = [False]
+
+    def script(device, wire, request):
+        if not down[0]:
+            wire.send(device.honest(request))
+
+    async with peer(script) as device:
+        unit = unit_at(device, timeout_s=0.05)
+
+        async def poll():
+            start_s = loop.time()
+            try:
+                return words(await unit.read(READ)) == [1000, 1001]
+            except (DeviceNotSent, OutcomeUnknown):
+                return False
+            finally:
+                ahead[0] += max(0.0, start_s + 1.0 - loop.time())
+
+        async with asyncio.timeout(outage_s + 60):
+            while not await poll():
+                pass
+            down[0] = True
+            if way == "gone":
+                device.server.close()
+                for wire in device.wires:
+                    wire.close()
+            assert [await poll() for _ in range(outage_s)] == [False] * outage_s
+            down[0] = False
+            if way == "gone":
+                device.server = await asyncio.start_server(device._serve, "127.0.0.1", device.port)
+            returned = [await poll() for _ in range(3)]
+        assert any(returned[:2]), returned
+        assert unit.counts["answers"] >= 2
+        await unit.client.close()
