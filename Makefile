@@ -26,7 +26,7 @@ MESSAGES ?= 100000
 STORED ?= 1000000
 
 .PHONY: help dev check format test demo docs dist dst clean wheelhouse deb sbom system-test soak
-.PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring bench-page
+.PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring bench-step bench-page
 .PHONY: fault fault-kill fault-kill-gateway fault-market fault-restart fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network fault-doors
 
 help:  ## this list
@@ -113,6 +113,9 @@ bench-sim: dev  ## physics and Modbus of the simulated devices
 
 bench-wiring: dev  ## how often the wiring check is right
 	$(PY) tests/bench/bench_wiring.py 3
+
+bench-step: dev  ## how near the step test's times are to the truth
+	$(PY) tests/bench/bench_step.py
 
 dst: dev  ## HOURS of plant time in the deterministic simulation, seed by seed from SEED
 	$(PY) tests/dst/run.py --hours $(HOURS) --seed $(SEED)
