@@ -241,7 +241,9 @@ class Market:
         found = rounds.for_gateway(node, self.rounds, party)
         if found is None:
             return
-        if self.now_ms < found["start_ms"]:
+        words = found["answers"].values()
+        none_taken = bool(words) and not any(word["accepted"] for word in words)
+        if self.now_ms < found["start_ms"] and not none_taken:
             node.wrong("nothing can have been delivered yet")
         delivered = delivered_from(node.at("trades"), found["outcome"])
         for trade, word in found["answers"].items():

@@ -188,6 +188,18 @@ def test_a_seller_pays_for_what_it_withholds_not_for_what_the_gateway_refused():
     assert penalties[True] == 0 < penalties[False]
 
 
+def test_a_round_of_which_nothing_is_taken_may_be_settled_before_it_begins():
+    for refused in (False, True):
+        bench = joined()
+        outcome = cleared(bench)
+        words = {t["id"]: ["late"] for t in outcome["trades"]} if refused else {}
+        answer = bench.message("gw", kind="answer", round="R1", trades=answers(outcome, **words))
+        early = bench.message("gw", kind="delivery", round="R1", trades=report(outcome))
+        assert bench.block(2, answer, early).settled == (["R1"] if refused else [])
+        reserved = [p["reserved"] for p in bench.market.registry.parties.values()]
+        assert any(reserved) != refused
+
+
 def test_answers_are_complete_come_once_and_only_from_a_gateway():
     bench = joined()
     outcome = cleared(bench)
