@@ -156,7 +156,17 @@ def test_eleven_commands_find_five_planted_faults_and_accept_what_was_mended(
     )
     assert (code, "sop-station-v1" in text, "schneider-iem3255" in text) == (0, True, True), text
 
-    # 4 to 6: what was found goes into the site file
+    # 4 to 6: what was found goes into the site file; the rest is written in an editor
+    rows = json.loads((tmp_path / "scan.json").read_text())["found"]
+    number = {row["profile"]: row["number"] for row in rows}
+    for name, profile in (("station", "sop-station-v1"), ("m1", "schneider-iem3255")):
+        text, code = shell.type(
+            f"device add {name} --from {tmp_path / 'scan.json'}:{number[profile]} --yes"
+        )
+        assert code == 0, text
+    added = re.findall(r"^  (?:station|m1): .*$", site.read_text(), re.MULTILINE)
+    assert len(added) == 2
+    assert all(line in cabinet.site_text for line in added)
     site.write_text(cabinet.site_text)
     text, code = shell.type("config check")
     assert (code, "5 devices" in text) == (0, True), text
