@@ -1,14 +1,18 @@
 """The whole gateway when what is around it goes bad: crash loop, disk, broker, service manager."""
 
 import asyncio
+import contextlib
 import os
+import shutil
 import socket
 import subprocess
 
 import pytest
+from fakes.certificates import Authority
 from fakes.promises import broken
 from fakes.rig import Rig
 
+from gateway.cli import demo_bench as bench
 from gateway.runtime.control import ask
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
@@ -125,3 +129,73 @@ async def test_the_service_manager_hears_ready_feedings_and_the_end(tmp_path, mo
     assert [i for i, text in enumerate(ours) if "\nREADY=1" in text] == [0]
     assert "STOPPING=1" in ours[-1]
     assert len(ours) > 3
+
+
+@contextlib.asynccontextmanager
+async def expired_broker(folder):
+    """Mosquitto with a certificate that has ended; yields its port and what believes in it."""
+    authority = Authority(folder / "pki")
+    certificate, key = authority.issue("broker", server=True, expired=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = folder / "tls.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n"
+        f"certfile {certificate}\nkeyfile {key}\n"
+    )
+    program = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
+    async with bench.process(program, "-c", str(config), log=folder / "tls.log"):
+        yield port, authority
+
+
+async def alarms_until(rig, code, *, within_s=90):
+    """Wait for an alarm in the ledger; return the codes of all that are active."""
+    async with asyncio.timeout(within_s):
+        while True:
+            active = {}
+            for entry in rig.entries():
+                if entry["kind"] == "alarm":
+                    active[entry["code"]] = entry["active"]
+            if active.get(code):
+                return {c for c, on in active.items() if on}
+            await asyncio.sleep(0.2)
+
+
+async def test_a_broker_whose_name_is_gone_is_waited_for_and_then_told(tmp_path):
+    rig = Rig(tmp_path, factor=10)
+
+    async def lose_the_name():
+        here = f"mqtt://127.0.0.1:{rig.broker_port}"
+        rig.site.write_text(rig.site.read_text().replace(here, "mqtt://broker.invalid:1883"))
+
+    async with rig.up(lose_the_name):
+        await rig.until(lambda s: s["state"] == "OBSERVE" and reasons(s) == ["broker_lost"])
+        await rig.until(lambda s: s["state"] == "READY")  # after a minute of plant time
+        assert "A-122" in await alarms_until(rig, "A-122")
+        assert (await rig.status())["broker_online"] is False
+    assert list(broken(rig.entries())) == []
+
+
+@pytest.mark.skipif(
+    shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin") is None,
+    reason="needs mosquitto",
+)
+async def test_certificates_that_have_ended_are_told_and_never_believed(tmp_path):
+    rig = Rig(tmp_path, factor=10)
+    async with expired_broker(tmp_path) as (port, authority):
+        certificate, key = authority.issue("gateway", expired=True)
+
+        async def speak_tls():
+            text = rig.site.read_text().replace(
+                f"broker: mqtt://127.0.0.1:{rig.broker_port}",
+                f"broker: mqtts://127.0.0.1:{port}\n  ca: {authority.path}\n"
+                f"  certificate: {certificate}\n  key: {{file: {key}}}",
+            )
+            rig.site.write_text(text)
+
+        async with rig.up(speak_tls):
+            await rig.until(lambda s: s["state"] == "OBSERVE" and reasons(s) == ["broker_lost"])
+            assert {"A-122", "A-181"} <= await alarms_until(rig, "A-122")
+            await rig.until(lambda s: s["state"] == "READY")
+            assert (await rig.status())["broker_online"] is False

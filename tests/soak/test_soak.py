@@ -1,0 +1,47 @@
+"""The soak's own arithmetic, and a few seconds of it."""
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+spec = importlib.util.spec_from_file_location("soak", Path(__file__).with_name("soak.py"))
+soak = importlib.util.module_from_spec(spec)
+before = list(sys.path)
+spec.loader.exec_module(soak)
+sys.path[:] = before
+
+
+@pytest.mark.parametrize("per_day", [0.0, 1.0, 48.0])
+def test_a_slope_is_found_within_its_own_interval(per_day):
+    noise = random.Random(1)
+    samples = [
+        (k / 360, 70_000 + per_day * 1024 / 24 * k / 360 + noise.uniform(-8, 8))
+        for k in range(7 * 360)
+    ]
+    found, half = soak.slope_per_day(samples)
+    assert abs(found - per_day) <= 2 * half
+    assert half < 0.2
+
+
+def test_memory_that_stands_still_has_no_slope():
+    assert soak.slope_per_day([(k / 10, 70_000) for k in range(100)]) == (0.0, 0.0)
+
+
+def test_the_ninety_ninth_percentile():
+    assert soak.p99(range(1, 101)) == 100
+    assert soak.p99([*([1.0] * 99), 50.0]) == 50.0
+    assert soak.p99([7.0]) == 7.0
+
+
+@pytest.mark.alone
+async def test_a_few_seconds_of_it_move_no_handle():
+    report = await soak.soak(seconds=8, factor=10, every_s=0.5)
+    assert report["trades"] >= 2
+    assert report["scans"] > 20
+    low, high = report["threads"]
+    assert high - low <= 1
+    low, high = report["fds"]
+    assert high - low <= 4
