@@ -1,5 +1,7 @@
 """Edges of one scan that only a changed program crosses: paces, clocks, who is waited for."""
 
+from dataclasses import replace
+
 import pytest
 from fakes.core import RUNNING, Book, make_image, make_station
 
@@ -159,3 +161,34 @@ def test_what_a_terminal_says_it_carries_never_exceeds_its_rating():
     assert decide.available_va(book.state, None) == dict.fromkeys(("T1", "T2", "T3", "T4"), 250_000)
     said = decide.available_va(book.state, generous)
     assert said == dict.fromkeys(said, 250_000)
+
+
+def test_a_station_that_was_never_read_is_waited_for():
+    image = replace(make_image(), station=None)
+    decision = decide.scan(planned().state, image)
+    (change,) = [a for a in decision.actions if isinstance(a, ChangeState)]
+    assert change.state == "INIT"
+    assert not [a for a in decision.actions if isinstance(a, Dispatch | Configure)]
+
+
+def test_nothing_is_written_before_the_device_was_read_back():
+    book = Book()
+    book.plan({"T2": -25_000, "T3": 25_000})
+    assert not found(Dispatch, book, station_age_us=3_000_001)
+    assert not found(Configure, book, station_age_us=3_000_001, configured=False)
+
+
+def test_after_a_configuration_the_next_scan_comes_at_its_usual_pace():
+    decision = decide.scan(executing().state, make_image(configured=False, station=holding()))
+    assert [type(a) for a in decision.actions if not isinstance(a, ChangeState)] == [Configure]
+    assert decision.wake_ms == 0
+
+
+@pytest.mark.parametrize(("after_us", "sent"), [(0, 0), (999_999, 0), (1_000_000, 1), (-1, 1)])
+def test_a_lost_stop_is_sent_again_once_a_second(after_us, sent):
+    book = executing()
+    book.add("operator", user="uid:0", verb="stop", arguments={}, reason="")
+    last_us = book.state.last_write_mono_us
+    station = holding(mono_us=last_us + 2_000_000)
+    again = found(StationCommand, book, station=station, mono_us=last_us + after_us)
+    assert len(again) == sent
