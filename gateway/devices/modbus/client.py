@@ -81,10 +81,16 @@ class ModbusClient:
         self._drained_s = 0.0
         self._closed = False
 
+    @property
+    def open_link(self) -> Link | None:
+        """The connection while it is open; asking for it costs no turn of a coroutine."""
+        link = self._link
+        return link if link is not None and not link.closed else None
+
     async def link(self) -> Link:
         """The open connection, made now if there is none; NotSent while it cannot be."""
-        link = self._link
-        if link is not None and not link.closed:
+        link = self.open_link
+        if link is not None:
             return link
         async with self._connecting:
             if self._link is not None and not self._link.closed:
@@ -191,7 +197,9 @@ class ModbusUnit:
             raise DeviceNotSent(self.name, "no answer lately; waiting before the next try")
         counts = self.counts
         try:
-            link = await self.client.link()
+            link = self.client.open_link
+            if link is None:
+                link = await self.client.link()
             answer = await link.ask(request, timeout_s=self.timeout_s, pause_s=self._pause_s)
         except NotSent as error:
             counts["not_sent"] += 1

@@ -258,6 +258,8 @@ class Link(asyncio.Protocol):
         if self._rest:
             data = self._rest + data
             self._rest = b""
+        if len(self._flying) == 1 and self._took_whole(data):
+            return
         done: list[tuple[Job, bytes | Refusal]] = []
         try:
             data = self._take(data, done)
@@ -277,11 +279,29 @@ class Link(asyncio.Protocol):
             else:
                 job.answer.set_result(got)
         if done:
-            pause_s = done[-1][0].pause_s
-            if pause_s:
-                self._rest_until_s = self._loop.time() + pause_s
-            if self._writes or self._reads:
-                self._pump()
+            self._go_on(done[-1][0])
+
+    def _took_whole(self, data: bytes) -> bool:
+        """The usual case: one request is out and exactly its answer came. False: look closer."""
+        try:
+            job = self._framing.find(data, self._flying)
+            taken = self._framing.judge(job, data) if job is not None else None
+        except (WrongAnswer, Refusal):
+            return False  # found again, counted and handled below
+        if job is None or taken is None or taken[1] != len(data):
+            return False
+        self._flying.clear()
+        if not job.answer.done():
+            job.answer.set_result(taken[0])
+        self._go_on(job)
+        return True
+
+    def _go_on(self, job: Job) -> None:
+        """After an answer: the pause the device wants, then whoever waits."""
+        if job.pause_s:
+            self._rest_until_s = self._loop.time() + job.pause_s
+        if self._writes or self._reads:
+            self._pump()
 
     def _take(self, data: bytes, done: list[tuple[Job, bytes | Refusal]]) -> bytes:
         """Move every whole answer at the front of ``data`` to ``done``; return what is left."""
