@@ -109,6 +109,7 @@ def test_what_is_left_of_a_shared_limit_goes_out_to_the_last_watt_hour_by_remain
     ("p_w", "duration_ms", "wh"),
     [
         (50_000, 3_600_000, 49_986),  # one second up and one down: a second's worth is missing
+        (1_250_000, 60_000, 12_152),  # 25 s up, 10 s held, 25 s down
         (100_000, 4_000, 55),  # up for two seconds, down for two: a triangle
         (1_000_000, 4_000, 55),  # a limit that is never reached
     ],
