@@ -151,7 +151,12 @@ def ledger_of(
         known=[*known, *kept_here(place.dir, place.dir.parent / RECEIPTS)],
     )
     policy = trust(journal.vkey, [(w.url, w.vkey) for w in place.witnesses], place.policy_file)
-    anchoring = Anchoring(place.dir, policy, every_s=place.checkpoint_every_s)
+    anchoring = Anchoring(
+        place.dir,
+        policy,
+        every_s=place.checkpoint_every_s,
+        size=lambda: journal.status().size,
+    )
     journal.anchoring = anchoring
     return journal, anchoring, Shelf(place.dir, core)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import apsw
 import msgspec
 
 from gateway.model.errors import JournalError
-from ledger.log import anchor, derived, note, policy, tiles
+from ledger.log import anchor, derived, index, note, policy, tiles
 from ledger.log.anchor import Anchored
 from ledger.log.note import NoteError
 from ledger.log.policy import Policy, PolicyError
@@ -35,6 +37,10 @@ RECEIPTS_COUNT_MAX = 16
 """Of the newest kept receipts: each binds everything before it, and each may lie in another part
 of the ledger that has to be read before the start."""
 
+CATCH_UP_COUNT = 20_000
+"""So many entries are indexed in a fifth of a second, beside the scan; more, elsewhere."""
+
+CATCH_UP_NICE = 10
 RECEIPT_BYTES_MAX = 16 << 20
 GROUP = "witnesses"
 Asked = Mapping[str, tuple[note.Key, str]]
@@ -129,8 +135,17 @@ async def known_outside(origin: str, witnesses: Urls, policy_file: Path | None) 
 class Anchoring:
     """Publishes one ledger and collects cosignatures for it, turn by turn."""
 
-    def __init__(self, directory: Path, trusted: Policy | None, *, every_s: float) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        trusted: Policy | None,
+        *,
+        every_s: float,
+        size: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Work on one ledger; ``size`` tells how many entries it has now."""
         self.directory = directory
+        self._size = size
         self.policy = trusted
         self.anchored: Anchored | None = None
         self.contradiction = ""
@@ -153,6 +168,8 @@ class Anchoring:
     async def turn(self) -> None:
         """Publish what is new, have it cosigned, and judge again whether the ledger is anchored."""
         try:
+            if self._follower is None and self._size() - self._derived_size() > CATCH_UP_COUNT:
+                await self._catch_up()
             size = await asyncio.to_thread(self._publish)
         except (OSError, apsw.Error, LedgerCorrupt, NoteError) as error:
             self._follower = None
@@ -163,6 +180,28 @@ class Anchoring:
         if size and behind and self.policy is not None:
             await self._ask(self.policy)
             await asyncio.to_thread(self._judge)
+
+    def _derived_size(self) -> int:
+        """Up to which entry tiles and index have been written before."""
+        try:
+            published = TileTree.open(self.directory).size
+        except TilesMissing:
+            return 0
+        return min(published, index.size(self.directory))
+
+    async def _catch_up(self) -> None:
+        """Have a process of its own write what is missing: long work would slow the scan down."""
+        log.info("ledger=%s tiles and index are built", self.directory)
+        words = (sys.executable, "-m", "ledger", "rebuild", str(self.directory))
+        child = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.DEVNULL)
+        try:
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, child.pid, CATCH_UP_NICE)
+            await child.wait()
+        finally:
+            if child.returncode is None:
+                child.terminate()
+                await child.wait()
 
     def _publish(self) -> int:
         """Write tiles, checkpoint file and index, and remember the checkpoint elsewhere."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import signal
 from contextlib import asynccontextmanager
 
 import pytest
@@ -259,3 +260,43 @@ async def test_turns_are_taken_until_cancelled(tmp_path, journal, monkeypatch):
     with pytest.raises(JournalError, match="enough"):
         async with asyncio.timeout(10):
             await work.run()
+
+
+async def test_a_long_way_to_catch_up_is_gone_by_another_process(tmp_path, journal, monkeypatch):
+    monkeypatch.setattr(anchoring, "CATCH_UP_COUNT", 100)
+    await grow(journal, 150)
+    work = Anchoring(tmp_path / "ledger", None, every_s=60, size=lambda: journal.status().size)
+    here, real = [], work._publish
+
+    def publish():
+        here.append(tiles.TileTree.open(tmp_path / "ledger").size)
+        return real()
+
+    monkeypatch.setattr(work, "_publish", publish)
+    await work.turn()
+    assert here == [153], "nothing was left to do in this process"
+    await grow(journal, 1)
+    await work.turn()
+    assert here == [153, 153]
+    assert tiles.TileTree.open(tmp_path / "ledger").size == 154
+
+
+async def test_catching_up_ends_with_the_gateway(tmp_path, journal, monkeypatch):
+    monkeypatch.setattr(anchoring, "CATCH_UP_COUNT", 1)
+    started = []
+    real = asyncio.create_subprocess_exec
+
+    async def slow(*_words, **more):
+        started.append(await real("sleep", "60", **more))
+        return started[0]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
+    work = Anchoring(tmp_path / "ledger", None, every_s=60, size=lambda: journal.status().size)
+    turn = asyncio.ensure_future(work.turn())
+    async with asyncio.timeout(10):
+        while not started:
+            await asyncio.sleep(0.01)
+    turn.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await turn
+    assert started[0].returncode == -signal.SIGTERM
