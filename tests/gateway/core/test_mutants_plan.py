@@ -6,9 +6,10 @@ from math import isqrt
 import pytest
 from fakes.core import FIRST_MS, Book, make_sop
 
-from gateway.core import reactive
+from gateway.core import feeder, reactive
 from gateway.core.planning import plans_due
 from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimit
 from gateway.model.terminal import Reactive
 
 FULL = {f"T{k}": 250_000 for k in range(1, 5)}
@@ -95,3 +96,20 @@ def test_the_masters_own_room_is_not_judged_by_its_setpoint_of_zero():
     held = {"T1": 250_000}
     target = dict.fromkeys(FULL, 0) | {"T1": 1}
     assert not reactive.worth_writing(make_sop(), target_w=target, wanted=held, held=held)
+
+
+@pytest.mark.parametrize(
+    ("low_w", "high_w", "sign", "code", "detail"),
+    [
+        (-90_000, 110_000, 1, "feeder_limit", "T2 limited to +110.0 kW (works)"),
+        (-90_000, 110_000, -1, "feeder_limit", "T2 limited to -90.0 kW (works)"),
+        (0, 0, 1, "feeder_mask", "T2 limited to +0.0 kW (works)"),
+        (0, 1, -1, "feeder_limit", "T2 limited to +0.0 kW (works)"),
+    ],
+)
+def test_a_limit_that_was_sent_is_told_in_kilowatts_with_its_cause(
+    low_w, high_w, sign, code, detail
+):
+    limit = FeederLimit(domain="region-b", p_w_min=low_w, p_w_max=high_w, cause="works")
+    told = feeder.reason(limit, sign, "T2")
+    assert (told.code.value, told.detail) == (code, detail)
