@@ -32,6 +32,7 @@ from ledger.audit.receipt import ReceiptError
 log = logging.getLogger(__name__)
 
 STALE_REAL_US = 1_000_000
+READ_WHOLE_MAX = 100_000  # entries; of longer ledgers the page knows what a start remembers
 AUDITED_MAX, AUDITED_S = 60, 600.0  # the ledger is not for flooding: the rest is in the log
 
 
@@ -49,7 +50,8 @@ def doors_beside(
             site=site.id, name=site.name, sop=config.sop, clock=parts.clock, simulated=simulated
         )
         book = observer.daybook
-        for index, entry in parts.journal.entries():
+        long = parts.journal.status().size > READ_WHOLE_MAX
+        for index, entry in parts.keeper.memory.entries() if long else parts.journal.entries():
             book.take(index, entry)
         parts.recorder.listeners.append(book.take)
         records = LedgerRecords(
