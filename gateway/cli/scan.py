@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.output import ExitCode, Finding, emit, group, note, say
+from gateway.cli.scan_mqtt import mqtt
 from gateway.cli.scan_opcua import opcua
 from gateway.cli.where import seconds
 
@@ -42,6 +43,7 @@ def scan() -> None:
     """Find devices; never writes."""
 
 
+scan.add_command(mqtt)
 scan.add_command(opcua)
 
 
