@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gateway.commissioning.sat.plots import caption
 from gateway.commissioning.sat.report import check_of, json_bytes, utc_text
 from gateway.commissioning.sat.words import word
 
@@ -193,6 +194,7 @@ def _one_check(check: Mapping[str, Any], result: Mapping[str, Any], w: Any) -> s
     lines += [f"<p>✗ {_e(f['what'])}. {_e(f['mend'])}.</p>" for f in result["findings"]]
     if result["plot_svg"]:
         lines.append(result["plot_svg"])
+        lines.append(f'<p class="muted">{_e(caption(result["plot_svg"]))}</p>')
     if result["ledger_index"] >= 0:
         lines.append(f'<p class="muted">ledger #{result["ledger_index"]}</p>')
     return "\n".join(lines)

@@ -25,6 +25,7 @@ import fpdf
 from fpdf.errors import FPDFException
 from fpdf.fonts import FontFace
 
+from gateway.commissioning.sat.plots import caption
 from gateway.commissioning.sat.report import check_of, json_bytes, utc_text
 from gateway.commissioning.sat.words import word
 from gateway.model.errors import GatewayError
@@ -305,6 +306,9 @@ class _Sheet:
                 self._pdf.image(io.BytesIO(svg.encode()), w=130)
             except _NOT_OURS as odd:
                 raise PdfError(f"a plot cannot be drawn: {type(odd).__name__} {odd}") from None
+        self._font(8)
+        self._line(caption(svg))  # the drawing library leaves titles out
+        self._font(9)
 
     def evidence(self) -> None:
         self._heading(self._w("evidence"))

@@ -5,12 +5,15 @@ HTML shows them as they are, the PDF draws the same shapes; the figures stand in
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 
 WIDTH, HEIGHT, EDGE = 560, 180, 10
 LINE, SET, GRID = "#0b3c6b", "#3f2f73", "#9aa5ac"
 POINTS_MAX = 400  # a report is read at this width; more points only make it longer
 
+_TITLE = re.compile(r"<title>([^<]*)</title>")
 Point = tuple[float, float]
 
 
@@ -29,8 +32,9 @@ def curve(measured: Sequence[Point], wanted: Sequence[Point], *, title: str) -> 
             steps.append((at, steps[-1][1]))
         steps.append((at, value))
     step = max(1, len(measured) // POINTS_MAX)
+    span = f"{x0:.1f} to {x1:.1f} s, {y0 / 1000:.1f} to {y1 / 1000:.1f} kW"
     return _svg(
-        title,
+        f"{title}: measured, and set (dashed); {span}",
         frame.zero(),
         frame.path(steps, SET, dashed=True),
         frame.path(measured[::step], LINE),
@@ -45,15 +49,22 @@ def polygon(
         return ""
     frame = _Frame(-radius * WIDTH / HEIGHT, radius * WIDTH / HEIGHT, -radius, radius)
     cx, cy = frame.at((0.0, 0.0))
+    said = f"{title}: delivered; dots asked for; circle {radius / 1000:g} kVA, P to the right"
     dots = [f'<circle cx="{x}" cy="{y}" r="2" fill="{SET}"/>' for x, y in map(frame.at, targets)]
     return _svg(
-        title,
+        said,
         frame.zero(),
         f'<line x1="{cx}" y1="{EDGE}" x2="{cx}" y2="{HEIGHT - EDGE}" stroke="{GRID}"/>',
         f'<circle cx="{cx}" cy="{cy}" r="{HEIGHT // 2 - EDGE}" fill="none" stroke="{GRID}"/>',
         frame.path([*corners, corners[0]], LINE),
         *dots,
     )
+
+
+def caption(svg: str) -> str:
+    """Return a plot's title, to stand below it where titles are not drawn."""
+    found = _TITLE.search(svg)
+    return html.unescape(found[1]) if found else ""
 
 
 class _Frame:

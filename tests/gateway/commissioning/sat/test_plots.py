@@ -1,6 +1,6 @@
 import xml.etree.ElementTree as ET
 
-from gateway.commissioning.sat.plots import curve, polygon
+from gateway.commissioning.sat.plots import caption, curve, polygon
 
 MEASURED = [(t / 10, 0.0 if t < 12 else min(25_000.0, (t - 12) * 5_000.0)) for t in range(40)]
 WANTED = [(0.0, 0.0), (1.0, 25_000.0), (4.0, 25_000.0)]
@@ -14,7 +14,7 @@ def test_a_curve_is_whole_numbers_and_the_same_bytes():
     assert len(lines) == 2
     places = [tuple(map(int, p.split(","))) for line in lines for p in line.get("points").split()]
     assert all(0 <= x <= 560 and 0 <= y <= 180 for x, y in places)
-    assert root[0].text == "T2 step"
+    assert root[0].text.startswith("T2 step: ")
 
 
 def test_a_long_curve_is_thinned_and_too_short_a_one_left_out():
@@ -29,3 +29,10 @@ def test_a_polygon_shows_corners_targets_and_the_rating():
     root = ET.fromstring(svg)
     assert sum(e.tag.endswith("circle") for e in root.iter()) == 5
     assert polygon(corners[:2], corners, radius=100.0, title="x") == ""
+
+
+def test_what_a_plot_shows_stands_below_it():
+    said = caption(curve(MEASURED, WANTED, title="T2 step"))
+    assert said.startswith("T2 step: measured, and set (dashed); ")
+    assert said.endswith("kW")
+    assert caption("<svg></svg>") == ""
