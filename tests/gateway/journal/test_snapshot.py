@@ -10,10 +10,12 @@ from fakes.memory_journal import ManualClock
 
 from gateway.core.state import Site, State
 from gateway.journal import snapshot
-from gateway.journal.ledger_journal import LedgerJournal
+from gateway.journal.ledger_journal import LedgerJournal, read_entries
 from gateway.journal.recovery import recover
 from gateway.journal.snapshot import Memory, Shelf, SnapshotKeeper, freeze, lines, read
 from gateway.runtime.recorder import Recorder
+from ledger.audit.shapes import wrong_fields
+from ledger.log.verify import verify
 
 SITE = Site(
     site="sim", sop=make_sop(), policy=make_policy(gate_ms=30_000), rearm="auto", owner_id=4711,
@@ -231,3 +233,29 @@ async def test_a_disk_that_refuses_the_file_costs_nothing_but_the_file(tmp_path,
     assert "no snapshot" in caplog.text
     assert ledger.state.size == 12
     await ledger.journal.close()
+
+
+async def test_the_ledger_beside_its_snapshots_verifies_and_the_auditor_knows_the_entry(tmp_path):
+    ledger = Ledger(tmp_path, every=10)
+    ledger.open()
+    await ledger.write(readings(25))
+    key = ledger.journal.vkey
+    await ledger.journal.close()
+    assert verify(tmp_path / "ledger", [key]).ok
+    named = [e for _, e in read_entries(tmp_path / "ledger") if e["kind"] == "snapshot"]
+    assert len(named) == 2
+    assert [wrong_fields(e) for e in named] == [None, None]
+
+
+async def test_entries_whose_bodies_were_removed_after_export_are_passed_over(tmp_path):
+    entries = [(i, e | {"utc_us": 0, "mono_us": i, "boot": 1}) for i, e in enumerate(readings(9))]
+
+    class Pruned:
+        boot_number = 0
+
+        def entries(self, start=0):
+            return iter([(i, e) for i, e in entries if i >= start and i not in (2, 3, 4)])
+
+    state, _ = recover(Pruned(), SITE)
+    assert state.size == 9
+    assert [c.import_wh for c in state.readings["T1"]] == [0, 1, 5, 6, 7, 8]
