@@ -169,3 +169,31 @@ def test_large_energies_are_exact_too():
     assert held_wh == 10**9 * 3_599_999 // 3_600_000  # a millisecond of ramp
     triangle_wh = energy_limit_wh(p_w=10**15, ramp_w_per_s=4 * 10**9, duration_ms=60_000)
     assert triangle_wh == 10**9  # 120 GW at its top, half of it over a minute
+
+
+def followed(gain, seconds=300):
+    """Setpoint of a converter that delivers ``gain`` of what it is told, after some minutes."""
+    book = executing()
+    for s in range(0, seconds + 1, 5):
+        wh = int(180_000 * gain * s / 3600)
+        book.read((FIRST_MS + s * 1000) * 1000, T2=-wh, T3=wh)
+    return ask(book, FIRST_MS + seconds * 1000).setpoints["T3"]
+
+
+@pytest.mark.parametrize("gain", [0.985, 1.015])
+def test_what_a_converter_lacks_is_asked_for_besides_what_it_has_missed(gain):
+    left_wh = 45_000 - 180_000 * gain * 300 / 3600
+    needed_w = left_wh * 3600 / (600 - 1.8)  # half of each ramp of 3.6 s is missing at the end
+    assert abs(followed(gain) - needed_w / gain) < 300
+
+
+def test_the_energy_so_far_is_counted_to_this_instant_not_to_the_last_reading():
+    book = executing()
+    book.read(FIRST_MS * 1000, T2=0, T3=0)
+    book.read((FIRST_MS + 300_000) * 1000, T2=-15_000, T3=15_000)
+    rows = book.state.readings
+    rows["T3"][-1] = Counters(
+        utc_us=rows["T3"][-1].utc_us, import_wh=100_000, export_wh=115_000, p_w=180_000
+    )
+    later = ask(book, FIRST_MS + 310_000).setpoints  # 500 Wh flowed since, by the meter's power
+    assert abs(later["T3"] - 29_500 * 3600 / (590 - 1.8)) < 50
