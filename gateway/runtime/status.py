@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from typing import Any
 
@@ -72,6 +73,7 @@ def status_fields(
         "high_water_ms": state.high_water_ms,
         "scans": scan.scans_count,
         "lead_us": scan.lead_us,
+        "tasks": len(asyncio.all_tasks()),
         "ledger": {
             "entries": ledger.size,
             "anchored": ledger.anchored,
