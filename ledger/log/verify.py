@@ -58,7 +58,7 @@ class Fault:
 class SegmentResult:
     """What one segment's bytes say; the joint with its neighbours is judged by the caller.
 
-    ``tree_start`` and ``tree_end`` are the edges of the tree at both ends; ``good_size`` the
+    ``tree_end`` is the edge of the tree at its end; ``good_size`` the
     entries up to the last checkpoint that was verified; ``ending`` how the segment ends.
     """
 
