@@ -25,7 +25,7 @@ VERSION = 1
 @click.argument("other", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @site_option
 def diff(*, other: Path | None, config_path: Path) -> None:
-    """Compare site files by every value in force; exit 1 when they differ.
+    """Compare site files by the values in force; exit 1 when they differ.
 
     Without a second file: against the newest ``config`` entry of the ledger, which says what the
     service decides with.
@@ -118,7 +118,7 @@ def _running(site: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 @click.option("--check", is_flag=True, help="Exit 1 when the file is not in its usual form.")
 @site_option
 def fmt(*, file: Path | None, write: bool, check: bool, config_path: Path) -> None:
-    """Bring a site file into its usual form; comments stay, and the meaning cannot change."""
+    """Bring a site file into its usual form; comments and meaning stay."""
     from gateway.cli.config_text import formatted
     from gateway.config.site_file import load_site, site_from_text
     from gateway.config.site_shape import SiteShape
@@ -172,7 +172,7 @@ def replace_keeping(path: Path, text: str) -> None:
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @site_option
 def migrate(*, file: Path | None, config_path: Path) -> None:
-    """Bring a site file to the present version; there has been one version so far."""
+    """Bring a site file to the present version; there has been one so far."""
     from gateway.config.yaml_reader import read_file
 
     path = file or config_path
