@@ -159,9 +159,8 @@ def _follow(
                 left_ms=end_ms - at_ms,
             ):
                 target[terminal_id] = power_w
-        target = within_master(
-            sop, target, course.schedule_w, available_va, _master_feeder_w(state, sop)
-        )
+        fallback_w = _carried(sop, course.schedule_w, available_va)
+        target = within_master(sop, target, fallback_w, available_va, _master_feeder_w(state, sop))
     target[sop.master] = 0
     q_var = reactive.setpoints_var(sop, target_w=target, v_dv=seen.v_dv, available_va=available_va)
     wake_ms = (end_ms if closing else close_ms) - lead_ms
@@ -205,6 +204,17 @@ def _course(state: State, sop: Sop, record: PlanRecord, available_va: Mapping[st
     feeder_w = _master_feeder_w(state, sop)
     end_w = within_master(sop, end_w, zero, available_va, feeder_w)
     return _Course(schedule_w=schedule_w, end_w=end_w)
+
+
+def _carried(
+    sop: Sop, powers_w: Mapping[str, int], available_va: Mapping[str, int]
+) -> dict[str, int]:
+    """Powers cut to what each terminal may and can carry now."""
+    found = dict(powers_w)
+    for t in sop.slaves:
+        most_w = available_va.get(t.id, 0)
+        found[t.id] = max(t.p_w_min, -most_w, min(powers_w[t.id], t.p_w_max, most_w))
+    return found
 
 
 def _master_feeder_w(state: State, sop: Sop) -> int | None:

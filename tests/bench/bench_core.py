@@ -24,8 +24,11 @@ def terminals(count):
     )  # fmt: skip
 
 
-def scan_us(terminal_count, trade_count, rounds=40):
-    """CPU of one scan in µs, with trades spread over the next intervals."""
+def scan_us(terminal_count, trade_count, rounds=40, *, running=False):
+    """CPU of one scan in µs, with trades spread over the next intervals.
+
+    ``running``: in the middle of an interval, with the meters followed.
+    """
     book = Book().adopted()
     site = replace(book.state.site, sop=make_sop(terminals=terminals(terminal_count)))
     book.state.site = site
@@ -41,7 +44,18 @@ def scan_us(terminal_count, trade_count, rounds=40):
             replace(known.terminals[0], id=f"T{k}") for k in range(1, terminal_count + 1)
         ),
     )
-    image = make_image(station=station)
+    if running:
+        book.utc_us = FIRST_MS * 1000
+        zero = {f"T{k}": 0 for k in range(1, terminal_count + 1)}
+        index = book.plan(zero | {"T1": -1000, "T2": 1000})
+        book.execute(zero | {"T2": 4000}, plan_index=index)
+        for second in range(0, 300, 5):
+            utc_us = book.utc_us + second * 1_000_000
+            book.read(utc_us, **dict.fromkeys(zero, second))
+        rows = (replace(t, p_w_set_active=4000 * (t.id == "T2")) for t in station.terminals)
+        station = replace(station, terminals=tuple(rows), instruction_id=99, mono_us=2_000_000)
+    at_ms = FIRST_MS + 300_000 * running
+    image = make_image(at_ms=at_ms, station=station)
     decide.scan(book.state, image)
     began = time.process_time()
     for _ in range(rounds):
@@ -50,12 +64,12 @@ def scan_us(terminal_count, trade_count, rounds=40):
 
 
 def main():
-    print("| terminals | trades | µs a scan |\n|---|---|---|")
+    print("| terminals | trades | µs idle | µs following |\n|---|---|---|---|")
     for terminal_count in (2, 4, 16, 64):
         for trade_count in (10, 1_000, 10_000):
-            print(
-                f"| {terminal_count} | {trade_count} | {scan_us(terminal_count, trade_count):.0f} |"
-            )
+            idle_us = scan_us(terminal_count, trade_count)
+            busy_us = scan_us(terminal_count, trade_count, running=True)
+            print(f"| {terminal_count} | {trade_count} | {idle_us:.0f} | {busy_us:.0f} |")
 
 
 if __name__ == "__main__":

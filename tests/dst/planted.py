@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import replace
 from unittest.mock import patch
 
-from gateway.core import decide, interlock, planning, readback, setpoints, tracking, verify
+from gateway.core import decide, interlock, planning, readback, setpoints, verify
 from gateway.core import state as state_module
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
@@ -219,7 +219,7 @@ PLANTED = {
     "a Wh too much planned": _on(planning, "plans_due", _plan_more),
     "a Wh too much delivered": _on(planning, "delivery_fields", _deliver_more),
     "messages never decided": _on(TradeDesk, "decide_open", lambda self, **_: _nothing(self)),
-    "never closed": _on(tracking, "ramp_ms", lambda **_: -60_000),
+    "never closed": _on(setpoints, "_longest_ms", lambda *_: -60_000),
     "clock steps unseen": _on(Scan, "_watch_time", lambda self: _nothing(self)),
 }
 

@@ -187,3 +187,12 @@ def test_all_slaves_together_never_ask_more_than_the_master_carries():
     book.read(at_ms * 1000, T2=30_000, T3=-13_000, T4=10_000)
     found = ask(book, at_ms)
     assert found.setpoints["T2"] + found.setpoints["T3"] + found.setpoints["T4"] <= 245_000
+
+
+def test_what_gives_way_to_the_master_never_asks_a_derated_terminal_for_more():
+    book = planned(T2=-34_500, T3=55_000, T4=36_000)
+    derated = FULL | {"T2": 60_000}
+    found = wanted(book.state, utc_ms=FIRST_MS - 200, lead_ms=300, available_va=derated)
+    powers = [found.setpoints[t] for t in ("T2", "T3", "T4")]
+    assert -60_000 <= powers[0] <= 0
+    assert sum(powers) <= 245_000
