@@ -208,16 +208,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         watchdog_ds=config.heartbeat.device_timeout_ms // 100,
     )
     journal.time_quality = scan.time_quality
-    path = control_path(site).with_name(STARTS)
-    starts = Starts(path, most=site.runtime.restarts_count_max, clock=clock)
-    recorder.listeners.append(starts.take)
-    scan.around = Surroundings(
-        clock=clock,
-        folder=site.ledger.dir,
-        peers_seen=lambda: link.connection_seq > 0,
-        at_rest=lambda: not any(state.held.values()),
-        others=starts.reasons,
-    )
+    starts = starts_of(site, scan, recorder, link, clock)
     heartbeat = Heartbeat(
         station=station,
         poller=poller,
@@ -255,6 +246,23 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         people=people,
         keeper=snapshots_of(shelf, recorder, clock, remembered),
     )
+
+
+def starts_of(
+    site: SiteFile, scan: Scan, recorder: Recorder, link: MarketLink, clock: Clock
+) -> Starts:
+    """Count this start, and let the scan see what is around it: disk, peers, earlier crashes."""
+    path = control_path(site).with_name(STARTS)
+    starts = Starts(path, most=site.runtime.restarts_count_max, clock=clock)
+    recorder.listeners.append(starts.take)
+    scan.around = Surroundings(
+        clock=clock,
+        folder=site.ledger.dir,
+        peers_seen=lambda: link.connection_seq > 0,
+        at_rest=lambda: not any(scan.state.held.values()),
+        others=starts.reasons,
+    )
+    return starts
 
 
 def meter_poller_of(

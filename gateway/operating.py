@@ -91,32 +91,15 @@ def operating(
     recorder.listeners.append(book.take)
     orders = Orders(scan=scan, alarms=watch, clock=clock, stale=_stale(site, poller))
 
-    def status(_arguments: Mapping[str, Any]) -> dict[str, Any]:
-        now_us = clock.utc_us()
-        found = status_fields(
-            scan,
-            poller,
-            journal.status(),
-            orders,
-            watch.rows(),
-            utc_us=now_us,
-            broker_online=link.online.is_set(),
-            answer_key=office.public_key,
-            simulated=not isinstance(clock, SystemClock),
-        )
-        around = [
-            asdict(row)
-            for row in book.trades(now_us)
-            if abs(row.start_us - now_us) < AROUND_US or row.start_us <= now_us < row.end_us
-        ]
-        return {"status": found | {"trades": around[-TRADES_MAX:]}}
-
     control = ControlSocket(
         path=path,
         orders=orders,
         access=site.access,
         questions={
-            "status": status,
+            "status": lambda _: {
+                "status": status_of(clock, journal, scan, poller, link, office, orders, watch)
+                | {"trades": trades_around(book, clock.utc_us())}
+            },
             "alarms": lambda _: {"alarms": watch.rows()},
             "limits": orders.limits,
             "entries": lambda asked: {"entries": _entries(journal, asked)},
@@ -124,6 +107,40 @@ def operating(
         mono_us=clock.mono_us,
     )
     return Operating(alarms=watch, control=control)
+
+
+def status_of(
+    clock: Clock,
+    journal: LedgerJournal,
+    scan: Scan,
+    poller: StationPoller,
+    link: MarketLink,
+    office: MarketOffice,
+    orders: Orders,
+    watch: AlarmWatch,
+) -> dict[str, Any]:
+    """Write what `sopgw status` and `top` show, but for the trades."""
+    return status_fields(
+        scan,
+        poller,
+        journal.status(),
+        orders,
+        watch.rows(),
+        utc_us=clock.utc_us(),
+        broker_online=link.online.is_set(),
+        answer_key=office.public_key,
+        simulated=not isinstance(clock, SystemClock),
+    )
+
+
+def trades_around(book: DayBook, now_us: int) -> list[dict[str, Any]]:
+    """Return the trades of the hours around now, newest last."""
+    around = [
+        asdict(row)
+        for row in book.trades(now_us)
+        if abs(row.start_us - now_us) < AROUND_US or row.start_us <= now_us < row.end_us
+    ]
+    return around[-TRADES_MAX:]
 
 
 def _entries(journal: LedgerJournal, asked: Mapping[str, Any]) -> list[dict[str, Any]]:

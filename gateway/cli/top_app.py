@@ -181,18 +181,18 @@ class TopApp(App[None]):
         terminals = status["terminals"]
         tall = view.heights(rows_count=self.size.height, terminals_count=max(1, len(terminals)))
         inner = width - 2
-        self._fill("diagram", view.diagram(status, inner), tall.diagram, "One-line")
+        self._fill("diagram", view.diagram(status, inner), tall.diagram_height, "One-line")
         self._box("diagram").border_subtitle = view.bus_line(status)
-        self._home.query_one("#middle").display = tall.plot > 0 and bool(terminals)
-        if tall.plot and terminals:
-            self._middle(self._chosen(terminals), tall.plot, width)
+        self._home.query_one("#middle").display = tall.plot_height > 0 and bool(terminals)
+        if tall.plot_height and terminals:
+            self._middle(self._chosen(terminals), tall.plot_height, width)
         now_us = status["utc_ms"] * 1000
-        rows = view.trades(status["trades"], now_us, width=inner, count=tall.trades - 2)
-        self._fill("trades", rows, tall.trades, "Trades")
+        rows = view.trades(status["trades"], now_us, width=inner, count=tall.trades_height - 2)
+        self._fill("trades", rows, tall.trades_height, "Trades")
         lines = view.alarms(
-            status["alarm_rows"], width=inner, count=tall.alarms - 2, cursor=self._cursor
+            status["alarm_rows"], width=inner, count=tall.alarms_height - 2, cursor=self._cursor
         )
-        self._fill("alarms", lines, tall.alarms, view.alarm_counts(status["alarm_rows"]))
+        self._fill("alarms", lines, tall.alarms_height, view.alarm_counts(status["alarm_rows"]))
         self._box("alarms").update(self._coloured(lines))
 
     def _middle(self, terminal: Mapping[str, Any], rows_count: int, width: int) -> None:

@@ -28,10 +28,10 @@ NOTHING = "–"
 class Heights:
     """Rows of each box, its two border rows included; 0 leaves it out."""
 
-    diagram: int
-    plot: int
-    trades: int
-    alarms: int
+    diagram_height: int
+    plot_height: int
+    trades_height: int
+    alarms_height: int
 
 
 def heights(*, rows_count: int, terminals_count: int) -> Heights:
@@ -42,8 +42,18 @@ def heights(*, rows_count: int, terminals_count: int) -> Heights:
     trades = 5 if left < 20 else 7
     curve = left - alarms - trades
     if curve < 6:
-        return Heights(diagram=diagram, plot=0, trades=max(3, left - alarms), alarms=alarms)
-    return Heights(diagram=diagram, plot=curve, trades=trades, alarms=alarms)
+        return Heights(
+            diagram_height=diagram,
+            plot_height=0,
+            trades_height=max(3, left - alarms),
+            alarms_height=alarms,
+        )
+    return Heights(
+        diagram_height=diagram,
+        plot_height=curve,
+        trades_height=trades,
+        alarms_height=alarms,
+    )
 
 
 def fitted(text: str, width: int) -> str:

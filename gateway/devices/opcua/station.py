@@ -80,7 +80,7 @@ class SecurityOff(DeviceNotSent):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Selected:
     instruction: Instruction
-    token: int
+    token_number: int
     mono_us: int
 
 
@@ -218,7 +218,7 @@ class OpcuaStation:
         )
         if self._ack(ack) is Ack.ACCEPTED:
             self._selected = _Selected(
-                instruction=instruction, token=token, mono_us=self._clock.mono_us()
+                instruction=instruction, token_number=token, mono_us=self._clock.mono_us()
             )
         return self._ack(ack)
 
@@ -248,7 +248,7 @@ class OpcuaStation:
         self._guard.check_lease(self._seen)
         self._selected = None
         (ack,) = await self._call(
-            OPERATE_METHOD, ("UInt32", selected.token), ("UInt16", instruction.ttl_s)
+            OPERATE_METHOD, ("UInt32", selected.token_number), ("UInt16", instruction.ttl_s)
         )
         return self._ack(ack)
 

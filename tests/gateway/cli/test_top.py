@@ -210,8 +210,10 @@ def test_the_circle_shows_where_it_is():
 def test_heights_fill_the_screen(size):
     for count in (2, 3, 4, 8):
         found = view.heights(rows_count=size, terminals_count=count)
-        used = 3 + found.diagram + found.plot + found.trades + found.alarms
-        assert used <= size or found.plot == 0
+        used = (
+            3 + found.diagram_height + found.plot_height + found.trades_height + found.alarms_height
+        )
+        assert used <= size or found.plot_height == 0
 
 
 def test_without_a_terminal_it_says_what_to_use(sopgw):
