@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 READ_ONLY = "SOPGW_READONLY"
 _HELP = {
-    "no-access-authority": "the site file's `access` names who may; `sopgw access` shows your role",
+    "no-access-authority": "the site file names under `access` who may",
     "locked-by-other-client": "`sopgw status` shows who holds control and until when",
     "blocked-by-mode": "sopgw mode set test --yes, or on with --confirm",
     "blocked-by-interlocking": "`sopgw status` names what is in the way",
