@@ -15,8 +15,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 PROJECT = "sop-gateway"
-SITE_EXTRAS = ("opcua", "report", "market")
-"""What a site is given besides the core: OPC UA devices, reports as PDF, the exact optimum."""
+SITE_EXTRAS = ("opcua", "report", "market", "tui")
+"""Besides the core: OPC UA devices, reports as PDF, the exact optimum, `sopgw top`."""
 
 _PIN = re.compile(
     r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)\s*(?:;\s*(?P<marker>[^\\]+))?"
