@@ -47,7 +47,12 @@ def doors_beside(
     @contextlib.asynccontextmanager
     async def beside(parts: Parts) -> AsyncIterator[None]:
         observer = Observer(
-            site=site.id, name=site.name, sop=config.sop, clock=parts.clock, simulated=simulated
+            site=site.id,
+            name=site.name,
+            sop=config.sop,
+            clock=parts.clock,
+            simulated=simulated,
+            polygons={t: c.corners for t, c in config.measured.items()},
         )
         book = observer.daybook
         long = parts.journal.status().size > READ_WHOLE_MAX

@@ -65,6 +65,7 @@ class SopConfig:
     v_dc_dv_nominal: int
     heartbeat: HeartbeatConfig
     rearm: str  # manual | auto
+    measured: Mapping[str, Capability]  # by terminal, where a capability file is named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,6 +336,7 @@ def _sop(
             on_loss=found.heartbeat.on_loss,
         ),
         rearm=found.rearm,
+        measured={t: c for (s, t), c in measured.items() if s == sop_id},
     )
 
 

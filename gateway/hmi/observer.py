@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.hmi.daybook import DayBook
-from gateway.hmi.state import DeviceView, LedgerView, PointView, SiteView, terminal_views
+from gateway.hmi.state import Corner, DeviceView, LedgerView, PointView, SiteView, terminal_views
 from gateway.model.telemetry import StationTelemetry
 from gateway.model.terminal import Sop
 from gateway.ports import Clock, LedgerStatus
@@ -14,12 +14,25 @@ from gateway.ports import Clock, LedgerStatus
 class Observer:
     """Looks at one SOP; ``daybook`` is to be given every entry, those of the start included."""
 
-    def __init__(self, *, site: str, name: str, sop: Sop, clock: Clock, simulated: bool) -> None:
-        """Observe ``sop`` of a site; ``simulated`` puts the banner on every page."""
+    def __init__(
+        self,
+        *,
+        site: str,
+        name: str,
+        sop: Sop,
+        clock: Clock,
+        simulated: bool,
+        polygons: Mapping[str, tuple[Corner, ...]] | None = None,
+    ) -> None:
+        """Observe ``sop`` of a site; ``simulated`` puts the banner on every page.
+
+        ``polygons`` are the measured capabilities by terminal.
+        """
         self.daybook = DayBook()
         self._site, self._name, self._sop = site, name, sop
         self._clock, self._simulated = clock, simulated
         self._checkpoint, self._checkpoint_us = "", 0
+        self._polygons = polygons
 
     def view(
         self,
@@ -50,7 +63,7 @@ class Observer:
             v_dc_dv_max=self._sop.v_dc_dv_max,
             loss_w=station.loss_w if station else None,
             heartbeat_ds=station.watchdog_remaining_ds if station else None,
-            terminals=terminal_views(self._sop, station, book.counters),
+            terminals=terminal_views(self._sop, station, book.counters, self._polygons),
             trades=book.trades(now_us),
             alarms=book.alarms(),
             settled=book.settled(),

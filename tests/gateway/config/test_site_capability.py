@@ -12,8 +12,11 @@ from gateway.config.core_site import core_site
 from gateway.config.site_file import check_site
 from gateway.core.envelope import curtail
 from gateway.core.netting import Leg
+from gateway.hmi.observer import Observer
 from gateway.model.capability import Capability
 from gateway.model.interval import Interval
+from gateway.ports import LedgerStatus
+from gateway.runtime.clock import SystemClock
 
 FAKES = Path(__file__).resolve().parents[2] / "fakes"
 SPEC = importlib.util.spec_from_file_location("planted_site", FAKES / "planted_site.py")
@@ -105,3 +108,15 @@ def test_a_file_that_is_none_is_refused(site, text, code):
     document, found = site(text)
     assert found is None
     assert code in {p.code for p in document.problems}
+
+
+def test_the_page_draws_the_polygon_that_was_measured(site):
+    _document, found = site(capability_text(MEASURED))
+    config = found.sops[0]
+    observer = Observer(
+        site=found.id, name=found.name, sop=config.sop, clock=SystemClock(), simulated=True,
+        polygons={t: c.corners for t, c in config.measured.items()},
+    )  # fmt: skip
+    ledger = LedgerStatus(size=0, checkpoint="", anchored=False)
+    seen = {t.id: t.polygon for t in observer.view(station=None, ledger=ledger).terminals}
+    assert seen == {"T1": (), "T2": MEASURED.corners, "T3": (), "T4": ()}
