@@ -92,7 +92,7 @@ def needs(name: str, extras: Iterable[str], values: Mapping[str, str]) -> set[tu
         wanted = distribution(name).requires or []
     except PackageNotFoundError:
         return set()
-    found = set()
+    found: set[tuple[str, str]] = set()
     for text in wanted:
         asked = Requirement(text)
         applies = asked.marker is None or any(

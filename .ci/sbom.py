@@ -21,6 +21,7 @@ from typing import Any
 
 import lockfile
 import wheelhouse
+from packaging.utils import canonicalize_name
 
 NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 9562: names that are URLs
 NOT_INSTALLED = {"colorama": "BSD-3-Clause"}  # locked for other systems only
@@ -55,13 +56,13 @@ def licence(name: str) -> str:
         said = distribution(name).metadata
     except PackageNotFoundError:
         return NOT_INSTALLED[name]
-    if expression := said.get("License-Expression"):
-        return str(expression)
+    if "License-Expression" in said:
+        return said["License-Expression"]
     marks = [c.rpartition(" :: ")[2] for c in said.get_all("Classifier", []) if "License ::" in c]
     known = [FROM_CLASSIFIER[m] for m in marks if m in FROM_CLASSIFIER]
     if known:
         return " OR ".join(known)
-    text = (said.get("License") or "").strip()
+    text = said["License"].strip() if "License" in said else ""
     text = FROM_TEXT.get(text, text)
     if not _SPDX.fullmatch(text):
         raise SystemExit(f"{name}: no licence can be read from {text[:60]!r}, {marks}")
@@ -93,7 +94,7 @@ def component(pin: lockfile.Pin) -> dict[str, Any]:
 def wheel_component(wheel: Path) -> dict[str, Any]:
     """Describe one wheel by its own bytes."""
     name, version = wheel.name.split("-")[:2]
-    name = lockfile.canonicalize_name(name)
+    name = canonicalize_name(name)
     raw = wheel.read_bytes()
     hashes = [
         {"alg": "SHA-256", "content": hashlib.sha256(raw).hexdigest()},

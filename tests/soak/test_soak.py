@@ -36,7 +36,6 @@ def test_the_ninety_ninth_percentile():
     assert soak.p99([7.0]) == 7.0
 
 
-@pytest.mark.alone
 async def test_a_few_seconds_of_it_move_no_handle():
     report = await soak.soak(seconds=8, factor=10, every_s=0.5)
     assert report["trades"] >= 2
