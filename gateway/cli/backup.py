@@ -196,6 +196,7 @@ def restore(
         _refuse_unconfirmed(contents, planned, ways, confirm=confirm, replace=replace, data=data)
         target = restoring.ledger_target(contents, site_file=config_path)
         data["replaced"] = [str(p) for p in restoring.put(planned, ledger=target)]
+        data["entry"] = _note(contents, ledger, config_path) if ledger.entries_count else None
     lines = [*_lines(contents, ledger), f"put back: {len(planned)} files"]
     lines += [f"moved aside: {p}" for p in data["replaced"]]
     lines.append(f"Next: sopgw config check {config_path}, sopgw doctor, then start the service")
@@ -223,6 +224,21 @@ def ls(*, config_path: Path) -> None:
         for r in rows
     ]
     emit({"backups": rows}, text="\n".join(lines) or "no backup yet")
+
+
+def _note(contents: Contents, ledger: LedgerFound, config_path: Path) -> int | None:
+    """Write into the ledger that it was put back; a warning when that cannot be."""
+    import asyncio
+
+    from gateway.cli.backup_restore import note_restore
+    from gateway.model.errors import ConfigError, JournalError
+
+    made = str(contents.manifest["made"])
+    try:
+        return asyncio.run(note_restore(config_path, made=made, entries_count=ledger.entries_count))
+    except (JournalError, ConfigError) as error:
+        warn("B013", f"the restore is no entry of the ledger: {error}")
+        return None
 
 
 # Opening and refusing

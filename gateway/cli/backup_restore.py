@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.cli.backup_store import BackupError, Contents, own_evidence
+from gateway.cli.field import clock_of, user
+from gateway.config.site_file import load_site
+from gateway.journal.ledger_journal import LedgerJournal
 from ledger.log import checkpoint, note
 from ledger.log.anchor import contradictions
 from ledger.log.writer import LedgerBusy, take_lock
@@ -196,3 +199,34 @@ def _put(place: Place) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
+
+
+async def note_restore(site_file: Path, *, made: str, entries_count: int) -> int:
+    """Make the restore an entry of the ledger that was put back; return its index.
+
+    Raises JournalError when the ledger or its key does not open.
+    """
+    site = load_site(site_file)
+    journal = LedgerJournal.open(
+        directory=site.ledger.dir,
+        origin=site.ledger.origin,
+        key_file=site.ledger.key_file,
+        clock=clock_of(),
+        passphrase=site.ledger.passphrase(),
+    )
+    try:
+        size = journal.status().size
+        for _index, entry in journal.entries(max(0, size - 1)):
+            journal.boot_number = int(entry.get("boot", 0))
+        index, _entry = await journal.append(
+            "operator",
+            {
+                "user": user(),
+                "verb": "backup restore",
+                "arguments": [made, entries_count],
+                "reason": "the state of a backup was put back",
+            },
+        )
+    finally:
+        await journal.close()
+    return index

@@ -12,11 +12,12 @@ import pytest
 from aiohttp import web
 
 from gateway.cli import backup_box
-from gateway.journal.ledger_journal import LedgerJournal
+from gateway.journal.ledger_journal import LedgerJournal, read_entries
 from gateway.runtime.clock import SystemClock
 from ledger.log import note
 from ledger.log.cosign import create_cosigner
 from ledger.log.treeview import TreeView
+from ledger.log.verify import verify
 from ledger.network.witness import Witness, collect
 
 FAKES = Path(__file__).resolve().parents[2] / "fakes"
@@ -66,7 +67,10 @@ class Lost:
     def modes(self):
         files = [p for p in sorted(self.folder.rglob("*")) if p.is_file()]
         return {
-            str(p.relative_to(self.folder)): (stat.S_IMODE(p.stat().st_mode), p.read_bytes())
+            str(p.relative_to(self.folder)): (
+                stat.S_IMODE(p.stat().st_mode),
+                b"" if p.suffix == ".seg" else p.read_bytes(),
+            )
             for p in files
             if p.name not in ("lock", "reserve", "checkpoint", "backups.jsonl")
             and not {"tile", "index.sqlite"} & set(p.parts)
@@ -113,7 +117,11 @@ def test_what_was_lost_is_back_with_its_modes_and_the_ledger_verifies(create, re
     assert lost.modes() == before
     assert answer.json["data"]["entries"] == 40
     assert sopgw("config", "check", lost.file, "--json").exit_code == 0
-    lost.add(1)  # the ledger goes on
+    entries = [e for _index, e in read_entries(lost.folder / "ledger")]
+    assert [e["arguments"][0] for e in entries[:40]] == list(range(40)), "as it was, then the note"
+    assert (len(entries), entries[40]["verb"]) == (41, "backup restore")
+    assert answer.json["data"]["entry"] == 40
+    assert verify(lost.folder / "ledger", [lost.add(1)]).ok, "and goes on"
 
 
 def test_a_recipient_needs_no_secret_on_the_gateway(create, restore, lost, sopgw, tmp_path):
