@@ -24,6 +24,7 @@ from fakes.rig import ORIGIN, Rig
 
 from gateway.journal.snapshot import ENTRIES_BETWEEN
 from gateway.model.interval import utc_text
+from gateway.runtime.clock import BenchClock, SystemClock
 from ledger.log.canonical import encode
 from ledger.log.keys import create_key
 from ledger.log.writer import LedgerWriter
@@ -33,6 +34,9 @@ QUARTERS = 96
 READING_S = 5
 TERMINALS = ("T1", "T2", "T3", "T4")
 BATCH = 4_000
+
+
+OFFSET_US = SystemClock().utc_us() - BenchClock.start(utc_epoch_us=0, factor=1).mono_us()
 
 
 def quarter(index, start_s, trade):
@@ -47,7 +51,7 @@ def quarter(index, start_s, trade):
             **common,
             "kind": kind,
             "utc_us": us,
-            "mono_us": us - 1_600_000_000_000_000,
+            "mono_us": us - OFFSET_US,
         }
 
     yield entry("trade.received", start_s - 300, topic="p2p/v1/demo/SOP-1/trades", retain=False,
@@ -97,7 +101,8 @@ def history(count, end_s):
     quarters = count // size
     index = 2
     start_s = (end_s // 900 - quarters - 2) * 900
-    first = {"boot": 1, "tq": "good", "mono_us": 0, "utc_us": start_s * 1_000_000}
+    at_us = start_s * 1_000_000
+    first = {"boot": 1, "tq": "good", "mono_us": at_us - OFFSET_US, "utc_us": at_us}
     yield {**first, "kind": "boot", "version": "0", "site": "demo", "sop": "SOP-1",
            "previous_boot_index": -1, "clean": True}  # fmt: skip
     yield {**first, "kind": "mode", "mode": "on", "state": "INIT", "reasons": []}
@@ -105,7 +110,9 @@ def history(count, end_s):
         for entry in quarter(index, start_s + number * 900, number):
             yield entry
             index += 1
-    yield {**first, "kind": "mode", "mode": "on", "state": "OFF", "reasons": []}
+    at_us = entry["utc_us"]
+    last = {**first, "utc_us": at_us, "mono_us": at_us - OFFSET_US}
+    yield {**last, "kind": "mode", "mode": "on", "state": "OFF", "reasons": []}
 
 
 async def generate(site, count):
@@ -169,7 +176,7 @@ class Start:
                 await asyncio.sleep(0.2)
 
 
-async def campaign(folder, count):
+async def campaign(folder, count, *, warm):
     """Write the ledger if it is not there, then start on it."""
     site = folder / "site"
     if not (site / "ledger.key").exists():
@@ -180,12 +187,14 @@ async def campaign(folder, count):
             f"written: {count:,} entries, {size / 1e9:.2f} GB, {time.monotonic() - began:.0f} s",
             flush=True,
         )
-    for path in (site / "ledger" / "state").glob("*"):
-        path.unlink()
+    if not warm:
+        for path in (site / "ledger" / "state").glob("*"):
+            path.unlink()
     rig = Rig(folder, factor=1)
     starts = Start(rig)
     async with rig.machines():
-        await starts.run("without a snapshot", end=rig.kill)
+        if not warm:
+            await starts.run("without a snapshot", end=rig.kill)
         await starts.run("killed, with a snapshot", end=rig.stop)
         await starts.run("stopped in order, with a snapshot", end=rig.stop)
 
@@ -195,10 +204,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=200_000)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--warm", action="store_true", help="use the snapshots that are there")
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        asyncio.run(campaign(folder, given.entries))
+        asyncio.run(campaign(folder, given.entries, warm=given.warm))
 
 
 if __name__ == "__main__":
