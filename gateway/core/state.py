@@ -461,18 +461,14 @@ def _operator(state: State, entry: Fields) -> None:
 
 def _limits(state: State, arguments: Fields) -> None:
     """Change what a terminal may carry: within the site file, for every plan made from now on."""
-    low_w, high_w = arguments["p_w_min"], arguments["p_w_max"]
+    name, low_w, high_w = (arguments[k] for k in ("terminal", "p_w_min", "p_w_max"))
     known = {t.id: t for t in (state.bounds or state.site.sop).terminals}
-    if arguments["terminal"] not in known:
+    if name not in known:
         return  # the site file was changed since
     if state.bounds is not None:
-        file = known[arguments["terminal"]]
-        low_w, high_w = max(low_w, file.p_w_min), min(high_w, file.p_w_max)
-    terminals = tuple(
-        replace(t, p_w_min=low_w, p_w_max=high_w) if t.id == arguments["terminal"] else t
-        for t in state.site.sop.terminals
-    )
-    state.site = replace(state.site, sop=replace(state.site.sop, terminals=terminals))
+        low_w, high_w = max(low_w, known[name].p_w_min), min(high_w, known[name].p_w_max)
+    sop = state.site.sop.limited(name, p_w_min=low_w, p_w_max=high_w)
+    state.site = replace(state.site, sop=sop)
 
 
 def _alarm(state: State, entry: Fields) -> None:

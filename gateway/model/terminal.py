@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 
@@ -83,6 +83,14 @@ class Sop:
     def terminal(self, terminal_id: str) -> Terminal:
         """Return a terminal by id; KeyError when there is none."""
         return self._by_id[terminal_id]
+
+    def limited(self, terminal_id: str, *, p_w_min: int, p_w_max: int) -> Sop:
+        """Return the same with other limits of power at one terminal."""
+        terminals = tuple(
+            replace(t, p_w_min=p_w_min, p_w_max=p_w_max) if t.id == terminal_id else t
+            for t in self.terminals
+        )
+        return replace(self, terminals=terminals)
 
     @property
     def slaves(self) -> tuple[Terminal, ...]:
