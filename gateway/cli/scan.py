@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.output import ExitCode, Finding, emit, group, note, say
+from gateway.cli.output import group, note, say
+from gateway.cli.scan_answer import answer_rows
 from gateway.cli.scan_mqtt import mqtt
 from gateway.cli.scan_opcua import opcua
 from gateway.cli.where import seconds
@@ -213,26 +213,6 @@ def _answer(found: Sequence[Found], *, save: Path | None, match: bool, timeout_s
             }
         )
     answer_rows(rows, save=save)
-
-
-def answer_rows(rows: Sequence[Mapping[str, Any]], *, save: Path | None) -> None:
-    """Print and save what answered; nothing at all is exit code 4."""
-    lines = [f" {'#':<3} {'where':<44} {'what answered':<46} profile (confidence)"]
-    for row in rows:
-        where = f"{row['url']} unit {row['unit']}" if row["unit"] else str(row["url"])
-        profile_text = f"{row['profile']} ({row['confidence']})" if row["profile"] else "unknown"
-        lines.append(f" {row['number']:<3} {where:<44} {row['said']:<46} {profile_text}")
-    if save is not None:
-        save.write_text(json.dumps({"found": list(rows)}, ensure_ascii=False, indent=1) + "\n")
-    finding = Finding(
-        code="E004", message="nothing answered", help="check addresses, ports, power and wiring"
-    )
-    emit(
-        {"found": list(rows)},
-        text="\n".join(lines) if rows else "",
-        exit_code=ExitCode.OK if rows else ExitCode.UNREACHABLE,
-        findings=() if rows else (finding,),
-    )
 
 
 async def _profile(one: Found, timeout_s: float) -> tuple[str, str]:

@@ -43,7 +43,7 @@ def opcua(
     """Scan OPC UA servers: endpoints, security, certificates, nodes of the profiles."""
     import asyncio
 
-    from gateway.cli.scan import answer_rows
+    from gateway.cli.scan_answer import answer_rows
 
     urls = [host if "://" in host else f"opc.tcp://{host}:4840" for host in hosts]
     if wrong := [url for url in urls if not url.startswith("opc.tcp://")]:
