@@ -100,6 +100,7 @@ def main():
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--modules", default="")
+    parser.add_argument("--again", type=Path, help="only what survived an earlier run, its output")
     asked = parser.parse_args()
     files = [
         p for p in sorted((ROOT / "gateway" / "core").glob("*.py"))
@@ -107,6 +108,7 @@ def main():
     ]  # fmt: skip
     every = [(p, n) for p in files for n in range(len(list(places(ast.parse(p.read_text())))))]
     chosen = random.Random(asked.seed).sample(every, min(asked.count, len(every)))
+    before = asked.again.read_text() if asked.again else ""
     killed = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
@@ -120,6 +122,9 @@ def main():
             target = copy / path.relative_to(ROOT)
             source = path.read_text()
             changed, what = mutate(source, number)
+            if asked.again and f"{path.name}:{what}" not in before:
+                killed += 1
+                continue
             target.write_text(changed)
             if survives(copy, path.stem):
                 print(f"survived: {path.name}:{what}", flush=True)

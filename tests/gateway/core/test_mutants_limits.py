@@ -126,9 +126,10 @@ def trade(p_w, *, start_ms=FIRST_MS, count=1):
     )  # fmt: skip
 
 
-def judged(asked, *, received_ms=FIRST_MS - 3_600_000, open_count=0, **policy):
+def judged(asked, *, received_ms=FIRST_MS - 3_600_000, open_count=0, intervals=(), **policy):
     verdict = admit(
-        asked, sha256="s", sop=make_sop(), policy=make_policy(**policy), known={}, intervals=(),
+        asked, sha256="s", sop=make_sop(), policy=make_policy(**policy), known={},
+        intervals=intervals,
         open_count=open_count, received_ms=received_ms, mode="on", time_quality="good",
     )  # fmt: skip
     return "accepted" if isinstance(verdict, Accepted) else verdict.reasons
@@ -204,3 +205,13 @@ def test_meters_are_waited_for_a_minute_and_no_longer(after_ms, due):
     book = Book().adopted()
     book.plan({"T2": -25_000, "T3": 25_000})
     assert len(deliveries_due(book.state, utc_ms=QUARTER.end_ms + after_ms)) == due
+
+
+@pytest.mark.parametrize(
+    ("start_ms", "end_ms", "taken"),
+    [(-300_000, 0, True), (900_000, 1_200_000, True), (-299_999, 1, False), (899_999, 1_200_000, False),
+     (0, 900_000, True), (300_000, 600_000, False)],
+)  # fmt: skip
+def test_intervals_of_another_length_may_touch_and_not_overlap(start_ms, end_ms, taken):
+    other = Interval(FIRST_MS + start_ms, FIRST_MS + end_ms)
+    assert (judged(trade(1000), intervals=[other]) == "accepted") is taken

@@ -1,0 +1,80 @@
+"""The smallest figures: a watt at a boundary, a watt of room, an instruction that changed nothing."""
+
+import pytest
+from fakes.core import Book, make_sop
+
+from gateway.core import stepped, tracking
+
+FULL = {f"T{k}": 250_000 for k in range(1, 5)}
+ZERO = dict.fromkeys(FULL, 0)
+
+
+@pytest.mark.parametrize(
+    ("before_w", "after_w", "boundary_w"),
+    [
+        (1, 5, 1),
+        (5, 1, 1),
+        (-1, -5, -1),
+        (-5, -1, -1),
+        (1, 0, 0),
+        (0, 1, 0),
+        (-1, 0, 0),
+        (0, -1, 0),
+    ],
+)
+def test_a_single_watt_is_power_too(before_w, after_w, boundary_w):
+    assert tracking.boundary_w(before_w, after_w) == boundary_w
+
+
+def test_a_change_is_split_where_its_moves_exceed_the_room_by_a_watt_a_terminal_at_both_ends():
+    sop = make_sop()
+
+    def steps(x_w):
+        to_w = ZERO | {"T2": x_w, "T3": -x_w}
+        found = stepped.plan_steps(sop, from_w=ZERO, to_w=to_w, available_va=FULL)
+        room_w = stepped._room_w(sop, ZERO, to_w, FULL)
+        return len(found.steps), room_w
+
+    near_w = steps(110_000)[1] // 2
+    splits = next(x_w for x_w in range(near_w - 300, near_w + 300) if steps(x_w)[0] == 2)
+    count, room_w = steps(splits)
+    before, room_before_w = steps(splits - 1)
+    assert (before, count) == (1, 2)
+    assert 2 * splits > room_w - 6
+    assert 2 * (splits - 1) <= room_before_w - 6
+
+
+def test_no_move_needs_no_step():
+    held = ZERO | {"T2": 10_000}
+    assert stepped.plan_steps(make_sop(), from_w=held, to_w=held, available_va=FULL).steps == ()
+
+
+def executing():
+    book = Book().adopted()
+    plan = book.plan({"T2": -12_500, "T3": 12_500})
+    book.execute({"T2": -50_000, "T3": 50_000}, plan_index=plan)
+    return book, plan
+
+
+@pytest.mark.parametrize("outcome", ["failed", "rejected", "expired"])
+def test_an_instruction_that_was_not_executed_changes_nothing_held(outcome):
+    book, plan = executing()
+    held = dict(book.state.held)
+    book.execute({"T2": -60_000, "T3": 60_000}, plan_index=plan, outcome=outcome, instr_id=100)
+    assert book.state.held == held
+    assert not book.state.open_intents
+
+
+def test_a_command_without_setpoints_changes_nothing_held():
+    book, _ = executing()
+    held = dict(book.state.held)
+    intent = book.add(
+        "intent", sop="SOP-1", authority="configure", plan_index=-1, instr_id=101, setpoints=[],
+        command="CONFIGURE", ramp_permille_per_s=200, ttl_s=0, staged="", expires_mono_us=0,
+    )  # fmt: skip
+    book.mono_us += 7
+    book.add(
+        "outcome", intent_index=intent, instr_id=101, outcome="executed", active={}, reasons=[]
+    )
+    assert book.state.held == held
+    assert book.state.last_write_mono_us == book.mono_us
