@@ -77,10 +77,12 @@ def preview(
     instruction = session.instruction(powers)
     staged = session.station.staged_block(instruction)
     at = field.equipment.station.profile.each_terminal
-    assert at is not None
-    first = at.block("staged").register
-    words = " ".join(staged[i : i + 2].hex().upper() for i in range(0, len(staged), 2))
-    frame = f"FC16 {first.text} ×{len(staged) // 2} = {words}"
+    if at is None:  # OPC UA: the block travels in one call
+        frame = f"Select, int32 × {len(staged) // 4} = {staged.hex(' ', 4).upper()}"
+    else:
+        first = at.block("staged").register
+        words = " ".join(staged[i : i + 2].hex().upper() for i in range(0, len(staged), 2))
+        frame = f"FC16 {first.text} ×{len(staged) // 2} = {words}"
     return Preview(command=command, level=level, lines=tuple(lines), frames=(frame,))
 
 
