@@ -110,7 +110,7 @@ def test_the_alarm_list_explains_itself(service, sopgw):
     (row,) = sopgw("alarm", "explain", "a-121", "--json").json["data"]["alarms"]
     assert row["consequence"]
     assert "response" in sopgw("alarm", "explain", "A-121").out
-    assert len(sopgw("alarm", "explain", "--json").json["data"]["alarms"]) == 18
+    assert len(sopgw("alarm", "explain", "--json").json["data"]["alarms"]) >= 16
 
 
 def test_limits_are_shown_and_proposed_and_not_confirmed_by_the_same(service, sopgw):
