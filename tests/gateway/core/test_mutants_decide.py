@@ -181,7 +181,8 @@ def test_nothing_is_written_before_the_device_was_read_back():
 def test_after_a_configuration_the_next_scan_comes_at_its_usual_pace():
     decision = decide.scan(executing().state, make_image(configured=False, station=holding()))
     assert [type(a) for a in decision.actions if not isinstance(a, ChangeState)] == [Configure]
-    assert decision.wake_ms == 0
+    down = make_image(configured=False, station=holding(), link_up=False)
+    assert (decision.wake_ms, decide.scan(executing().state, down).wake_ms) == (0, 0)
 
 
 @pytest.mark.parametrize(("after_us", "sent"), [(0, 0), (999_999, 0), (1_000_000, 1), (-1, 1)])
