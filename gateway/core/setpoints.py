@@ -280,31 +280,35 @@ def _tracked(
     left_ms = interval.end_ms - max(at_ms, interval.start_ms)
     done_mwh = {t.id: _done_mwh(state, t, interval, at_ms) for t in sop.slaves}
     power_w = {t.id: held[t.id] for t in sop.slaves}
+    gain_ppm = {t.id: _gain_ppm(state, t, at_ms) for t in sop.slaves}
     for _ in range(ROUNDS):
         opening, closing = _shape(state, held, power_w), _shape(state, power_w, course.end_w)
         all_ms = _longest_ms(state, power_w, course.end_w)
-        solved = {}
+        asked = {}
         for t in sop.slaves:
             done = done_mwh[t.id]
-            solved[t.id] = (
-                held[t.id]
-                if done is None
-                else tracking.solve_w(
-                    remaining_mwh=1000 * record.target_wh[t.id] - done,
-                    left_ms=left_ms,
-                    now_w=held[t.id],
-                    end_w=course.end_w[t.id],
-                    open_ms=opening[t.id],
-                    close=tracking.Closing(own_ms=closing[t.id], all_ms=all_ms),
-                )
+            if done is None:
+                asked[t.id] = max(t.p_w_min, min(held[t.id], t.p_w_max))
+                continue
+            solved_w = tracking.solve_w(
+                remaining_mwh=1000 * record.target_wh[t.id] - done,
+                left_ms=left_ms,
+                now_w=held[t.id],
+                end_w=course.end_w[t.id],
+                open_ms=opening[t.id],
+                close=tracking.Closing(own_ms=closing[t.id], all_ms=all_ms),
             )
-        power_w = solved
-    return {
-        t.id: max(t.p_w_min, min(held[t.id], t.p_w_max))
-        if done_mwh[t.id] is None
-        else _bounded_w(state, t, power_w[t.id], course.schedule_w[t.id], at_ms, available_va)
-        for t in sop.slaves
-    }
+            # Bounded at once: what one terminal cannot do must not lengthen the others' ramps.
+            asked[t.id] = tracking.bounded_w(
+                solved_w * tracking.GAIN_ONE // gain_ppm[t.id],
+                schedule_w=course.schedule_w[t.id],
+                s_va=t.s_va,
+                p_w_min=t.p_w_min,
+                p_w_max=t.p_w_max,
+                available_va=available_va.get(t.id, 0),
+            )
+        power_w = asked
+    return power_w
 
 
 def _done_mwh(state: State, terminal: Terminal, interval: Interval, at_ms: int) -> int | None:
@@ -318,25 +322,10 @@ def _done_mwh(state: State, terminal: Terminal, interval: Interval, at_ms: int) 
     return done_mwh
 
 
-def _bounded_w(
-    state: State,
-    terminal: Terminal,
-    power_w: int,
-    schedule_w: int,
-    at_ms: int,
-    available_va: Mapping[str, int],
-) -> int:
-    readings = state.readings.get(terminal.id, [])
+def _gain_ppm(state: State, terminal: Terminal, at_ms: int) -> int:
     pairs = [(at_us, setpoints[terminal.id]) for at_us, setpoints in state.held_since_open]
-    gain_ppm = tracking.gain_ppm(pairs, readings, at_ms * 1000)
-    return tracking.bounded_w(
-        power_w * tracking.GAIN_ONE // gain_ppm,
-        schedule_w=schedule_w,
-        s_va=terminal.s_va,
-        p_w_min=terminal.p_w_min,
-        p_w_max=terminal.p_w_max,
-        available_va=available_va.get(terminal.id, 0),
-    )
+    readings = state.readings.get(terminal.id, [])
+    return tracking.gain_ppm(pairs, readings, at_ms * 1000)
 
 
 def _shape(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> dict[str, int]:

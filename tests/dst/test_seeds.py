@@ -14,14 +14,22 @@ def quiet_log():
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize(
-    "seed", [1, 3, 7, 8, 9]
-)  # 3, 8 and 9 once found an unknown outcome ended twice
-def test_no_invariant_breaks(seed):
-    outcome = run(Setting(seed=seed, minutes=15))
-    assert outcome.broken == [], f"python tests/dst/run.py --seed {seed} --minutes 15 --hours 0.2"
+FOUND = {
+    1: 15, 7: 15,
+    3: 15, 8: 8, 9: 8,  # an unknown outcome ended twice
+    19: 17,  # giving way to the master, a derated terminal was asked for more
+    27: 12,  # the master beyond its rating between two plans
+    122: 6,  # a clock set there and back between two scans
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seed", "minutes"), FOUND.items())
+def test_no_invariant_breaks(seed, minutes):
+    outcome = run(Setting(seed=seed, minutes=minutes))
+    again = f"python tests/dst/run.py --seed {seed} --minutes {minutes} --hours 0.1"
+    assert outcome.broken == [], again
     assert outcome.checked_count > 100
-    assert any(e["kind"] == "delivery" for e in outcome.entries)
+    assert any(e["kind"] == "delivery" for e in outcome.entries) or minutes < 10
 
 
 def test_a_seed_replays_to_the_byte():

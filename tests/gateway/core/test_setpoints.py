@@ -196,3 +196,17 @@ def test_what_gives_way_to_the_master_never_asks_a_derated_terminal_for_more():
     powers = [found.setpoints[t] for t in ("T2", "T3", "T4")]
     assert -60_000 <= powers[0] <= 0
     assert sum(powers) <= 245_000
+
+
+def test_a_terminal_out_of_reach_changes_nothing_for_the_others():
+    """What it asks for in vain must not lengthen the ramps that the others reckon with."""
+    at_ms, found = QUARTER.end_ms - 60_000, []
+    for lacking_wh in (0, 3_000):
+        book = executing(
+            {"T2": -225_000, "T3": 60_000, "T4": 60_000}, T2=-56_000, T3=15_000, T4=15_000
+        )
+        book.read(FIRST_MS * 1000, T2=0, T3=0, T4=0)
+        book.read(at_ms * 1000, T2=-52_500 + lacking_wh, T3=14_000, T4=14_000)
+        found.append(ask(book, at_ms).setpoints)
+    assert found[1]["T2"] <= -225_000
+    assert abs(found[0]["T3"] - found[1]["T3"]) <= 600  # 0.1 % of what it still has to deliver
