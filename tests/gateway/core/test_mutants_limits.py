@@ -161,6 +161,7 @@ def test_as_many_trades_as_the_site_keeps_open_and_not_one_more():
     ("before_ms", "detail"),
     [
         (119_999, "received 119 s before its start, gate 120 s"),
+        (119_000, "received 119 s before its start, gate 120 s"),
         (0, "starts 0 s before it was received"),
         (-5_000, "starts 5 s before it was received"),
     ],
