@@ -2,7 +2,7 @@
 # Runs inside the throw-away root, as root, with its own systemd: a site from package to purge and back.
 # Prints one line a step; the first step that fails ends the machine with 1.
 set -uo pipefail
-cd /root
+cd /
 factor=5
 deb=$(ls /root/debs/good/*.deb)
 bad=$(ls /root/debs/bad/*.deb 2>/dev/null || true)
@@ -36,7 +36,7 @@ until_holds() {
     done
 }
 status_field() {
-    runuser -u sopgw -- "$python" - "$1" <<'PY' 2>/dev/null
+    as_service "$python" - "$1" <<'PY' 2>/dev/null
 import asyncio, sys
 from pathlib import Path
 from gateway.app import control_path
@@ -65,13 +65,15 @@ send_trade() {  # ID
         --start "$(trade_minutes 15000)" --resolution PT1M --key /root/market.pem -o "/root/$1.json" || return 1
     sopgw trade submit -q "/root/$1.json" --broker mqtt://127.0.0.1:1883 --wait 20s
 }
-delivered() { sopgw trade show "$1" --ledger /var/lib/sopgw/ledger --json | grep -q '"kind": *"delivery"'; }
+# Reading commands keep derived files beside the ledger: root's would be in the service's way.
+as_service() { runuser -u sopgw -- "$@"; }
+delivered() { as_service sopgw trade show "$1" --ledger /var/lib/sopgw/ledger --json | grep -q '"kind": *"delivery"'; }
 verified() {
-    "$python" -c "
+    as_service "$python" -c "
 from pathlib import Path
 from gateway.journal.ledger_journal import key_of
-print(key_of(Path('/var/lib/sopgw/ledger.key'), 'elm.example/SOP-1'))" > /root/ledger.vkey \
-        && sopledger verify /var/lib/sopgw/ledger --key /root/ledger.vkey
+print(key_of(Path('/var/lib/sopgw/ledger.key'), 'elm.example/SOP-1'))" > /run/bench/ledger.vkey \
+        && as_service sopledger verify /var/lib/sopgw/ledger --key /run/bench/ledger.vkey
 }
 bench_time() {  # simulated and shared, because a throw-away root has no disciplined clock
     "$python" - "$factor" <<'PY'
