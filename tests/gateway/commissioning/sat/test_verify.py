@@ -56,7 +56,7 @@ def test_a_renamed_field_of_a_signature_fails(signed, agent):
 @pytest.mark.parametrize("kind", ["json", "pdf"])
 def test_a_changed_byte_of_the_other_forms_fails(signed, agent, kind):
     document = RENDER[kind](signed)
-    for place in range(10, len(document), len(document) // 80):
+    for place in range(10, len(document), len(document) // 24):
         changed = bytearray(document)
         changed[place] ^= 1
         assert not check(bytes(changed), agent).ok
@@ -143,3 +143,15 @@ def test_an_agent_without_the_key_does_not_sign(go, run, tmp_path, agent, monkey
     with pytest.raises(sign.SignError, match="not signed"):
         sign.sign(report.record_of(run), role="owner", name="o", public_key=public, utc_us=clock())
     assert sign.agent_keys(tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    "plot", ["<svg", "<svg></svg>", "<svg viewBox='0 0 a b'><path d='M'/></svg>"]
+)
+def test_a_plot_that_cannot_be_drawn_is_a_problem_and_not_a_crash(signed, agent, plot):
+    document = RENDER["pdf"](signed)
+    signed["record"]["checks"][1]["plot_svg"] = plot
+    found = verify(
+        document, allowed_signers=agent["allowed"], pdf=(lambda _document: signed, pdf.render)
+    )
+    assert not found.ok
