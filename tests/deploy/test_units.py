@@ -1,5 +1,6 @@
 """The units: understood by systemd, and closed enough by its own measure."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,8 +10,9 @@ import pytest
 
 UNITS = sorted((Path(__file__).resolve().parents[2] / "configs/systemd").glob("*.service"))
 EXPOSURE_MAX = 2.0
+REQUIRED = os.environ.get("SOPGW_REQUIRE_SERVERS") == "1"  # then a missing one is a failure
 pytestmark = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze"
+    shutil.which("systemd-analyze") is None and not REQUIRED, reason="needs systemd-analyze"
 )
 
 
