@@ -53,7 +53,7 @@ HEADING_MM, CHECK_MM, LINES_MM = 40, 30, 12  # room that must be left on a page 
 
 # What a plot with a changed byte may end in, inside the drawing library and its XML reader.
 _NOT_OURS = (
-    ArithmeticError, AttributeError, FPDFException, LookupError, NotImplementedError, OSError,
+    ArithmeticError, AttributeError, FPDFException, LookupError, OSError,
     RuntimeError, SyntaxError, TypeError, ValueError,
 )  # fmt: skip
 
