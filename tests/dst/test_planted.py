@@ -10,10 +10,10 @@ from dst.shrink import shrunk
 from dst.world import Setting, run
 
 SEEDS = {
-    "local ignored": 5, "time quality ignored": 6, "echo not compared": 5, "outcome not read": 5,
-    "sent again after unknown": 8, "unknown outcomes stay open": 4, "strangers go unnoticed": 3,
+    "local ignored": 5, "time quality ignored": 8, "echo not compared": 5, "outcome not read": 5,
+    "sent again after unknown": 12, "unknown outcomes stay open": 7, "strangers go unnoticed": 3,
     "never closed": 3, "clock steps unseen": 6, "the gate ignored": 24,
-    "staged block not read back": 21,
+    "staged block not read back": 47,
 }  # fmt: skip
 SEARCH_SEEDS_MAX = 40
 SLOW = {"verdicts forgotten", "plans forgotten"}  # their runs end in a loop of restarts
