@@ -91,7 +91,7 @@ class SimulatedBench:
             return self.way.url
         return f"modbus+tcp://127.0.0.1:{self.ports['station']}"
 
-    profile, timeout_s = "sop-station-v1", 0.5
+    profile, timeout_s = "sop-station-v1", 2.0  # a busy machine is no mute device
 
     def station(self, owner=7, terminals=None):
         station = open_station(
@@ -153,17 +153,22 @@ class OpcuaBench(SimulatedBench):
         return self
 
     async def __aexit__(self, *_):
-        station = self.station()
-        await station.read()
-        await station.command(Command.STOP)
-        async with asyncio.timeout(30):
-            while (await station.read()).state is not State.STOPPED:
-                await asyncio.sleep(0.05)
-            await station.command(Command.START)
-            while (await station.read()).state is not State.STANDBY:
-                await asyncio.sleep(0.05)
-        for driver in self.opened:
-            await driver.close()
+        try:
+            async with asyncio.timeout(60):
+                await self.stand_by(self.station())
+        finally:
+            for driver in self.opened:
+                await driver.close()
+
+    @staticmethod
+    async def stand_by(station):
+        """Bring the station back to where it began, whatever the case has left."""
+        while (seen := await station.read()).state is not State.STANDBY or seen.instruction_id:
+            if seen.state is State.STOPPED:
+                await station.command(Command.START)
+            elif seen.state in (State.RUN, State.DERATED):
+                await station.command(Command.ENTER_STANDBY)
+            await asyncio.sleep(0.05)
 
     def station_url(self):
         own, folder = self.folder / "own", self.folder
