@@ -94,3 +94,11 @@ def test_the_reasons_of_an_interval_begin_and_end_with_its_instants():
         book.utc_us = at_ms * 1000
         book.add("mode", mode="on", state="X", reasons=reasons)
     assert [r.code.value for r in book.state.reasons_during(QUARTER)] == ["local"]
+
+
+@pytest.mark.parametrize(("later_us", "kept"), [(0, 1), (1, 0)])
+def test_a_clock_set_back_strikes_what_is_stamped_later_and_not_what_is_stamped_now(later_us, kept):
+    book = Book()
+    book.read(book.utc_us + later_us, T2=5)
+    book.add("time_step", step_us=-3_600_000_000)
+    assert len(book.state.readings["T2"]) == kept
