@@ -30,6 +30,7 @@ from gateway.runtime.recorder import Recorder
 
 EXPIRES_US = 2_000_000  # from decision to wire (reliability.md §1.2) …
 STALL_REAL_US = 500_000  # … and what a host may stall, in real time
+HALT_US = 5_000_000  # nothing follows a stop before its entry can be durable
 STOP_TRIES = 3  # a stop may be sent again: it sets a state and moves nothing
 TIMES_KEPT = 8  # dispatches remembered: the slowest of them says how early to begin
 LEAD_US_MAX = 5_000_000  # half of what a SELECT lives
@@ -48,6 +49,7 @@ class Dispatcher:
         self.permitted: Callable[[], bool] = lambda: True
         self._prepare_us: deque[int] = deque(maxlen=TIMES_KEPT)
         self._operate_us: deque[int] = deque(maxlen=TIMES_KEPT)
+        self._halted_until_us = clock.mono_us()
         self._station = station
         self._recorder = recorder
         self._site = site
@@ -101,7 +103,9 @@ class Dispatcher:
             )
 
     async def command(self, command: Command, authority: str) -> None:
-        """Send a command that carries no setpoints."""
+        """Send a command that carries no setpoints; nothing but a stop follows a stop at once."""
+        if self._halted and command is not Command.ENTER_STANDBY:
+            return
         index, instr_id, expires_us = await self._intend_command(command.name, authority)
         if refusal := self._expired(expires_us):
             await self._end_command(index, instr_id, "expired", refusal)
@@ -110,6 +114,8 @@ class Dispatcher:
 
     async def configure(self, *, watchdog_ds: int, failsafe: int) -> bool:
         """Arm the station's watchdog and fail-safe; return whether both read back as written."""
+        if self._halted:
+            return False
         index, instr_id, expires_us = await self._intend_command("CONFIGURE", "configure")
         if refusal := self._expired(expires_us):
             await self._end_command(index, instr_id, "expired", refusal)
@@ -132,14 +138,23 @@ class Dispatcher:
     async def stop_now(self) -> str:
         """Take the station to zero at once; recorded afterwards, never waiting for the ledger."""
         word = ""
-        for _ in range(STOP_TRIES):
-            try:
-                ack = await self._station.command(Command.ENTER_STANDBY)
-            except DeviceError as error:
-                word = str(error)
-            else:
-                return ack.name.lower()
-        return word
+        try:
+            for _ in range(STOP_TRIES):
+                self._halted_until_us = self._clock.mono_us() + HALT_US
+                try:
+                    ack = await self._station.command(Command.ENTER_STANDBY)
+                except DeviceError as error:
+                    word = str(error)
+                else:
+                    return ack.name.lower()
+            return word
+        finally:
+            self._halted_until_us = self._clock.mono_us() + HALT_US
+
+    @property
+    def _halted(self) -> bool:
+        """Whether a stop is under way or just was: its entry may not be durable yet."""
+        return self._clock.mono_us() < self._halted_until_us
 
     async def settle(self, settle: Settle, instr_id: int, station_state: str) -> None:
         """Write down how an instruction that was left open ended."""
@@ -192,6 +207,8 @@ class Dispatcher:
         """The last look before the wire: still fresh, still permitted."""
         if refusal := self._expired(expires_us):
             return refusal
+        if self._halted:
+            return Reason(code=ReasonCode.OPERATOR, detail="a stop was ordered")
         if decision.authority != "failsafe" and not self.permitted():
             return Reason(code=ReasonCode.STATE, detail="no longer permitted")
         return None

@@ -255,3 +255,21 @@ async def test_a_stop_is_sent_again_when_it_was_lost(lost_count):
     word = await dispatcher.stop_now()
     assert word == ("executed" if lost_count < 3 else "station: no answer")
     assert journal.kinds() == []  # and never by way of the ledger
+
+
+async def test_nothing_follows_a_stop_whose_entry_is_not_durable_yet():
+    dispatcher, station, journal, _, clock = rig()
+    await ready(dispatcher)
+    await station.read()
+    await dispatcher.stop_now()
+    sent = len(station.log)
+    await dispatcher.dispatch(order(), {})
+    assert journal.kinds()[-2:] == ["intent", "abort"]
+    assert journal.written[-1]["reasons"][0]["code"] == "operator"
+    await dispatcher.command(Command.EXIT_STANDBY, "configure")
+    assert not await dispatcher.configure(watchdog_ds=50, failsafe=1)
+    assert station.log[sent:] == []
+    clock.now_us += 5_000_000
+    await station.read()
+    await dispatcher.dispatch(order(), {})
+    assert journal.written[-1]["outcome"] == "executed"
