@@ -13,6 +13,7 @@ from gateway.model.interval import Interval
 from gateway.model.terminal import Sop, Terminal
 
 METER_STALE_US = 20_000_000  # four missed polls: from here on open loop
+CLOSE_MS_MIN = 1_000  # two writes stand so far apart
 ROUNDS = 5  # of solving for powers and the ramps between them: within 2 W
 SMALL_PERCENT = 2  # of the rating: shorter moves of tracking go by the full ramp
 SPARE_PERCENT = 2  # of the master's rating, left free by what is commanded
@@ -341,8 +342,10 @@ def _shape(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> 
 
 
 def _longest_ms(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> int:
+    """How long before its end an interval is closed: the opening after it is a write too."""
     permille = state.site.ramp_permille_per_s
-    return ramps.longest_ms(state.site.sop, from_w=from_w, to_w=to_w, permille=permille)
+    longest_ms = ramps.longest_ms(state.site.sop, from_w=from_w, to_w=to_w, permille=permille)
+    return max(longest_ms, CLOSE_MS_MIN) if longest_ms else 0
 
 
 def _after_w(state: State, start_ms: int) -> dict[str, int]:

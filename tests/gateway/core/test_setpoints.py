@@ -210,3 +210,9 @@ def test_a_terminal_out_of_reach_changes_nothing_for_the_others():
         found.append(ask(book, at_ms).setpoints)
     assert found[1]["T2"] <= -225_000
     assert abs(found[0]["T3"] - found[1]["T3"]) <= 600  # 0.1 % of what it still has to deliver
+
+
+def test_a_small_closing_stands_a_second_before_the_next_opening():
+    book = executing({"T2": -160_500, "T3": 160_500})
+    book.plan({"T2": -40_000, "T3": 40_000}, interval=NEXT)
+    assert ask(book, QUARTER.end_ms - 10_000).wake_ms == QUARTER.end_ms - 1000
