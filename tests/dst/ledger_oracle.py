@@ -162,9 +162,9 @@ def _quiet_intervals(world, entries):
             continue
         start_s = utc_ms_from(e["interval"]["start"]) / 1000 - UTC0_US / 1e6
         end_s = utc_ms_from(e["interval"]["end"]) / 1000 - UTC0_US / 1e6
-        if start_s < QUIET_BEFORE_S or not quiet(
-            world, start_s - QUIET_BEFORE_S, end_s + QUIET_AFTER_S
-        ):
+        # What a fault left at the station may live as long as the interval it fell into.
+        before_s = max(QUIET_BEFORE_S, world.length_s + 60.0)
+        if start_s < before_s or not quiet(world, start_s - before_s, end_s + QUIET_AFTER_S):
             continue
         hours = (end_s - start_s) / 3600
         for t in e["terminals"]:
