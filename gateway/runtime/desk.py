@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 PAYLOAD_BYTES_MAX = 16_384  # larger messages are refused; the ledger keeps their hash
 MESSAGES_PER_SCAN_MAX = 64  # what is left waits unacknowledged with the broker
-PARKED_US = 60_000_000  # how long a cancellation may wait for the trade it overtook
+PARKED_US = 55_000_000  # how long a cancellation may wait for its trade: a minute with the scan
 PARKED_MAX = 256  # messages under way; beyond that nothing waits
 SAY_AGAIN_MAX = 256  # answers repeated after a restart: what one outage may have swallowed
 

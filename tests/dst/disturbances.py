@@ -142,6 +142,7 @@ async def _crash_seam(world, fault):
 async def _machine(world, fault):
     world.kill()
     world.clock.reboot()
+    world.oracle.rebooted = True
     world.restart_s = max(3.0, fault.lasts_s)
 
 

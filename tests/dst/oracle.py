@@ -33,6 +33,7 @@ class Oracle:
         self.stepped_us = -(1 << 60)  # when UTC was last set, seen by anybody or not
         self.known_step_us, self.step_seen, self.step_size_us = 0, None, 0
         self.calm_step_us = 0  # before whatever is not settled yet
+        self.rebooted = False  # the machine: nobody can tell UTC from a new monotonic clock
         self.checked_count = 0
 
     def check(self, holds, invariant, what):
@@ -63,6 +64,9 @@ class Oracle:
                     )
             case "outcome":
                 self._outcome(entry)
+            case "boot" if self.rebooted:
+                self.rebooted, self.step_seen = False, None
+                self.known_step_us = self.calm_step_us = self.world.clock.step_us
             case "plan":
                 self.plans[index] = entry
                 self.check(

@@ -125,7 +125,7 @@ async def test_a_cancellation_that_overtook_its_trade_waits_for_it(rig):
     await rig.take(document(revision=2, p_w=0))
     assert rig.verdicts() == []
     assert rig.link.published == []
-    rig.clock.now_us += 59_000_000
+    rig.clock.now_us += 54_000_000
     await rig.take(document())
     await rig.scan()
     assert rig.verdicts() == [("accepted", "t1", 1, []), ("accepted", "t1", 2, [])]
