@@ -83,7 +83,12 @@ def test_show_says_what_can_be_said_of_a_secret(sopgw, site_with_secrets):
 def test_effective_shows_defaults_in_base_units(sopgw):
     answer = sopgw("config", "show", "--effective", "-c", BENCH, "--json").json
     effective = answer["data"]["effective"]
-    assert effective["runtime"] == {"scan_ms": 1000, "meter_poll_ms": 5000, "clock": "kernel", "restarts": 5}
+    assert effective["runtime"] == {
+        "scan_ms": 1000,
+        "meter_poll_ms": 5000,
+        "clock": "kernel",
+        "restarts": 5,
+    }
     assert effective["sops"]["SOP-1"]["terminals"][1]["p_w_max"] == 230_000
     assert effective["web"] is None
     text = sopgw("config", "show", "--effective", "-c", BENCH).out
