@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -68,9 +69,14 @@ async def test_a_fresh_station_stands_by_and_holds_nothing(bench):
 async def test_select_read_back_operate_effect(bench):
     station = bench.station()
     await ready(station)
-    wanted = instruction()
+    alike = instruction()
+    slower = (
+        replace(s, ramp_permille_per_s=150) if s.terminal == "T2" else s for s in alike.setpoints
+    )
+    wanted = replace(alike, setpoints=tuple(slower))
     assert await station.select(wanted) is Ack.ACCEPTED
     assert (await station.read()).status_bits & SELECTED
+    assert not await station.staged_equals(alike), "each terminal's own ramp is staged"
     assert await station.staged_equals(wanted)
     assert not await station.staged_equals(instruction((0, -40_000, 30_000, 10_001)))
     assert await station.operate(wanted) is Ack.EXECUTED

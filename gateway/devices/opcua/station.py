@@ -196,7 +196,7 @@ class OpcuaStation:
                 setpoint.p_w,
                 setpoint.q_var,
                 int(setpoint.mode),
-                instruction.ramp_permille_per_s,
+                instruction.ramp_of(setpoint),
             )
         return values
 
