@@ -1,6 +1,7 @@
 """Fixtures and rules for every test."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # `fakes` is a package of the tests
+
+# Started in the background by a shell, programs inherit that Ctrl-C is ignored; ours must hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Properties search for counter-examples; a slow machine is none.
