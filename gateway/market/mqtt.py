@@ -13,9 +13,10 @@ import contextlib
 import itertools
 import logging
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -169,7 +170,7 @@ class MarketLink:
         while True:
             began_s = loop.time()
             try:
-                await self._session()
+                await finished(self._session())
             except* (aiomqtt.MqttError, OSError) as errors:
                 log.warning("broker lost: %s", "; ".join(str(e) for e in _leaves(errors)))
             # A session that ended at once may have been taken by a namesake: back off as well.
@@ -342,6 +343,24 @@ def _retrieved(client: aiomqtt.Client) -> Iterator[None]:
         ended = client._disconnected  # noqa: SLF001
         if ended.done() and not ended.cancelled():
             ended.exception()
+
+
+async def finished(session: Coroutine[Any, Any, None]) -> None:
+    """Run a session to its end; our own cancellation gets through however the session ends.
+
+    A connection that breaks while it is being closed raises its own error in the place of the
+    cancellation, and whoever asked the task to end would wait for ever.
+    """
+    task = asyncio.ensure_future(session)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
+        raise
+    task.result()
 
 
 def _leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

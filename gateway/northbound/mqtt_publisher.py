@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import aiomqtt
 
 from gateway.hmi.state import SiteView
-from gateway.market.mqtt import Broker
+from gateway.market.mqtt import Broker, finished
 from gateway.northbound import home_assistant
 from gateway.northbound.sparkplug import Message, SparkplugNode
 from gateway.northbound.values import Content, Sureness, values_of
@@ -63,12 +64,12 @@ class MqttPublisher:
                 node = SparkplugNode(group=names[0], node=names[1], device=self._sop)
                 group.create_task(self._again(lambda: self._sparkplug(node)))
 
-    async def _again(self, session: Callable[[], Awaitable[None]]) -> None:
+    async def _again(self, session: Callable[[], Coroutine[Any, Any, None]]) -> None:
         delay_s = BACKOFF_S_MIN
         while True:
             before = self.sessions_count
             try:
-                await session()
+                await finished(session())
             except* (aiomqtt.MqttError, OSError) as errors:
                 log.warning("northbound broker lost: %s", errors.exceptions[0])
             delay_s = BACKOFF_S_MIN if self.sessions_count > before else delay_s * 2

@@ -15,8 +15,6 @@ import pytest
 from gateway.config.profile_file import load_profile
 from gateway.devices.connect import Endpoints, open_meter, open_station
 from gateway.devices.opcua.own import own_files
-from gateway.model.setpoint import Command
-from gateway.model.telemetry import State
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,8 +136,7 @@ class TlsBench(SimulatedBench):
 class OpcuaBench(SimulatedBench):
     """The station's OPC UA face: signed, encrypted, pinned, a named user.
 
-    Its server takes seconds to start, so that one station serves all cases, brought back to
-    standing by after each.
+    A station of its own for each case: what a fail-safe leaves behind is nobody else's.
     """
 
     profile, timeout_s = "sop-station-opcua", 5.0
@@ -153,22 +150,8 @@ class OpcuaBench(SimulatedBench):
         return self
 
     async def __aexit__(self, *_):
-        try:
-            async with asyncio.timeout(60):
-                await self.stand_by(self.station())
-        finally:
-            for driver in self.opened:
-                await driver.close()
-
-    @staticmethod
-    async def stand_by(station):
-        """Bring the station back to where it began, whatever the case has left."""
-        while (seen := await station.read()).state is not State.STANDBY or seen.instruction_id:
-            if seen.state is State.STOPPED:
-                await station.command(Command.START)
-            elif seen.state in (State.RUN, State.DERATED):
-                await station.command(Command.ENTER_STANDBY)
-            await asyncio.sleep(0.05)
+        for driver in self.opened:
+            await driver.close()
 
     def station_url(self):
         own, folder = self.folder / "own", self.folder
@@ -208,7 +191,7 @@ class OpcuaServed(SimulatedBench):
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def opcua_served(tmp_path_factory):
     served = OpcuaServed(tmp_path_factory.mktemp("opcua")).start()
     yield served

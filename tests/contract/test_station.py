@@ -198,10 +198,10 @@ async def test_a_second_controller_is_kept_out_while_the_lease_lives(bench):
 
 async def test_the_watchdog_is_armed_and_read_back(bench):
     station = bench.station()
-    await ready(station, watchdog_ds=20)
+    await ready(station, watchdog_ds=40)
     await station.heartbeat(5)
     seen = await station.read()
-    assert 10 <= seen.watchdog_remaining_ds <= 20
+    assert 10 <= seen.watchdog_remaining_ds <= 40
     for wrong in (0, 9):
         with pytest.raises((DeviceNotSent, DeviceRefused)):
             await station.configure(

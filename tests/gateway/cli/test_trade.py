@@ -307,7 +307,7 @@ def test_a_story_names_every_entry(run, ledger, capsys):
         "trd-1  revision 1  T2 → T1  partial",
         "refused: retained; duplicate entry 1",
         "planned 28.00 kWh from 2026-01-02T02:00Z, curtailed by guard_p",
-        "instruction 5 (plan): T1 +0.0 kW, T2 -112.0 kW",
+        "instruction 5 (plan): T1 0.0 kW, T2 -112.0 kW",
         "delivered 27.99 kWh of 30.00 kWh until 2026-01-02T02:15Z: partial guard_p",
     ):
         assert words in told

@@ -258,3 +258,25 @@ async def test_a_flood_is_taken_at_the_pace_and_nothing_of_it_is_lost(mosquitto,
         await sending
         assert found == wanted
     assert len(pauses) == 100  # two hundred in one go, the rest one by one
+
+
+class BrokenOnTheWayOut(MarketLink):
+    """A link whose connection breaks while it is being closed."""
+
+    async def _session(self):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("broken on the way out")
+
+
+async def test_a_link_that_breaks_while_it_is_ended_ends_all_the_same():
+    link = BrokenOnTheWayOut(
+        broker=Broker(host="127.0.0.1", port=1), identifier="x", subscriptions=[], availability="a"
+    )
+    running = asyncio.create_task(link.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await running
