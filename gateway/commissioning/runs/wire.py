@@ -162,7 +162,8 @@ def sees_instead(run: WiringRun) -> str:
     """Name the meter that sees the injection while the one under test sees nothing; or ""."""
     if run.result is None or not run.halves:
         return ""
-    if any(p.ratio > QUIET_RATIO for p in run.result.phases):
+    # What was not measured is no silence: a ratio that is no number accuses nobody.
+    if not all(p.ratio <= QUIET_RATIO for p in run.result.phases):
         return ""
     for meter, values in run.elsewhere_w.items():
         with_half = [
@@ -172,7 +173,9 @@ def sees_instead(run: WiringRun) -> str:
         ]
         if len(with_half) < FIRST_LOOK_COUNT:
             continue
-        if abs(statistics.fmean(with_half)) > SEEING_RATIO * run.order.p_w:
+        # Every half on one side: a meter that reads nonsense is not one that sees the injection.
+        one_sided = min(with_half) > 0 or max(with_half) < 0
+        if one_sided and abs(statistics.fmean(with_half)) > SEEING_RATIO * run.order.p_w:
             return meter
     return ""
 

@@ -74,9 +74,9 @@ class Shell:
 
 
 def factor():
-    """Twenty times as fast as real; less where other work would make polls longer than limits."""
+    """Ten times as fast as real; less where other work would make polls longer than limits."""
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return max(3, min(20, round(30 / max(load, 0.1))))
+    return max(3, min(10, round(20 / max(load, 0.1))))
 
 
 @pytest.fixture
