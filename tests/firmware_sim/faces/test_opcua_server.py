@@ -146,7 +146,7 @@ async def test_staged_block_lease_and_watchdog(served):
             return await node.read_value()
 
         if device.truth()["state"] in ("STOPPING", "STOPPED"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while device.truth()["state"] != "STOPPED":
                     await asyncio.sleep(0.02)
                 assert await order(station, i, "Start") == 2
