@@ -19,6 +19,7 @@ import aiohttp
 import apsw
 import msgspec
 
+from gateway.journal.threads import to_the_end
 from gateway.model.errors import JournalError
 from ledger.log import anchor, derived, index, note, policy, tiles
 from ledger.log.anchor import Anchored
@@ -170,7 +171,7 @@ class Anchoring:
         try:
             if self._follower is None and self._size() - self._derived_size() > CATCH_UP_COUNT:
                 await self._catch_up()
-            size = await asyncio.to_thread(self._publish)
+            size = await to_the_end(self._publish)
         except (OSError, apsw.Error, LedgerCorrupt, NoteError) as error:
             self._follower = None
             self._tell("publishing", str(error))
@@ -179,7 +180,7 @@ class Anchoring:
         behind = self.anchored is None or self.anchored.size < size
         if size and behind and self.policy is not None:
             await self._ask(self.policy)
-            await asyncio.to_thread(self._judge)
+            await to_the_end(self._judge)
 
     def _derived_size(self) -> int:
         """Up to which entry tiles and index have been written before."""
@@ -236,7 +237,7 @@ class Anchoring:
         against = [str(e) for e in got.refused.values() if isinstance(e, RolledBack)]
         self.contradiction = "; ".join(against)
         if len(got.refused) < len(asked):
-            await asyncio.to_thread(anchor.keep, self.directory, got.cosigned)
+            await to_the_end(lambda: anchor.keep(self.directory, got.cosigned))
 
     def _judge(self) -> None:
         """Look at the kept evidence: is there enough of somebody else's?"""

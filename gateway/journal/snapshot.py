@@ -12,7 +12,6 @@ holds the interpreter for more than some milliseconds.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import dataclasses
 import hashlib
@@ -30,6 +29,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from gateway.core.state import Site, State
+from gateway.journal.threads import to_the_end
 from gateway.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -262,7 +262,7 @@ class SnapshotKeeper:
         frozen = freeze(self._state, self.memory.entries())
         self._last_size = frozen.size
         try:
-            sha256 = await asyncio.to_thread(self._shelf.put, frozen)
+            sha256 = await to_the_end(lambda: self._shelf.put(frozen))
         except OSError as error:
             log.warning("no snapshot: %s", error)
             return
