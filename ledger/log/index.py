@@ -299,6 +299,14 @@ def differences(directory: Path, wanted: Iterable[Expected] | None = None) -> It
 
 def compare(db: apsw.Connection, wanted: Iterable[Expected]) -> Iterator[str]:
     """Compare row by row, then let SQLite check its own structure."""
+    for what in (compare_content(db, wanted), compare_structure(db)):
+        for difference in what:
+            yield difference
+            return
+
+
+def compare_content(db: apsw.Connection, wanted: Iterable[Expected]) -> Iterator[str]:
+    """Compare what the tables hold with the ledger; gives the first difference."""
     size, root = state(db)
     rows = iter(db.execute("SELECT idx, utc_us, kind FROM entries ORDER BY idx"))
     names = iter(db.execute("SELECT idx, name, value FROM names ORDER BY idx, name, value"))
@@ -316,10 +324,12 @@ def compare(db: apsw.Connection, wanted: Iterable[Expected]) -> Iterator[str]:
             return
     if next(rows, None) is not None or next(names, None) is not None:
         yield "the index has rows beyond the ledger"
-        return
-    if reached != size or root != reached_root:
+    elif reached != size or root != reached_root:
         yield "the index states another size or root"
-        return
+
+
+def compare_structure(db: apsw.Connection) -> Iterator[str]:
+    """Let SQLite check its own structure: its trees, and every order against its table."""
     for (text,) in db.execute("PRAGMA integrity_check(1)"):
         if text != "ok":
             yield str(text)

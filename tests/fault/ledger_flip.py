@@ -17,13 +17,16 @@ import random
 import sys
 import tempfile
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import accumulate, repeat
 from multiprocessing import get_context
 from pathlib import Path
 
+import apsw
 from ledger_writer import ORIGIN, signer
+from typing_extensions import override
 
 from ledger.log import canonical, derived, index, reader, record, segment, tiles, verify
 from ledger.log.record import Kind
@@ -31,6 +34,7 @@ from ledger.log.verify import Fault, SegmentResult
 from ledger.log.writer import LedgerWriter
 
 BATCH = 30
+PAGE_BYTES = 4096
 
 
 def make(directory: Path, entries: int) -> None:
@@ -148,39 +152,132 @@ QUESTIONS = (
 """Every table, and every order that a query may take through it."""
 
 
-def answers(directory: Path) -> list[object]:
+def answers(directory: Path, questions: Iterable[str] = QUESTIONS) -> list[object]:
     """What the index answers, whatever way it is asked."""
     db = index.opened(directory)
     try:
-        return [db.execute(question).fetchall() for question in QUESTIONS]
+        return [db.execute(question).fetchall() for question in questions]
     finally:
         db.close()
 
 
-def flip_index(
-    folder: Path, clean: bytes, wanted: list[index.Expected], first: int, step: int
-) -> tuple[int, int, list[str]]:
+class NotedFile(apsw.VFSFile):
+    """A file whose pages are written down as they are read."""
+
+    def __init__(
+        self, name: str | apsw.URIFilename | None, flags: list[int], pages: set[int]
+    ) -> None:
+        super().__init__("unix", name, flags)
+        self.pages = pages
+
+    @override
+    def xRead(self, amount: int, offset: int) -> bytes:
+        """Read, and note the pages."""
+        self.pages.update(range(offset // PAGE_BYTES, (offset + amount - 1) // PAGE_BYTES + 1))
+        return bytes(super().xRead(amount, offset))
+
+
+class Noting(apsw.VFS):
+    """SQLite's way to its files, the pages it reads noted; the default for as long as it lives."""
+
+    def __init__(self) -> None:
+        self.pages: set[int] = set()
+        super().__init__("noting", "unix", makedefault=True)
+
+    @override
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> NotedFile:
+        """Open a file that notes."""
+        return NotedFile(name, flags, self.pages)
+
+
+def pages_read(work: Callable[[], object]) -> frozenset[int]:
+    """The pages of the index that a piece of work reads.
+
+    The work depends on those bytes alone, so a byte in any other page cannot change its outcome.
+    """
+    noting = Noting()
+    try:
+        work()
+    finally:
+        noting.unregister()
+    return frozenset(noting.pages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexed:
+    """An index, what it should hold, and which pages what it holds and its answers depend on."""
+
+    clean: bytes
+    wanted: list[index.Expected]
+    content: frozenset[int]
+    questions: dict[str, frozenset[int]]
+
+    @classmethod
+    def of(cls, directory: Path) -> Indexed:
+        """Look at the index of a ledger."""
+        wanted = list(index.expected(directory))
+        clean = (directory / index.FILE).read_bytes()
+        assert int.from_bytes(clean[16:18], "big") == PAGE_BYTES
+        return cls(
+            clean=clean,
+            wanted=wanted,
+            content=pages_read(
+                lambda: checked(directory, lambda d: index.compare_content(d, wanted))
+            ),
+            questions={q: pages_read(lambda q=q: answers(directory, [q])) for q in QUESTIONS},  # type: ignore[misc]
+        )
+
+    def found(self, directory: Path, offset: int) -> bool:
+        """Whether the comparison finds a change at an offset; the parts that do not read it rest."""
+        if offset // PAGE_BYTES in self.content:
+            return next(index.differences(directory, self.wanted), None) is not None
+        return checked(directory, index.compare_structure)
+
+    def asked(self, offset: int) -> list[str]:
+        """The questions whose answers may depend on an offset."""
+        return [q for q, pages in self.questions.items() if offset // PAGE_BYTES in pages]
+
+
+def checked(directory: Path, check: Callable[[apsw.Connection], Iterator[str]]) -> bool:
+    """Whether one part of the comparison finds a difference, or cannot read the index."""
+    try:
+        db = index.opened(directory)
+    except apsw.Error:
+        return True
+    try:
+        return next(check(db), None) is not None
+    except (index.IndexStale, apsw.Error, UnicodeDecodeError):
+        return True
+    finally:
+        db.close()
+
+
+def flip_index(folder: Path, whole: Indexed, first: int, step: int) -> tuple[int, int, list[str]]:
     """Change every ``step``-th byte of the index; one that is not found must change no answer.
 
     Gives how many were tried, how many were found, and what went wrong.
     """
+    clean = whole.clean
     with tempfile.TemporaryDirectory(dir=folder) as name:
         directory = Path(name)
         path = directory / index.FILE
         path.write_bytes(clean)
-        before, rng = answers(directory), random.Random(first)
+        rng = random.Random(first)
+        before = {q: answers(directory, [q]) for q in QUESTIONS}
         tried, found, missed = 0, 0, []
         descriptor = os.open(path, os.O_RDWR)
         for offset in range(first, len(clean), step):
             os.pwrite(descriptor, bytes([clean[offset] ^ rng.randrange(1, 256)]), offset)
             tried += 1
-            if next(index.differences(directory, wanted), None) is not None:
+            if whole.found(directory, offset):
                 found += 1
-            elif answers(directory) != before:
+            elif any(answers(directory, [q]) != before[q] for q in whole.asked(offset)):
                 missed.append(f"{index.FILE} offset {offset}: not found, answers differ")
             os.pwrite(descriptor, clean[offset : offset + 1], offset)
         os.close(descriptor)
-        if list(index.differences(directory, wanted)):
+        if path.read_bytes() != clean:
+            missed.append(f"{index.FILE}: the comparison has written to it")
+        if list(index.differences(directory, whole.wanted)):
             missed.append(f"{index.FILE}: refused although unchanged")
     return tried, found, missed
 
@@ -239,18 +336,17 @@ def index_part(pool: Executor, folder: Path, entries: int, step: int) -> Outcome
     """Every byte of the index."""
     directory = folder / "indexed"
     make_indexed(directory, entries)
-    clean = (directory / index.FILE).read_bytes()
-    wanted = list(index.expected(directory))
+    whole = Indexed.of(directory)
     parts = 64
     firsts = [step * n for n in range(parts)]
-    results = list(
-        pool.map(flip_index, repeat(folder), repeat(clean), repeat(wanted), firsts,
-                 repeat(step * parts))
-    )  # fmt: skip
-    tried, found = sum(r[0] for r in results), sum(r[1] for r in results)
-    print(f"index: {tried} of {len(clean)} bytes, {found} found, {tried - found} without content",
-          file=sys.stderr)  # fmt: skip
-    return tried, [m for r in results for m in r[2]]
+    tried, found = 0, 0
+    missed: list[str] = []
+    for part in pool.map(flip_index, repeat(folder), repeat(whole), firsts, repeat(step * parts)):
+        tried, found, missed = tried + part[0], found + part[1], missed + part[2]
+        print(f"index: {tried} of {len(whole.clean)} bytes, {found} found, "
+              f"{tried - found} without content, {len(missed)} missed",
+              file=sys.stderr, flush=True)  # fmt: skip
+    return tried, missed
 
 
 PARTS = {"segments": segments_part, "tiles": tiles_part, "index": index_part}
