@@ -21,6 +21,26 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
+# Files of whole stories, longest first: begun last, one of them would keep a core waiting at the end.
+LONGEST = (
+    *("hil/test_demo.py", "hil/test_surroundings.py", "hil/test_kill.py"),
+    "gateway/commissioning/test_whole_session.py",
+    *("hil/test_opcua.py", "contract/test_station.py", "hil/test_market_node.py"),
+    *("dst/test_planted.py", "gateway/commissioning/runs/test_wire.py"),
+    "gateway/cli/test_no_write_without_consent.py",
+    *("gateway/northbound/test_opcua_server.py", "gateway/devices/opcua/test_trouble.py"),
+    *("ledger/test_faults.py", "gateway/hmi/test_browser.py", "ledger/cli/test_node_and_round.py"),
+    "gateway/commissioning/test_through_the_service.py",
+    *("hil/test_refusals.py", "soak/test_soak.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files; within a file the order stays."""
+    here = Path(__file__).parent
+    place = {here / name: n for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
 
 @pytest.fixture(autouse=True)
 async def no_task_is_left_behind(request):

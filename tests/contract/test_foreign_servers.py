@@ -71,4 +71,4 @@ async def test_libmodbus_server(tmp_path):
         await reads_and_writes(unit_at(port))
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)

@@ -45,7 +45,7 @@ async def carried_out(station, wanted):
 
 async def until(station, condition, beats=None):
     """Read (and beat the heart while there are beats) until the telemetry is as wanted."""
-    async with asyncio.timeout(12):
+    async with asyncio.timeout(60):
         while True:
             if beats is not None:
                 await station.heartbeat(next(beats))

@@ -32,7 +32,7 @@ class Cabinet:
 
     def close(self):
         self.say(do="quit")
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
         self.process.stdout.close()
 
     @property

@@ -275,7 +275,7 @@ async def alive(rig):
 async def told(rig, market):
     """Wait until the market heard every report that stands in the ledger, for a while."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while set(report(rig.entries())) - set(market.reports):
                 await asyncio.sleep(0.2)
 

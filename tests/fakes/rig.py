@@ -108,7 +108,7 @@ class Rig:
     async def stop(self):
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await self.process.wait()
 
     async def status(self):
@@ -156,7 +156,7 @@ class Rig:
     def signed(self, trade, key=None):
         return dsse.sign(dsse.PAYLOAD_TYPE_SCHEDULE, self.document(trade), [key or self.key])
 
-    async def send(self, payload, *, wait_s=5.0):
+    async def send(self, payload, *, wait_s=30.0):
         """Send a message as the market would; return its signed answers."""
         return await submit(
             payload,

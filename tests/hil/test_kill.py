@@ -14,7 +14,7 @@ from fakes.killing import Outcome, kill_round, launcher
 from fakes.promises import broken
 from fakes.rig import Rig, report
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 SITES, KILLS_MIN, KILLS_MAX, INTERVALS = 4, 5, 8, 2
 
 

@@ -52,7 +52,7 @@ class NodeProcess:
             "--timebase", str(self.timebase), stderr=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not re.search(rb"at http://\S+ height", await self.process.stderr.readline()):
                 assert self.process.returncode is None
         self.drain = asyncio.create_task(self.process.stderr.read())
@@ -74,7 +74,7 @@ class NodeProcess:
             assert response.status == 200, await response.text()
 
     async def until(self, condition):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not condition(found := await self.ask("/v1/rounds/R1")):
                 await asyncio.sleep(0.05)
             return found
@@ -102,7 +102,7 @@ async def offered(node, rig, gateway_key):
 
 async def accepted(rig):
     """Wait until the gateway's own ledger says that it took the trade."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not any(e["kind"] == "trade.accepted" for e in rig.entries()):
             await asyncio.sleep(0.02)
 

@@ -14,7 +14,7 @@ from fakes.rig import Rig, report
 from gateway.cli import demo_bench as bench
 from gateway.devices.opcua.own import own_files
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(280)]
+pytestmark = pytest.mark.timeout(280)
 FACTOR = 4
 P_W = 120_000
 

@@ -3,14 +3,11 @@
 import json
 
 import aiomqtt
-import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.rig import Rig
 
 from gateway.market import dsse
 from gateway.market.topics import Topics
-
-pytestmark = pytest.mark.alone
 
 
 def reasons(answers):

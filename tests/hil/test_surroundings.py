@@ -116,10 +116,10 @@ async def test_the_service_manager_hears_ready_feedings_and_the_end(tmp_path, mo
     rig = Rig(tmp_path / "rig", factor=5)
     async with rig.up():
         await rig.until(lambda s: s["state"] == "READY")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while sum("WATCHDOG=1" in text for text in heard) < 4:
                 await asyncio.sleep(0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not any("STOPPING=1" in text for text in heard):
             await asyncio.sleep(0.05)
     loop.remove_reader(listening)

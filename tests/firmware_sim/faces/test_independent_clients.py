@@ -128,7 +128,7 @@ def test_mbpoll_reads_a_meter(start):
     port = device.listening["meters"][0]
     command = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-B", "-r", str(0x0BD3)]
     command += ["-c", "3", "-t", "4:float", "-1", "127.0.0.1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     values = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("[")]
     assert [float(v) for v in values] == pytest.approx([230.94] * 3, abs=0.1)
 

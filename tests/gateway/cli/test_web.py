@@ -122,7 +122,7 @@ async def test_northbound_values_and_a_login_of_the_page_beside_one_gateway(tmp_
         ):
             await client.subscribe("#", qos=1)
             wanted = {f"sopgw/v1/{site.id}/{site.sops[0].sop.id}/values", "homeassistant"}
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 async for message in client.messages:
                     topic = str(message.topic)
                     wanted -= {topic, topic.partition("/")[0]}

@@ -48,7 +48,7 @@ class Peer:
             await asyncio.sleep(0)
 
     async def until(self, condition):
-        async with asyncio.timeout(5), self.seen:
+        async with asyncio.timeout(60), self.seen:
             await self.seen.wait_for(lambda: condition(self))
 
     async def _tell(self):

@@ -71,7 +71,7 @@ class Browser:
         self.waiting[number] = future
         body = {"id": number, "method": method, "params": params}
         await self.socket.send_json(body | ({"sessionId": self.session} if self.session else {}))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             answer = await future
         assert "error" not in answer, (method, answer)
         return answer["result"]

@@ -177,7 +177,7 @@ async def test_page_that_cannot_see_the_site_says_so_in_the_log(site, entries, c
     page = Page(site, Records(entries, {}), period_s=0.01)
     await page.start("127.0.0.1", 0)
     site.view = None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while "sees nothing any more" not in caplog.text:
             await asyncio.sleep(0.01)
     with pytest.raises(AttributeError):
@@ -192,7 +192,7 @@ async def test_readers_are_bounded_and_let_go(opened, monkeypatch):
         opened.get("/events/en/overview") as response,
     ):
         assert response.status == 503
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             async with opened.get("/events/en/overview") as response:
                 if response.status == 200:
@@ -203,7 +203,7 @@ async def test_stop_ends_open_streams_and_frees_the_port(site, entries):
     page = Page(site, Records(entries, {}), period_s=30)
     port = await page.start("127.0.0.1", 0)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-        async with following(session) as next_event, asyncio.timeout(5):
+        async with following(session) as next_event, asyncio.timeout(60):
             await next_event()
             await page.stop()
             assert await next_event() is None

@@ -110,7 +110,7 @@ def client(authority, certificate=None, **changed):
 
 
 async def ask(port, context):
-    async with aiohttp.ClientSession() as session, asyncio.timeout(10):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         address = f"https://localhost:{port}/en/"
         async with session.get(address, ssl=context) as response:
             return response.status, await response.text()

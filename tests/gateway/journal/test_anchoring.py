@@ -258,7 +258,7 @@ async def test_turns_are_taken_until_cancelled(tmp_path, journal, monkeypatch):
 
     monkeypatch.setattr(anchoring.Anchoring, "turn", counted)
     with pytest.raises(JournalError, match="enough"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await work.run()
 
 
@@ -293,7 +293,7 @@ async def test_catching_up_ends_with_the_gateway(tmp_path, journal, monkeypatch)
     monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
     work = Anchoring(tmp_path / "ledger", None, every_s=60, size=lambda: journal.status().size)
     turn = asyncio.ensure_future(work.turn())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not started:
             await asyncio.sleep(0.01)
     turn.cancel()

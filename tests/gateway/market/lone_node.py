@@ -84,6 +84,6 @@ class LoneNode:
         return self.node.replica.market.rounds["R1"]
 
     async def until(self, condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition(self.found):
                 await asyncio.sleep(0.01)

@@ -21,7 +21,7 @@ async def test_trades_in_and_answers_out():
         subscriptions=["p2p/v1/bench4/SOP-1/trades"],
         availability="sopgw/v1/bench4/SOP-1/availability",
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         task = asyncio.create_task(link.run())
         await link.online.wait()
         async with aiomqtt.Client("127.0.0.1", port) as market:
@@ -54,7 +54,7 @@ async def test_a_stored_trade_is_marked_as_such_when_the_gateway_comes():
         subscriptions=["p2p/v1/bench4/SOP-1/trades"],
         availability="sopgw/v1/bench4/SOP-1/availability",
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         task = asyncio.create_task(link.run())
         inbound = await link.inbox.get()
         assert (inbound.payload, inbound.retain) == (b"stored", True)

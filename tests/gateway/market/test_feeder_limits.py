@@ -68,7 +68,7 @@ async def until(holds):
 @pytest.mark.parametrize("retain", [False, True])
 async def test_signed_limits_become_an_entry_and_an_answer(mosquitto, retain):
     site = Site(mosquitto.port)
-    async with asyncio.timeout(20), aiomqtt.Client("127.0.0.1", mosquitto.port) as operator:
+    async with asyncio.timeout(60), aiomqtt.Client("127.0.0.1", mosquitto.port) as operator:
         await operator.subscribe("sopgw/v1/bench/SOP-1/trade/+/acknowledgement", qos=1)
         if retain:  # stored before the gateway came
             await operator.publish(TOPICS.limits, signed(limits()), qos=1, retain=True)

@@ -25,7 +25,7 @@ async def test_no_message_is_lost_at_kill_9_of_the_consumer(mosquitto, tmp_path)
         )
 
     async def grown(count):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(path.read_bytes().splitlines()) < count:
                 await asyncio.sleep(0.002)
 
@@ -47,7 +47,7 @@ async def test_no_message_is_lost_at_kill_9_of_the_consumer(mosquitto, tmp_path)
             consumer = await started()
     wanted = {b"%d" % i for i in range(MESSAGES)}
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not wanted <= set(path.read_bytes().splitlines()):
                 await asyncio.sleep(0.01)
     finally:

@@ -45,7 +45,7 @@ async def outcome(one, caplog):
     """Return ``online``, or the words of the first failure."""
     task = asyncio.create_task(one.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not one.online.is_set() and not caplog.records:
                 await asyncio.sleep(0.02)
         return "online" if one.online.is_set() else caplog.records[0].getMessage()

@@ -53,7 +53,7 @@ async def test_answers_reports_and_values_reach_the_broker(mosquitto):
     link, ours = market(mosquitto.port)
     interval = Interval(START_MS, START_MS + 900_000)
     late = Reason(code=ReasonCode.LATE)
-    async with asyncio.timeout(20), aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+    async with asyncio.timeout(60), aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
         await client.subscribe(f"{OUT}/#", qos=1)
         task = asyncio.create_task(link.run())
         await link.online.wait()

@@ -31,7 +31,7 @@ class Agents:
         return hashlib.sha256(raw).hexdigest()
 
     async def answered(self, sha256):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while sha256 not in self.answers:
                 message = await anext(self.client.messages)
                 answer = json.loads(message.payload)
@@ -123,7 +123,7 @@ async def test_the_broker_keeps_what_the_node_has_not_made_final(mosquitto):
         before = deposits()
         async with relaying(mosquitto.port, lone.url) as relay:
             names = [await ours.send("op", raw) for raw in messages]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while relay.link.inbox.empty() and not relay._node_away:
                     await asyncio.sleep(0.01)
         assert deposits() == before

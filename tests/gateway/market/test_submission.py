@@ -69,7 +69,7 @@ async def gateway(port, taken):
 
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(serve())]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await link.online.wait()
             yield link
     finally:
@@ -78,7 +78,7 @@ async def gateway(port, taken):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def sent(port, payload, wait_s=10.0):
+def sent(port, payload, wait_s=60.0):
     return submit(
         payload,
         broker=Broker(host="127.0.0.1", port=port),

@@ -39,7 +39,7 @@ async def publishing(port, views, **more):
 
 async def heard(client, wanted):
     """Return the payload of the first message that ``wanted`` accepts."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for message in client.messages:
             if wanted(message):
                 return message.payload
@@ -99,6 +99,6 @@ async def test_a_sparkplug_host_sees_birth_data_rebirth_and_death(mosquitto, vie
 
 async def test_a_broker_that_is_not_there_is_tried_again(view, caplog, monkeypatch):
     monkeypatch.setattr("gateway.northbound.mqtt_publisher.BACKOFF_S_MIN", 0.01)
-    async with publishing(1, lambda: view), asyncio.timeout(20):
+    async with publishing(1, lambda: view), asyncio.timeout(60):
         while caplog.text.count("northbound broker lost") < 3:
             await asyncio.sleep(0.01)

@@ -78,7 +78,7 @@ def client_of(
     mode=ua.MessageSecurityMode.SignAndEncrypt,
     uri=CLIENT_URI,
 ):
-    client = Client(f"opc.tcp://127.0.0.1:{port}/sopgw", timeout=3)
+    client = Client(f"opc.tcp://127.0.0.1:{port}/sopgw", timeout=30)
     client.application_uri = uri
     return client, client.set_security(
         policy,
@@ -111,7 +111,7 @@ async def session(papers, port):
 
 
 async def until(read, wanted):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await read() != wanted:
             await asyncio.sleep(0.02)
 
@@ -168,7 +168,7 @@ async def hears_of_a_change(client, now, view):
 
     subscription = await client.create_subscription(50, Handler())
     await subscription.subscribe_data_change(node(client, "Mode"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await heard.get() != "on":
             pass
         now[0] = replace(view, mode="off")
@@ -243,7 +243,7 @@ async def test_strangers_and_orders_are_refused_and_a_dead_server_is_replaced(
                 user_name(client)
             with pytest.raises(REFUSED):
                 await entered(client, secured)
-        open_client = Client(f"opc.tcp://127.0.0.1:{feed.port}/sopgw", timeout=3)
+        open_client = Client(f"opc.tcp://127.0.0.1:{feed.port}/sopgw", timeout=30)
         with pytest.raises(REFUSED):
             await open_client.connect()
         async with session(papers, feed.port) as client:

@@ -52,7 +52,7 @@ class NodeProcess:
     def stop(self, how=signal.SIGINT):
         self.process.send_signal(how)
         self.process.wait(20)
-        self._drain.join(20)
+        self._drain.join(60)
         self.process.stderr.close()
 
 
@@ -129,7 +129,7 @@ def test_a_round_by_command_line_survives_kill_9(market):
         code, answer = run("round", "commit", "R1", folder / "region-a.json", *late)
         assert code == 5
         assert "gate is closed" in answer["errors"][0]["message"]
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while run("round", "ls", *url)[1]["data"] != {"R1": "cleared"}:
             assert time.monotonic() < until
             time.sleep(0.05)

@@ -156,7 +156,7 @@ async def test_back_pressure_is_an_error_and_nothing_is_written(
     writer = opened(tmp_path, signer)
     monkeypatch.setattr(os, "fdatasync", slow)
     first = asyncio.ensure_future(writer.append(b"first"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             await asyncio.sleep(0)
             with writer._changed:

@@ -124,7 +124,7 @@ async def four_nodes(members, net):
 
 async def submitted(node, message):
     """Send until it is acknowledged, as every agent does."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await node.submit(message)
@@ -134,7 +134,7 @@ async def submitted(node, message):
 
 async def until(condition, what):
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.01)
     except TimeoutError:

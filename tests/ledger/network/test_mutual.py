@@ -65,7 +65,7 @@ async def test_two_nodes_witness_each_other_and_a_rolled_back_one_is_refused(tmp
         async with net.running(*nodes):
             for message in send.joins():
                 assert (await nodes[0].submit(message)).accepted
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while not all(
                     anchor.anchored(tmp_path / n, keys=[cosigners[o].key])
                     for n, o in (names, names[::-1])
