@@ -186,7 +186,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
     journal, anchoring, shelf = ledger_of(site, core, clock, known)
     state, remembered = recover(journal, core, shelf)
     recorder = Recorder(journal, state)
-    endpoints = Endpoints()  # devices behind one address share its connection
+    endpoints = Endpoints(spares=True)  # devices behind one address share its connection
     station = station_of(site, config, core, clock, endpoints)
     meters = meters_of(site, core, clock, endpoints)
     link, node, office = market_of(site, core)

@@ -31,9 +31,13 @@ SCHEMES = ("modbus+tcp", "modbus+tls", "modbus+rtu", "modbus+rtutcp")
 
 
 class Endpoints:
-    """The lines that are open, one an endpoint, so that devices behind one of them share it."""
+    """The lines that are open, one an endpoint, so that devices behind one of them share it.
 
-    def __init__(self) -> None:
+    ``spares`` is for who stays: each OPC UA station then has a second child ready (97 MiB).
+    """
+
+    def __init__(self, *, spares: bool = False) -> None:
+        self.spares = spares
         self._clients: dict[str, ModbusClient] = {}
 
     def unit(self, *, name: str, profile: Profile, url: str, timeout_s: float) -> ModbusUnit:
@@ -138,7 +142,13 @@ def open_station(
 ) -> Station:
     """A station driver; it connects at its first request."""
     if profile.protocol is Protocol.OPCUA:
-        client = opcua_client_of(name, url, profile.opcua or OpcuaSettings(), timeout_s=timeout_s)
+        client = opcua_client_of(
+            name,
+            url,
+            profile.opcua or OpcuaSettings(),
+            timeout_s=timeout_s,
+            spare=endpoints is not None and endpoints.spares,
+        )
         return OpcuaStation(
             client=client, profile=profile, terminals=terminals, clock=clock, owner=owner
         )

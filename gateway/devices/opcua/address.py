@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from gateway.devices.opcua.client import OpcuaClient, Trust
+from gateway.devices.opcua.process import Spare
 from gateway.devices.profile import OpcuaSettings
 from gateway.model.errors import ConfigError
 
@@ -25,9 +26,12 @@ TIMEOUT_S_MIN = 1.0
 
 
 def opcua_client_of(
-    name: str, url: str, settings: OpcuaSettings, *, timeout_s: float
+    name: str, url: str, settings: OpcuaSettings, *, timeout_s: float, spare: bool = False
 ) -> OpcuaClient:
-    """A client of the server at the URL; nothing is opened yet. Raises ConfigError."""
+    """A client of the server at the URL; nothing is opened yet. Raises ConfigError.
+
+    With ``spare`` a second child stands ready behind the one that is connected.
+    """
     given = _given(url)
     return OpcuaClient(
         name=name,
@@ -42,6 +46,7 @@ def opcua_client_of(
         user=given.get("user", ""),
         password=_password(given.get("password_file")),
         timeout_s=max(TIMEOUT_S_MIN, timeout_s),
+        spare=Spare() if spare else None,
     )
 
 

@@ -1,7 +1,7 @@
 """The gateway's side of the OPC UA child: starts it, watches it, asks it, replaces it.
 
 An order that gets no answer in its time kills the child: what it was doing cannot be known, and a
-decoder gone wild cannot be asked to stop.
+decoder gone wild cannot be asked to stop. With a ``Spare`` the next one has started already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway.devices.modbus.client import BackOff
 from gateway.devices.opcua import pipe
-from gateway.devices.opcua.process import START_TIMEOUT_S, spawn
+from gateway.devices.opcua.process import START_TIMEOUT_S, Child, Spare, spawn
 from gateway.model.errors import ConfigError, DeviceNotSent, DeviceRefused, OutcomeUnknown
 from gateway.model.telemetry import Quality
 
@@ -59,6 +59,7 @@ class OpcuaClient:
         password: str = "",
         timeout_s: float = 1.0,
         back_off: BackOff | None = None,
+        spare: Spare | None = None,
     ) -> None:
         self.name = name
         self.counts: Counter[str] = Counter()
@@ -78,14 +79,15 @@ class OpcuaClient:
         }
         self._timeout_s = timeout_s
         self._back_off = back_off or BackOff(pause_s_max=0.75)
-        self._process: asyncio.subprocess.Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._spare = spare
+        self._child: Child | None = None
         self._hearing: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_id = 0
         self._connected = False
         self._off = ""  # why, once the trust files or the server's certificate are wrong
         self._failures_count = 0
+        self._deaths_count = 0  # children that died since the last answer
         self._not_before_s = 0.0
         self._lock = asyncio.Lock()
         self._alive = asyncio.Event()  # set at every event of a subscription, and at its end
@@ -171,8 +173,10 @@ class OpcuaClient:
             timer.cancel()
 
     async def close(self) -> None:
-        """End the child."""
+        """End the child, and the one behind it."""
         await self._end()
+        if self._spare is not None:
+            await self._spare.close()
 
     # The child
 
@@ -180,7 +184,16 @@ class OpcuaClient:
         async with self._lock:
             if not self._connected:
                 await self._connect()
-            return await self._exchange(order, self._timeout_s + GRACE_S)
+            try:
+                answer = await self._exchange(order, self._timeout_s + GRACE_S)
+            except OutcomeUnknown:
+                if not self._connected:
+                    self._died()
+                raise
+            self._deaths_count = 0
+            if self._spare is not None:  # when all is well: a loop of deaths needs no spares
+                await self._spare.keep()
+            return answer
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -206,14 +219,22 @@ class OpcuaClient:
         self._failures_count += 1
         self._not_before_s = now_s + self._back_off.pause_s(self._failures_count)
 
+    def _died(self) -> None:
+        """Replace the first at once; one that dies before its first answer has to wait."""
+        self._deaths_count += 1
+        if self._deaths_count > 1:
+            pause_s = self._back_off.pause_s(self._deaths_count - 1)
+            self._not_before_s = asyncio.get_running_loop().time() + pause_s
+
     async def _start(self) -> None:
         if self._hearing is not None and self._hearing.done():
             await self._end()  # it died while nobody asked
-        if self._process is not None:
+        if self._child is not None:
             return
-        self._process, reader, self._writer = await spawn()
-        self._hearing = asyncio.get_running_loop().create_task(self._hear(reader))
-        self.counts["started"] += 1
+        child = await self._spare.take() if self._spare is not None else None
+        self.counts["started" if child is None else "spare_taken"] += 1
+        self._child = child if child is not None else await spawn()
+        self._hearing = asyncio.get_running_loop().create_task(self._hear(self._child.reader))
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -243,13 +264,13 @@ class OpcuaClient:
             self.on_data(message["node"], message)
 
     async def _exchange(self, order: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        assert self._writer is not None
+        assert self._child is not None
         self._next_id += 1
         number = self._next_id
         waiting = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting
         try:
-            self._writer.write(pipe.pack(order | {"id": number}))
+            self._child.writer.write(pipe.pack(order | {"id": number}))
             async with asyncio.timeout(timeout_s):
                 answer: dict[str, Any] = await waiting
         except TimeoutError:
@@ -280,15 +301,10 @@ class OpcuaClient:
         raise OutcomeUnknown(self.name, what)
 
     async def _end(self) -> None:
-        process, self._process = self._process, None
+        child, self._child = self._child, None
         self._connected = False
-        if process is not None and process.returncode is None:
-            process.kill()
-        if process is not None:
-            await process.wait()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if child is not None:
+            await child.end()
         if self._hearing is not None:
             await self._hearing
             self._hearing = None

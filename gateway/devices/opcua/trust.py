@@ -85,14 +85,14 @@ async def prove_impostor_refused(validate: Validator, pinned: x509.Certificate) 
 
 
 @functools.cache
-def _impostor_key() -> rsa.RSAPrivateKey:
+def impostor_key() -> rsa.RSAPrivateKey:
     """A key that nobody trusts; one a process is enough, and making it costs a moment."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def double_of(certificate: x509.Certificate) -> x509.Certificate:
     """A self-signed certificate with the same names, times and usages but another key."""
-    key = _impostor_key()
+    key = impostor_key()
     now = dt.datetime.fromtimestamp(certificate.not_valid_before_utc.timestamp(), dt.UTC)
     builder = (
         x509.CertificateBuilder()

@@ -2,7 +2,8 @@
 
 Signed and encrypted, with the certificate of the folder, and with nodes ``s=Value`` in each
 namespace, ``s=Power`` with a wrong unit, ``s=Bomb``, whose value cannot be held in the memory that
-a careful client allows itself, and ``s=Slow``, a Method whose outcome it says it does not know.
+a careful client allows itself, ``s=Slow``, a Method whose outcome it says it does not know, and
+``s=Stuck``, one that never ends.
 Prints its URL; a line on stdin is an order: ``forget`` drops every subscription without a word.
 """
 
@@ -50,6 +51,11 @@ def slow(_parent):
     return ua.StatusCode(ua.StatusCodes.BadTimeout)
 
 
+@uamethod
+async def stuck(_parent):
+    await asyncio.Event().wait()
+
+
 async def fill(server, namespaces):
     for uri in namespaces:
         index = await server.register_namespace(uri)
@@ -64,6 +70,9 @@ async def fill(server, namespaces):
         await power.add_property(ua.NodeId(), "0:EngineeringUnits", unit)
         await server.nodes.objects.add_method(
             ua.NodeId("Slow", index), f"{index}:Slow", slow, [], []
+        )
+        await server.nodes.objects.add_method(
+            ua.NodeId("Stuck", index), f"{index}:Stuck", stuck, [], []
         )
         bomb = await server.nodes.objects.add_variable(
             ua.NodeId("Bomb", index), f"{index}:Bomb", False

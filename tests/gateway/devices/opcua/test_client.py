@@ -102,7 +102,7 @@ async def test_batch_reads_typed_writes_and_methods(servers):
             at("Terminals", "T2", "SAvail"),
             at("Terminals", "T1", "EnergyInjWh"),
         ]
-        async with asyncio.timeout(15):  # a busy machine may make the first values old
+        async with asyncio.timeout(60):  # a busy machine may make the first values old
             while True:
                 got = await client.read(nodes, utc_us=now_us)
                 if [r.quality for r in got] == [Quality.GOOD] * 4:
@@ -168,7 +168,7 @@ async def test_a_subscription_reports_changes(servers):
 
         client.on_data = on_data
         await client.subscribe([at("VdcV"), at("HeartbeatOut")], publish_ms=100)
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             await enough.wait()
         assert {n for n, _ in seen} <= {at("VdcV"), at("HeartbeatOut")}
 
@@ -185,9 +185,9 @@ async def test_a_child_that_hangs_or_dies_is_replaced_and_nothing_is_repeated(se
     async with client_to(servers, timeout_s=0.5) as client:
         await client.read([at("State")], utc_us=now_us)
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            client._process.send_signal(number)
+            client._child.process.send_signal(number)
             if number == signal.SIGKILL:
-                await client._process.wait()
+                await client._child.process.wait()
                 with contextlib.suppress(OutcomeUnknown):
                     await client.read([at("State")], utc_us=now_us)
             else:
@@ -203,7 +203,7 @@ async def test_a_child_that_hangs_or_dies_is_replaced_and_nothing_is_repeated(se
 async def test_the_child_cannot_grow_beyond_its_limit(servers):
     async with client_to(servers) as client:
         await client.read([at("State")], utc_us=now_us)
-        limits = Path(f"/proc/{client._process.pid}/limits").read_text()
+        limits = Path(f"/proc/{client._child.process.pid}/limits").read_text()
         (line,) = [text for text in limits.splitlines() if text.startswith("Max address space")]
         assert line.split()[3:5] == [str(MEMORY_BYTES_MAX)] * 2
 

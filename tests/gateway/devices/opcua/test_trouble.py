@@ -8,10 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from gateway.devices.modbus.client import BackOff
 from gateway.devices.opcua.child import MEMORY_BYTES_MAX
 from gateway.devices.opcua.device import OpcuaDevice
+from gateway.devices.opcua.process import Spare
 from gateway.devices.profile import Kind, Node, Point, PointType, Profile, Protocol
-from gateway.model.errors import ConfigError, DeviceError, DeviceRefused, OutcomeUnknown
+from gateway.model.errors import (
+    ConfigError,
+    DeviceError,
+    DeviceNotSent,
+    DeviceRefused,
+    OutcomeUnknown,
+)
 from gateway.model.telemetry import Quality
 from gateway.runtime.clock import SystemClock
 
@@ -103,20 +111,47 @@ def rss_bytes(pid):
 
 
 async def test_a_reply_beyond_all_memory_costs_a_child_and_control_data_is_back(odd):
-    """Fifteen million values fit into a message and not into the memory the child may have."""
-    async with connected(odd, timeout_s=20) as client:
+    """Fifteen million values fit into a message and not into the memory the child may have.
+
+    The spare was ready before, so nothing has to be imported until the data is back.
+    """
+    patient = BackOff(first_s=3600, pause_s_max=3600)
+    async with connected(odd, timeout_s=20, spare=Spare(), back_off=patient) as client:
         assert await values(client, A) == [9.0]
-        child, ours = client._process.pid, rss_bytes("self")
+        child, ours = client._child.process.pid, rss_bytes("self")
         assert rss_bytes(child) < MEMORY_BYTES_MAX
+        async with asyncio.timeout(60):
+            while not client._spare.ready:
+                await asyncio.sleep(0.02)
+        spare = client._spare._coming.result().process.pid
         with pytest.raises(OutcomeUnknown, match="child"):
             await values(client, "nsu=urn:odd:a;s=Bomb")
         ended_s = time.monotonic()
         assert await values(client, A) == [9.0]
         print(f"control data back after {time.monotonic() - ended_s:.2f} s")
-        assert client._process.pid != child
+        assert client._child.process.pid == spare != child
         assert client.counts["died"] + client.counts["killed"] == 1
-        assert client.counts["started"] == client.counts["connected"] == 2
+        assert (client.counts["started"], client.counts["spare_taken"]) == (1, 1)
+        assert client.counts["connected"] == 2
+        assert client._spare._coming is not None  # the next one is on its way
         assert rss_bytes("self") - ours < 32 << 20
+
+
+async def test_children_that_die_before_an_answer_are_not_started_one_after_the_other(odd):
+    patient = BackOff(first_s=3600, pause_s_max=3600)
+    async with connected(odd, back_off=patient) as client:
+        for _ in range(2):
+            asking = asyncio.ensure_future(
+                client.call("nsu=http://opcfoundation.org/UA/;i=85", "nsu=urn:odd:a;s=Stuck")
+            )
+            while not (client._connected and client._waiting):
+                await asyncio.sleep(0.01)
+            client._child.process.kill()
+            with pytest.raises(OutcomeUnknown, match="child"):
+                await asking
+        with pytest.raises(DeviceNotSent, match="waiting before the next try"):
+            await values(client, A)
+        assert client.counts["started"] == 2
 
 
 @pytest.mark.parametrize(
