@@ -246,13 +246,14 @@ def _settle(state: State, station: StationTelemetry) -> tuple[Settle, ...]:
                 instr_id=intent.instr_id,
                 master=state.site.sop.master,
                 station=station,
+                q_var=intent.q_var,
             )
             confirmed = isinstance(verdict, Confirmed)
             settle = Settle(
                 intent=intent,
                 outcome="executed" if confirmed else "failed",
                 active=active,
-                reasons=(unknown,) if isinstance(verdict, Confirmed) else verdict.reasons,
+                reasons=(unknown, *verdict.reasons) if confirmed else verdict.reasons,
             )
         found.append(settle)
     return tuple(found)

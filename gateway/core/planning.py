@@ -109,6 +109,13 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
     causes = [r.code.value for r in state.reasons_during(record.interval)]
     if at_terminals(state.feeder_limits, state.site.sop, record.interval):
         causes.append(ReasonCode.FEEDER_LIMIT.value)  # it may have come after the plan
+    cut = state.derated.get(record.index, set())
+    derated = {
+        p.leg.trade_id: [ReasonCode.DERATED.value]
+        if cut & {p.leg.in_terminal, p.leg.out_terminal}
+        else []
+        for p in record.planned
+    }
     reasons_of = {p.leg.trade_id: [r.code.value for r in p.reasons] for p in record.planned}
     return {
         "sop": state.site.sop.id,
@@ -130,7 +137,9 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
                 "planned_wh": d.planned_wh,
                 "delivered_wh": d.delivered_wh,
                 "status": d.status.value,
-                "reasons": _reasons(settled, d.trade_id, reasons_of[d.trade_id], causes),
+                "reasons": _reasons(
+                    settled, d.trade_id, reasons_of[d.trade_id], [*causes, *derated[d.trade_id]]
+                ),
             }
             for d in settled.trades
         ],

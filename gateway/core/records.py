@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.core.dispatch import Phase
 from gateway.core.envelope import Planned
 from gateway.core.verify import MarketPolicy
-from gateway.model.interval import Interval
-from gateway.model.reason import Reason
+from gateway.model.interval import Interval, utc_ms_from
+from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
+
+Fields = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,3 +107,15 @@ class Manual:
     setpoints: Mapping[str, int]
     until_ms: int
     user: str
+
+
+def reasons_from(items: list[Fields]) -> tuple[Reason, ...]:
+    """Read reasons as the ledger carries them."""
+    return tuple(
+        Reason(code=ReasonCode(item["code"]), detail=item.get("detail", "")) for item in items
+    )
+
+
+def interval_from(fields: Fields) -> Interval:
+    """Read an interval as the ledger carries it."""
+    return Interval(utc_ms_from(fields["start"]), utc_ms_from(fields["end"]))

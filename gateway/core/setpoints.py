@@ -16,6 +16,7 @@ METER_STALE_US = 20_000_000  # four missed polls: from here on open loop
 CLOSE_MS_MIN = 1_000  # two writes stand so far apart
 ROUNDS = 5  # of solving for powers and the ramps between them: within 2 W
 SMALL_PERCENT = 2  # of the rating: shorter moves of tracking go by the full ramp
+BEYOND_PERCENT = 1  # of the rating: by more than this over what is available is taken back at once
 SPARE_PERCENT = 2  # of the master's rating, left free by what is commanded
 TTL_MARGIN_S = 5  # a setpoint may outlive its interval by this much and no longer (1 × speed)
 
@@ -148,9 +149,18 @@ def _follow(
     closing = at_ms >= close_ms
     frozen = end_ms - at_ms <= tracking.FREEZE_MS
     target = dict(held)
+    beyond = _beyond(sop, held, available_va)
     if closing:
         target |= course.end_w
-    elif not frozen and (not opened or _step_due(state, utc_ms)):
+    elif frozen and beyond:
+        target = within_master(
+            sop,
+            _carried(sop, held, available_va),
+            dict.fromkeys(held, 0),
+            available_va,
+            _master_feeder_w(state, sop),
+        )
+    elif not frozen and (not opened or beyond or _step_due(state, utc_ms)):
         tracked = _tracked(state, sop, record, course, at_ms, available_va)
         for terminal_id, power_w in tracked.items():
             if not opened or tracking.worth_writing(
@@ -216,6 +226,14 @@ def _carried(
         most_w = available_va.get(t.id, 0)
         found[t.id] = max(t.p_w_min, -most_w, min(powers_w[t.id], t.p_w_max, most_w))
     return found
+
+
+def _beyond(sop: Sop, held: Mapping[str, int], available_va: Mapping[str, int]) -> bool:
+    """Whether a terminal was told more than it can carry by now: the master has the rest."""
+    return any(
+        abs(held[t.id]) > available_va.get(t.id, 0) + t.s_va * BEYOND_PERCENT // 100
+        for t in sop.slaves
+    )
 
 
 def _master_feeder_w(state: State, sop: Sop) -> int | None:

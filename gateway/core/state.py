@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from gateway.core import feeder
+from gateway.core import derating, feeder
 from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters
 from gateway.core.envelope import Planned
@@ -19,15 +18,18 @@ from gateway.core.netting import Leg
 from gateway.core.ramps import duration_ms
 from gateway.core.records import (
     Active,
+    Fields,
     IntentRecord,
     Manual,
     Moment,
     PlanRecord,
     Received,
     Site,
+    interval_from,
+    reasons_from,
 )
 from gateway.core.verify import Known
-from gateway.model.interval import Interval, utc_ms_from
+from gateway.model.interval import Interval
 from gateway.model.limits import FeederLimits
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
@@ -47,7 +49,6 @@ __all__ = [
     "reasons_from",
 ]
 
-Fields = Mapping[str, Any]
 READINGS_MAX = 4096  # of one meter: over an hour at one a second, more than any open interval needs
 STEP_US = 500_000  # UTC against the monotonic clock: more than this is a step
 STEADY_US = 60_000_000  # after a step nothing is begun until UTC held for this long
@@ -92,6 +93,7 @@ class State:
     readings: dict[str, list[Counters]] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
     alarms: set[str] = field(default_factory=set)
+    derated: dict[int, set[str]] = field(default_factory=dict)  # by open plan: who gave less
 
     def fold(self, index: int, entry: Fields) -> None:
         """Take one entry in; indices come without a gap."""
@@ -136,18 +138,6 @@ class State:
                 for reason in moment.reasons:
                     found.setdefault(reason.code, reason)
         return tuple(found.values())
-
-
-def reasons_from(items: list[Fields]) -> tuple[Reason, ...]:
-    """Read reasons as the ledger carries them."""
-    return tuple(
-        Reason(code=ReasonCode(item["code"]), detail=item.get("detail", "")) for item in items
-    )
-
-
-def interval_from(fields: Fields) -> Interval:
-    """Read an interval as the ledger carries it."""
-    return Interval(utc_ms_from(fields["start"]), utc_ms_from(fields["end"]))
 
 
 def _watch_clock(state: State, entry: Fields) -> None:
@@ -313,6 +303,9 @@ def _intent(state: State, entry: Fields) -> None:
         ramps={s["terminal"]: s.get("ramp_permille_per_s", 0) for s in entry["setpoints"]},
         q_var={s["terminal"]: s["q_var"] for s in entry["setpoints"] if s["q_var"]},
     )
+    plan_index, said = entry["plan_index"], entry.get("image", {}).get("s_va_available", {})
+    if short := derating.by_availability(state.plans.values(), plan_index, said):
+        state.derated.setdefault(plan_index, set()).update(short)
 
 
 def _step(state: State, entry: Fields, event: Event) -> IntentRecord:
@@ -349,7 +342,11 @@ def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     state.adopt_pending = False
     if state.active is None or state.active.plan_index != intent.plan_index:
         state.held_since_open.clear()
-    state.held_since_open.append((entry["utc_us"], dict(intent.setpoints)))
+    sent_w = {t: p_w for t, p_w in intent.setpoints.items() if t != state.site.sop.master}
+    held_w = {t: entry["active"].get(t, p_w) for t, p_w in sent_w.items()}
+    if intent.plan_index >= 0 and (short := derating.by_echo(sent_w, held_w)):
+        state.derated.setdefault(intent.plan_index, set()).update(short)
+    state.held_since_open.append((entry["utc_us"], {**intent.setpoints, **held_w}))
     full = state.site.ramp_permille_per_s
     own = {t.id: intent.ramps.get(t.id, 0) or full for t in state.site.sop.slaves}
     state.active = Active(
@@ -429,7 +426,8 @@ def _delivery(state: State, entry: Fields) -> None:
     interval = interval_from(entry["interval"])
     state.delivered[interval.start_ms] = state.last_index
     state.high_water_ms = max(state.high_water_ms, interval.end_ms)
-    state.plans.pop(interval.start_ms, None)
+    record = state.plans.pop(interval.start_ms, None)
+    state.derated.pop(record.index if record else -1, None)
     state.schedule.pop(interval, None)
 
 

@@ -344,16 +344,16 @@ class Dispatcher:
             instr_id=instruction.id,
             master=self._site.sop.master,
             station=station,
+            q_var={s.terminal: s.q_var for s in instruction.setpoints},
         )
         confirmed = isinstance(verdict, readback.Confirmed)
-        reasons = () if isinstance(verdict, readback.Confirmed) else verdict.reasons
         await self._record(
             "outcome",
             intent_index,
             instruction,
             outcome="executed" if confirmed else "failed",
             active=dict(verdict.active),
-            reasons=[r.fields() for r in reasons],
+            reasons=[r.fields() for r in verdict.reasons],
         )
 
     async def _outcome(

@@ -177,7 +177,7 @@ def read_us(meter: Mapping[str, Any], entry: Entry) -> int:
 
 
 class Echoed(Invariant):
-    """Executed means the device said the same."""
+    """Executed means the device said the same, or less of it where it is said to be derated."""
 
     number, title = "I34", "executed means that the device echoed the intent's setpoints"
 
@@ -199,7 +199,16 @@ class Echoed(Invariant):
             active = entry.fields["active"]
             wanted = {t: p for t, p in powers(intent).items() if t != self.master}
             differing = {t: (p, active.get(t)) for t, p in wanted.items() if active.get(t) != p}
+            if any(r.get("code") == "derated" for r in entry.fields["reasons"]):
+                differing = {t: pair for t, pair in differing.items() if not part_of(*pair)}
             self.judge(entry, holds=not differing, what=f"set and echoed: {differing}")
+
+
+def part_of(sent_w: int, held_w: object) -> bool:
+    """Whether a power is less than what was sent and on its side of zero."""
+    if not isinstance(held_w, int):
+        return False
+    return min(0, sent_w) <= held_w <= max(0, sent_w)
 
 
 class Operators(Invariant):

@@ -116,10 +116,10 @@ async def _clip(world, fault):
 async def _derate(world, fault):
     terminal = ("T2", "T3", "T4")[fault.size % 3]
     world.derated_us = world.loop.now_us
-    world.available_va[terminal] = 120_000
+    world.plant.derate(terminal, 120_000 - fault.size % 80_000, world.loop.now_us)
     await asyncio.sleep(fault.lasts_s)
     world.derated_us = world.loop.now_us
-    world.available_va[terminal] = 250_000
+    world.plant.derate(terminal, 250_000, world.loop.now_us)
 
 
 async def _meters(world, fault):
@@ -209,7 +209,8 @@ def heal(world):
     """Everything is well from here on."""
     world.network.heal()
     world.mute_meters.clear()
-    world.available_va.update({t.id: t.s_va for t in world.site.sop.terminals})
+    for t in world.site.sop.terminals:
+        world.plant.derate(t.id, t.s_va, world.loop.now_us)
     world.disk.fsync_us, world.disk.broken = (1_000, 8_000), False
     world.market.online = True
     world.crash_in_seams = None

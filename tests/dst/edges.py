@@ -93,8 +93,9 @@ class SimStation:
         return TerminalTelemetry(
             id=t.id, state=plant.state, p_w=round(plant.p_w[t.id]), q_var=0,
             v_dv=4000 + round(plant.p_w[t.id] / 1000),
-            s_va_available=self.world.available_va[t.id], p_w_set_active=plant.set_w[t.id] * plant.clip_percent // 100,
-            p_w_set_received=plant.set_w[t.id], fault_bits=0, limit_bits=0,
+            s_va_available=plant.available_va[t.id], p_w_set_active=plant.held_w(t.id) * plant.clip_percent // 100,
+            p_w_set_received=plant.set_w[t.id], fault_bits=0,
+            limit_bits=1 << 4 if plant.held_w(t.id) != plant.set_w[t.id] else 0,
             export_wh=int(plant.export_wus[t.id] / 3.6e9),
             import_wh=int(plant.import_wus[t.id] / 3.6e9),
         )  # fmt: skip

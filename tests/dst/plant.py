@@ -24,6 +24,8 @@ class Plant:
         self.import_wus = {t.id: 0.0 for t in terminals}
         self.seq, self.ack = 0, Ack.NONE
         self.foreign = self.local = self.estop = False
+        self.available_va = {t.id: t.s_va for t in terminals}
+        self.short_us = -(1 << 60)  # when a converter's own limit last changed
         self.strange_us = -(1 << 60)  # when a stranger's setpoints were last held
         self.fault_bits = 0
         self.clip_percent, self.clip_us = 100, 0
@@ -49,8 +51,23 @@ class Plant:
 
     # ------------------------------------------------------------------ time
 
+    def held_w(self, terminal):
+        """What the converter makes active of its setpoint: no more than it can carry now."""
+        most = self.available_va[terminal]
+        return max(-most, min(most, self.set_w[terminal]))
+
+    def derate(self, terminal, available_va, now_us):
+        """Change what a terminal can carry; the master has to bear what it no longer does."""
+        self.advance(now_us)
+        self.available_va[terminal] = available_va
+        self.short_us = now_us
+
+    @property
+    def short(self):
+        return any(self.held_w(t.id) != self.set_w[t.id] for t in self.slaves)
+
     def target_w(self, terminal):
-        biased = self.set_w[terminal] * (1_000_000 + self.bias[terminal]) / 1e6
+        biased = self.held_w(terminal) * (1_000_000 + self.bias[terminal]) / 1e6
         return biased * self.clip_percent / 100
 
     def advance(self, now_us):
@@ -98,7 +115,7 @@ class Plant:
                 self.export_wus[name] += area
             else:
                 self.import_wus[name] -= area
-        if until_us - self.strange_us > 12_000_000:
+        if until_us - max(self.strange_us, self.short_us) > 12_000_000:
             self.worst_master_w = max(self.worst_master_w, abs(self.p_w[self.master]))
         idle = all(abs(self.p_w[t.id]) < 1 for t in self.slaves)
         if self.latched and idle and self.state is State.RUN:

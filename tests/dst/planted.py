@@ -205,6 +205,7 @@ PLANTED = {
     "the gate ignored": _on(verify, "admit", _lax_admit),
     "acknowledged before durable": _on(TradeDesk, "take_in", _acknowledge_first),
     "staged block not read back": _on(Dispatcher, "_prepare", _no_read_back),
+    "derating is a difference": _on(readback, "carries_all_it_can", lambda *_: False),
     "echo not compared": _on(readback, "judge", _always_confirmed),
     "outcome not read": _on(Dispatcher, "_conclude", _conclude_blindly),
     "sent again after unknown": _on(SimStation, "operate", _operate_twice),

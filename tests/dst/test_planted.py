@@ -13,7 +13,7 @@ SEEDS = {
     "local ignored": 5, "time quality ignored": 8, "echo not compared": 5, "outcome not read": 5,
     "sent again after unknown": 12, "unknown outcomes stay open": 7, "strangers go unnoticed": 3,
     "never closed": 3, "clock steps unseen": 6, "the gate ignored": 24,
-    "staged block not read back": 47,
+    "staged block not read back": 47, "derating is a difference": 30,
 }  # fmt: skip
 SEARCH_SEEDS_MAX = 40
 SLOW = {"verdicts forgotten", "plans forgotten"}  # their runs end in a loop of restarts

@@ -133,7 +133,7 @@ class World:
             bias={t.id: draw.randint(-10_000, 10_000) if spread is None else spread for t in sop.terminals},
             told=lambda what, how: self.note(what, how),
         )  # fmt: skip
-        self.available_va = {t.id: t.s_va for t in sop.terminals}
+        self.available_va = self.plant.available_va
         self.mute_meters = set()
         self.market = SimMarket(self, length_ms=self.length_s * 1000, late_count=0)
         self.oracle = Oracle(self)

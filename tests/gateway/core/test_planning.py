@@ -24,6 +24,55 @@ def test_a_plan_is_made_half_a_minute_before_its_interval(before_ms, count):
     assert len(due(book_with_trade(), FIRST_MS - before_ms)) == count
 
 
+def half_a_day(book, *, available_va=None, active=None):
+    """A trade of 100 kW of which 20 kWh came, executed while T3 had so much available."""
+    plan = book.add("plan", **due(book, FIRST_MS)[0].fields)
+    zero = {f"T{k}": 0 for k in range(1, 5)}
+    sent = zero | {"T2": -100_000, "T3": 100_000}
+    book.utc_us = FIRST_MS * 1000
+    said = {"image": {"s_va_available": FULL | {"T3": available_va}}} if available_va else {}
+    intent = book.add(
+        "intent", sop="SOP-1", authority="plan", plan_index=plan, instr_id=5, ttl_s=900,
+        setpoints=[{"terminal": t, "mode": "P_Q", "p_w": p, "q_var": 0} for t, p in sent.items()],
+        ramp_permille_per_s=200, staged="", expires_mono_us=0, **said,
+    )  # fmt: skip
+    book.add("prepared", intent_index=intent, instr_id=5)
+    book.add("commit", intent_index=intent, instr_id=5, reasons=[])
+    book.add(
+        "outcome", intent_index=intent, instr_id=5, outcome="executed", reasons=[],
+        active=sent | (active or {}),
+    )  # fmt: skip
+    for at_ms, wh in ((FIRST_MS, 0), (QUARTER.end_ms, 20_000)):
+        book.utc_us = at_ms * 1000
+        book.read(book.utc_us, T1=0, T2=-wh, T3=wh, T4=0)
+    record = book.state.plans[FIRST_MS]
+    return record, delivery_fields(book.state, record)["trades"][0]
+
+
+@pytest.mark.parametrize(
+    ("said", "reasons"),
+    [
+        ({}, ["shortfall"]),
+        ({"available_va": 99_999}, ["derated"]),
+        ({"available_va": 100_000}, ["shortfall"]),
+        ({"active": {"T3": 80_000}}, ["derated"]),
+        ({"active": {"T1": -3_000}}, ["shortfall"]),  # a residual is not compared
+    ],
+)
+def test_what_a_derated_terminal_could_not_carry_is_called_so(said, reasons):
+    _, trade = half_a_day(book_with_trade(), **said)
+    assert (trade["planned_wh"], trade["delivered_wh"]) == (25_000, 20_000)
+    assert trade["reasons"] == reasons
+
+
+def test_a_derating_is_forgotten_with_its_interval():
+    book = book_with_trade()
+    record, _ = half_a_day(book, available_va=80_000)
+    assert book.state.derated == {record.index: {"T3"}}
+    book.add("delivery", **delivery_fields(book.state, record))
+    assert book.state.derated == {}
+
+
 def test_an_interval_is_planned_once():
     book = book_with_trade()
     book.add("plan", **due(book, FIRST_MS)[0].fields)

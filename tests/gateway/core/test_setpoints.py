@@ -216,3 +216,37 @@ def test_a_small_closing_stands_a_second_before_the_next_opening():
     book = executing({"T2": -160_500, "T3": 160_500})
     book.plan({"T2": -40_000, "T3": 40_000}, interval=NEXT)
     assert ask(book, QUARTER.end_ms - 10_000).wake_ms == QUARTER.end_ms - 1000
+
+
+def test_more_than_a_terminal_can_carry_is_taken_back_at_once():
+    book = executing()
+    less = FULL | {"T3": 120_000}
+
+    def asked(at_ms, available_va):
+        return wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=available_va).setpoints
+
+    assert asked(FIRST_MS + 1_000, FULL) is None  # within five seconds nothing else is due
+    assert asked(FIRST_MS + 1_000, FULL | {"T3": 177_500}) is None  # 1 % is waited for
+    assert asked(FIRST_MS + 1_000, FULL | {"T3": 177_499})["T3"] == 177_499
+    assert asked(FIRST_MS + 1_000, less)["T3"] == 120_000
+
+
+def test_so_it_is_in_the_last_seconds_where_nothing_else_is_changed():
+    book = executing()
+    at_ms = QUARTER.end_ms - 14_000
+    less = FULL | {"T3": 120_000}
+    found = wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=less)
+    assert (found.setpoints["T2"], found.setpoints["T3"]) == (-180_000, 120_000)
+    assert found.authority == "tracking"
+    assert wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=FULL).setpoints is None
+
+
+def test_in_the_last_seconds_the_master_is_not_left_with_what_it_cannot_carry():
+    book = executing(
+        {"T2": -200_000, "T3": 230_000, "T4": -30_000}, T2=-50_000, T3=57_500, T4=-7_500
+    )
+    at_ms = QUARTER.end_ms - 14_000
+    less = FULL | {"T3": 20_000, "T1": 150_000}
+    found = wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=less).setpoints
+    assert found["T3"] <= 20_000
+    assert abs(sum(found.values())) < 150_000

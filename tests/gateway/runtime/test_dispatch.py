@@ -1,5 +1,7 @@
 """The path to the device: nothing without an intent, nothing twice, nothing guessed."""
 
+from dataclasses import replace
+
 import pytest
 from fakes.core import make_site
 from fakes.memory_journal import ManualClock, MemoryJournal
@@ -72,6 +74,29 @@ async def test_a_dispatch_leaves_intent_prepared_commit_and_outcome_in_this_orde
     assert journal.kinds()[2:] == ["intent", "prepared", "commit", "outcome"]
     assert journal.written[-1]["outcome"] == "executed"
     assert recorder.state.held == SETPOINTS
+
+
+async def test_a_terminal_derated_during_operate_is_executed_as_far_as_it_can():
+    dispatcher, station, journal, recorder, _ = rig()
+    await ready(dispatcher)
+    await station.read()
+    whole = station.read
+
+    async def derated():
+        seen = await whole()
+        rows = [
+            replace(t, s_va_available=30_000, p_w_set_active=30_000) if t.id == "T3" else t
+            for t in seen.terminals
+        ]
+        return replace(seen, terminals=tuple(rows))
+
+    station.read = derated
+    await dispatcher.dispatch(order(), {})
+    outcome = journal.written[-1]
+    assert (outcome["outcome"], outcome["active"]["T3"]) == ("executed", 30_000)
+    assert [r["code"] for r in outcome["reasons"]] == ["derated"]
+    assert recorder.state.held == SETPOINTS  # what was sent: it comes back by itself
+    assert recorder.state.active.instr_id == outcome["instr_id"]
 
 
 async def test_no_byte_leaves_before_its_intent_is_durable():

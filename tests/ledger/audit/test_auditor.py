@@ -43,6 +43,13 @@ def test_a_good_day_holds_everywhere(day: Any, write: Any, signer: Signer) -> No
 Lie = Callable[[Entries], object]
 
 
+def derated(held_w: int) -> dict[str, Any]:
+    return {
+        "active": {"T1": 0, "T2": held_w, "T3": -held_w, "T4": 0},
+        "reasons": [{"code": "derated", "detail": ""}],
+    }
+
+
 def drop(kind: str, n: int = 0) -> Lie:
     return lambda entries: nth(entries, kind, n).update(
         kind="alarm", code="x", active=True, detail=""
@@ -95,6 +102,8 @@ LIES: dict[str, tuple[str, Lie]] = {
     "a meter that runs backwards": ("I33", lambda e: nth(e, "reading", 9)["meters"][1].update(export_wh=0)),
     "a meter that leaps": ("I33", lambda e: nth(e, "reading", 9)["meters"][2].update(import_wh=90_000)),
     "executed but echoed otherwise": ("I34", lambda e: nth(e, "outcome")["active"].update(T2=1)),
+    "derated, but to the other side": ("I34", lambda e: nth(e, "outcome").update(derated(-1))),
+    "derated, but to more": ("I34", lambda e: nth(e, "outcome").update(derated(10_000_000))),
     "a deed of nobody": ("I37", lambda e: nth(e, "alarm").update(kind="operator", user="", verb="arm", arguments={}, reason="")),
 }  # fmt: skip
 
@@ -115,6 +124,17 @@ def test_each_rule_catches_its_lie(day: Any, lie: str) -> None:
     found = broken(entries)
     assert number in found, found
     assert found[number][1]
+
+
+def test_a_derated_terminal_may_hold_less_than_it_was_sent(day: Any) -> None:
+    entries = copy.deepcopy(day.entries)
+    outcome = nth(entries, "outcome")
+    halves = {t: p // 2 for t, p in outcome["active"].items()}
+    assert any(halves.values())
+    outcome.update(active=halves)
+    assert "I34" in broken(entries)
+    outcome.update(reasons=[{"code": "derated", "detail": ""}])
+    assert broken(entries) == {}
 
 
 def test_a_read_back_after_unknown_allows_more_power(day: Any) -> None:
