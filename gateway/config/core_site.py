@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.config.site_file import Site as SiteFile
 from gateway.config.site_file import SopConfig
-from gateway.config.site_reactive import reactive_fields
+from gateway.config.site_terminals import terminal_fields
 from gateway.core.state import Site
 from gateway.core.verify import MarketPolicy
 
@@ -48,22 +48,7 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
         "sop": sop.id,
         "master": sop.master,
         "mode": site.mode,
-        "terminals": [
-            {
-                "id": t.id,
-                "index": t.index,
-                "domain": t.domain,
-                "meter": t.meter,
-                "s_va": t.s_va,
-                "p_w_min": t.p_w_min,
-                "p_w_max": t.p_w_max,
-                "ramp_w_per_s": t.ramp_w_per_s,
-                "v_dv_min": t.v_dv_min,
-                "v_dv_max": t.v_dv_max,
-                "reactive": reactive_fields(t.reactive),
-            }
-            for t in sop.terminals
-        ],
+        "terminals": terminal_fields(sop),
         "throughput_w": sop.throughput_w,
         "v_dc_dv_min": sop.v_dc_dv_min,
         "v_dc_dv_max": sop.v_dc_dv_max,

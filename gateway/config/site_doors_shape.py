@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from gateway.config.broker_shape import BrokerShape
 from gateway.config.secret_shape import Secret
 from gateway.config.shape import Shape, Word, described
-from gateway.config.site_words import BrokerUrl, Listen, Name, Title
+from gateway.config.site_words import Listen, Name
 
 
 class PageTlsShape(Shape):
@@ -80,28 +81,9 @@ class SparkplugShape(Shape):
     node: Name = described("Edge node id", trust="engineer", example="sopgw")
 
 
-class MqttValuesShape(Shape):
+class MqttValuesShape(BrokerShape):
     """The site's values on a broker of the owner's choice."""
 
-    broker: BrokerUrl = described(
-        "MQTT broker", trust="engineer", example="mqtts://broker.example:8883"
-    )
-    username: Title | None = described("Name at the broker", trust="engineer", default=None)
-    password: Secret | None = described(
-        "Where the password at the broker lies",
-        trust="engineer",
-        default=None,
-        example="{secret: values_password}",
-    )
-    ca: str | None = described(
-        "Certificates that may sign the broker's; the system's when left out",
-        trust="engineer",
-        default=None,
-    )
-    certificate: str | None = described(
-        "Our certificate for the broker, PEM", trust="secadm", default=None
-    )
-    key: Secret | None = described("Where its private key lies", trust="secadm", default=None)
     home_assistant: bool = described(
         "Announce every value to Home Assistant as a sensor",
         trust="engineer",

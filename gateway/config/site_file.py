@@ -23,7 +23,8 @@ from gateway.config.site_doors import (
     northbound_of,
     web_of,
 )
-from gateway.config.site_reactive import reactive_fields, reactive_of
+from gateway.config.site_reactive import reactive_of
+from gateway.config.site_terminals import terminal_fields
 from gateway.config.yaml_reader import Document, read_file, read_text
 from gateway.core.access import Access
 from gateway.devices.profile import Kind, Profile
@@ -471,22 +472,7 @@ def _effective_sop(config: SopConfig) -> dict[str, Any]:
             "on_loss": config.heartbeat.on_loss,
         },
         "rearm": config.rearm,
-        "terminals": [
-            {
-                "id": t.id,
-                "index": t.index,
-                "domain": t.domain,
-                "meter": t.meter,
-                "s_va": t.s_va,
-                "p_w_min": t.p_w_min,
-                "p_w_max": t.p_w_max,
-                "ramp_w_per_s": t.ramp_w_per_s,
-                "v_dv_min": t.v_dv_min,
-                "v_dv_max": t.v_dv_max,
-                "reactive": reactive_fields(t.reactive),
-            }
-            for t in sop.terminals
-        ],
+        "terminals": terminal_fields(sop),
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from gateway.config.broker_shape import BrokerShape
 from gateway.config.secret_shape import Secret
 from gateway.config.shape import (
     Quantity,
@@ -18,7 +19,6 @@ from gateway.config.shape import (
 from gateway.config.site_doors_shape import LogShape, NorthboundShape, WebShape
 from gateway.config.site_reactive import ReactiveShape
 from gateway.config.site_words import (
-    BrokerUrl,
     DeviceUrl,
     Member,
     Name,
@@ -209,28 +209,9 @@ class NodeShape(Shape):
     party: Name = described("The gateway's name in the market", trust="market", example="gw")
 
 
-class MarketShape(Shape):
+class MarketShape(BrokerShape):
     """Where settled trades come from and which of them count."""
 
-    broker: BrokerUrl = described(
-        "MQTT broker", trust="engineer", example="mqtts://broker.example:8883"
-    )
-    username: Title | None = described("Name at the broker", trust="engineer", default=None)
-    password: Secret | None = described(
-        "Where the password at the broker lies",
-        trust="engineer",
-        default=None,
-        example="{secret: mqtt_password}",
-    )
-    ca: str | None = described(
-        "Certificates that may sign the broker's; the system's when left out",
-        trust="engineer",
-        default=None,
-    )
-    certificate: str | None = described(
-        "Our certificate for the broker, PEM", trust="secadm", default=None
-    )
-    key: Secret | None = described("Where its private key lies", trust="secadm", default=None)
     signers: tuple[SignerShape, ...] = described(
         "Keys whose signatures count",
         trust="market",
