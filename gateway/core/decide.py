@@ -75,7 +75,7 @@ class Settle:
     """End an instruction that was left open, by what the device was read to hold."""
 
     intent: IntentRecord
-    outcome: str  # executed | failed | abort
+    outcome: str  # executed | failed | abort; on the way out also unknown
     active: Mapping[str, int]
     reasons: tuple[Reason, ...]
 
@@ -256,6 +256,25 @@ def _settle(state: State, station: StationTelemetry) -> tuple[Settle, ...]:
                 reasons=(unknown, *verdict.reasons) if confirmed else verdict.reasons,
             )
         found.append(settle)
+    return tuple(found)
+
+
+def endings(state: State, station: StationTelemetry | None, why: Reason) -> tuple[Settle, ...]:
+    """How instructions end that an orderly stop interrupted; ``station`` was read after them.
+
+    What never left is aborted, what was read is settled, the rest stays unknown until the next
+    start reads it.
+    """
+    read = {s.intent.index: s for s in (_settle(state, station) if station else ())}
+    found = []
+    for intent in state.open_intents:
+        never_left = intent.phase in (Phase.INTENDED, Phase.PREPARED) and intent.command is None
+        if never_left:
+            found.append(Settle(intent=intent, outcome="abort", active={}, reasons=(why,)))
+        elif intent.index in read:
+            found.append(read[intent.index])
+        elif intent.phase is not Phase.UNKNOWN:
+            found.append(Settle(intent=intent, outcome="unknown", active={}, reasons=(why,)))
     return tuple(found)
 
 

@@ -163,6 +163,11 @@ class Dispatcher:
         if settle.outcome == "abort":
             await self._recorder.record("abort", **common, reasons=reasons)
             return
+        if settle.outcome == "unknown":
+            await self._recorder.record(
+                "outcome", **common, outcome="unknown", active={}, reasons=reasons
+            )
+            return
         was_unknown = settle.intent.phase is Phase.UNKNOWN  # the read-back's fold changes it
         await self._recorder.record(
             "readback",

@@ -15,7 +15,7 @@ from gateway.core import decide
 from gateway.core.interlock import STALE_US
 from gateway.core.setpoints import TTL_MARGIN_S
 from gateway.core.state import STEP_US, State
-from gateway.model.errors import DeviceError
+from gateway.model.errors import DeviceError, JournalError
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.telemetry import State as StationState
 from gateway.ports import Clock, Market, Station
@@ -278,6 +278,8 @@ class Scan:
     async def safe_stop(self, reason: Reason) -> None:
         """Leave the station at zero, as far as it can be reached; used on the way out."""
         try:
+            if reason.code is not ReasonCode.LEDGER:
+                await self._end_open(reason)
             held = self.state.active is not None and self.state.active.moves_power
             if held and reason.code is not ReasonCode.LEDGER:
                 zero = dict.fromkeys((t.id for t in self.state.site.sop.terminals), 0)
@@ -289,6 +291,21 @@ class Scan:
                 await self._dispatcher.stop_now()
         except DeviceError as error:
             log.warning("station not reached on the way out: %s", error)
+        except JournalError:  # the ledger ends on the way out: zero all the same
+            await self._dispatcher.stop_now()
+            raise
+
+    async def _end_open(self, reason: Reason) -> None:
+        """Give what the stop interrupted its outcome now, not at the next start."""
+        await self._recorder.settled()
+        if not self.state.open_intents:
+            return
+        await self._poller.poll()
+        station = self._poller.last if self._poller.link_up else None
+        for settle in decide.endings(self.state, station, reason):
+            instr_id = station.instruction_id if station else 0
+            name = StationState(station.state).name if station else ""
+            await self._dispatcher.settle(settle, instr_id, name)
 
 
 def _image_fields(image: decide.Image) -> dict[str, Any]:
