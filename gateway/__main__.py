@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
 
-from gateway.cli import cli
-from gateway.cli.output import ExitCode, run_program
+from gateway.cli.front import answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``sopgw`` with the given arguments, those of the process by default."""
     if sys.flags.optimize:
         print("sopgw: refuses to run with assertions switched off (python -O)", file=sys.stderr)
-        return int(ExitCode.REFUSED)
-    return run_program(cli, sys.argv[1:] if arguments is None else arguments)
+        return 5  # refused
+    words = sys.argv[1:] if arguments is None else arguments
+    text = answer(words, os.environ)
+    if text is not None:
+        return _print(text)
+    # Only now: the help page and most Tab presses need none of it.
+    from gateway.cli.output import run_program  # noqa: PLC0415
+    from gateway.cli.root import cli  # noqa: PLC0415
+
+    return run_program(cli, words)
+
+
+def _print(text: str) -> int:
+    """Print a whole answer; whoever reads us may have gone."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from firmware_sim.__main__ import main as sopsim
-from gateway.cli import cli as sopgw
+from gateway.cli.root import cli as sopgw
 from ledger.cli import sopledger
 
 ROOT = Path(__file__).resolve().parent.parent

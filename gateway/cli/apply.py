@@ -30,8 +30,8 @@ def apply(*, plan_id: str, confirm: str, config_path: Path) -> None:
     """Check the state again and carry out a plan; it can be applied once."""
     import asyncio
 
-    from gateway.cli import cli
     from gateway.cli import field as fields
+    from gateway.cli.root import cli
     from gateway.commissioning.plan import Level, PlanGone
 
     async def check() -> HardwarePlan:

@@ -26,7 +26,7 @@ def completion(shell: str) -> None:
     """Print the completion script of a shell."""
     from click.shell_completion import get_completion_class
 
-    from gateway.cli import cli
+    from gateway.cli.root import cli
 
     found = get_completion_class(shell)
     assert found is not None, "click knows the three shells"

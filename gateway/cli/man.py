@@ -23,7 +23,7 @@ from gateway.cli.output import MEANINGS, SopCommand, SopGroup, command, emit
 @click.option("--write", "folder", type=click.Path(path_type=Path), help="Folder for all pages.")
 def man(path: tuple[str, ...], folder: Path | None) -> None:
     """Make manual pages: of one command, or of all into a folder."""
-    from gateway.cli import cli
+    from gateway.cli.root import cli
 
     root = cli.make_context("sopgw", [], resilient_parsing=True)
     if folder is not None:

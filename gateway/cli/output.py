@@ -13,7 +13,6 @@ with an error. Exceptions of the gateway become exit codes in ``end_of``.
 from __future__ import annotations
 
 import enum
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from gateway.cli.overriding import override
 from gateway.model.errors import (
     ConfigError,
     ContractError,
@@ -35,11 +35,6 @@ from gateway.model.errors import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 SCHEMA_PREFIX = "sopgw/v1/"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -207,6 +202,7 @@ def envelope(
 ) -> str:
     """Write the one JSON object every command answers with."""
     import datetime as dt
+    import json
 
     moment = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
     answer: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from typing_extensions import override
 
+from gateway.cli.overriding import override
 from gateway.model.units import UnitError, parse_int, parse_quantity
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from gateway.__main__ import main
-from gateway.cli import cli, output
+from gateway.cli import output
 from gateway.cli.man import walk
 from gateway.cli.output import SopCommand
+from gateway.cli.root import cli
 
 ROOT = Path(__file__).resolve().parents[3]
 OUTPUT = ROOT / "configs" / "schema" / "output"

@@ -14,9 +14,9 @@ import pytest
 from fakes.cabinet import Cabinet
 from fakes.served import entries, serving, status, until
 
-from gateway.cli import cli
 from gateway.cli.man import walk
 from gateway.cli.output import SopCommand
+from gateway.cli.root import cli
 
 CONTEXT = cli.make_context("sopgw", [], resilient_parsing=True)
 LEAVES = {
