@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -105,6 +104,8 @@ def device(**options: Any) -> None:
       sopsim device lv4x250 --port 0 --seed 7
       sopsim device sdm630 --port 5030 --load 4kW --pv 6kW --speed 60x
     """  # noqa: D301 (click wants the control character)
+    import asyncio
+
     from firmware_sim.bench import REAL_LIMIT_MIN_S
     from firmware_sim.faces.extra import ExtraFaces
     from firmware_sim.serve import Service, serve
@@ -287,6 +288,7 @@ def proxy(**options: Any) -> None:
       sopsim proxy --to 127.0.0.1:5020 --lie wrong_tid --rate 10%
       sopsim proxy --to 192.0.2.10:502 --control /tmp/proxy.ctl
     """  # noqa: D301 (click wants the control character)
+    import asyncio
     import random
 
     from firmware_sim.proxy import FaultProxy
