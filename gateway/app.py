@@ -226,6 +226,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         scan=scan,
         poller=poller,
         link=link,
+        node=node,
         office=office,
     )
     return Parts(

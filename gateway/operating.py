@@ -14,6 +14,7 @@ from gateway.hmi.daybook import DayBook
 from gateway.hmi.entry_words import entry_words
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.market.mqtt import MarketLink
+from gateway.market.node_link import NodeLink
 from gateway.market.office import MarketOffice
 from gateway.ports import Clock
 from gateway.runtime.alarms import AlarmWatch
@@ -64,6 +65,7 @@ def operating(
     scan: Scan,
     poller: StationPoller,
     link: MarketLink,
+    node: NodeLink | None,
     office: MarketOffice,
 ) -> Operating:
     """Build the people's side of one SOP; nothing is opened yet."""
@@ -78,6 +80,7 @@ def operating(
             clock=clock,
             ledger=journal.status,
             broker_online=link.online.is_set,
+            node_online=node.online.is_set if node else lambda: True,
             meter_poll_ms=site.runtime.meter_poll_ms,
             folder=site.ledger.dir,
             site_file=site.path,

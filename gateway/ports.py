@@ -134,6 +134,7 @@ class LedgerStatus:
     anchored_size: int = 0
     anchored_by: tuple[str, ...] = ()
     contradiction: str = ""  # somebody outside knows another tree of this ledger
+    damage: str = ""  # what did not check when the segments were read behind the writer
 
 
 class Market(Protocol):

@@ -49,6 +49,8 @@ class Seen:
     meter_p_w: Mapping[str, int] = field(default_factory=dict)
     meter_stale_us: int = 15_000_000
     broker_online: bool = True
+    node_online: bool = True  # the own market node; true where there is none
+    ledger_wrong: str = ""  # what does not check, or what others hold against the ledger
     checkpoint_age_us: int | None = None  # since the ledger last had a checkpoint of its size
     disk_free_ppm: int | None = None
     config_changed: bool = False
@@ -133,6 +135,14 @@ def _meter_lost(state: State, seen: Seen) -> str | None:
 
 def _broker_lost(_state: State, seen: Seen) -> str | None:
     return None if seen.broker_online else "no connection"
+
+
+def _node_lost(_state: State, seen: Seen) -> str | None:
+    return None if seen.node_online else "no answer"
+
+
+def _ledger_wrong(_state: State, seen: Seen) -> str | None:
+    return seen.ledger_wrong or None
 
 
 def _will_miss(state: State, seen: Seen) -> str | None:
@@ -283,8 +293,10 @@ CONDITIONS: Mapping[str, Callable[[State, Seen], str | None]] = {
     "A-120": _station_lost,
     "A-121": _meter_lost,
     "A-122": _broker_lost,
+    "A-123": _node_lost,
     "A-130": _will_miss,
     "A-131": _refused,
+    "A-140": _ledger_wrong,
     "A-141": _no_checkpoint,
     "A-150": _clock,
     "A-160": _disagree,

@@ -149,13 +149,19 @@ class Anchoring:
         self._size = size
         self.policy = trusted
         self.anchored: Anchored | None = None
-        self.contradiction = ""
-        """What a witness holds against this ledger: somebody knows another tree of it."""
+        self.damage = ""
+        """What did not check when the segments were read for tiles and index."""
+        self._against: dict[str, str] = {}  # by witness, until it cosigns this tree again
         self._every_s = every_s
         self._follower: derived.Follower | None = None
         self._published_size = -1
         self._troubles: dict[str, str] = {}
         self._judge()
+
+    @property
+    def contradiction(self) -> str:
+        """What witnesses hold against this ledger: somebody knows another tree of it."""
+        return "; ".join(self._against.values())
 
     async def run(self) -> None:
         """Take turns until cancelled."""
@@ -174,8 +180,11 @@ class Anchoring:
             size = await to_the_end(self._publish)
         except (OSError, apsw.Error, LedgerCorrupt, NoteError) as error:
             self._follower = None
+            if isinstance(error, LedgerCorrupt):
+                self.damage = str(error)
             self._tell("publishing", str(error))
             return
+        self.damage = ""
         self._tell("publishing", "")
         behind = self.anchored is None or self.anchored.size < size
         if size and behind and self.policy is not None:
@@ -208,7 +217,11 @@ class Anchoring:
         """Write tiles, checkpoint file and index, and remember the checkpoint elsewhere."""
         if self._follower is None:
             self._follower = derived.Follower(self.directory)
+        durable = self._size()
         size = self._follower.advance()
+        if size < durable:
+            read = f"the segments can be read up to entry {size}, {durable} were written"
+            raise LedgerCorrupt(read)
         if size and size != self._published_size:
             data = (self.directory / tiles.CHECKPOINT).read_bytes()
             tiles.write_file(seen_file(self.directory), data)
@@ -234,8 +247,12 @@ class Anchoring:
         """Keep what was cosigned; remember who holds something against this ledger."""
         for name in asked:
             self._tell(asked[name][1], str(got.refused.get(name, "")))
-        against = [str(e) for e in got.refused.values() if isinstance(e, RolledBack)]
-        self.contradiction = "; ".join(against)
+        for name in asked:
+            refusal = got.refused.get(name)
+            if isinstance(refusal, RolledBack):
+                self._against[name] = str(refusal)
+            elif refusal is None:  # a witness that is mute takes nothing back
+                self._against.pop(name, None)
         if len(got.refused) < len(asked):
             await to_the_end(lambda: anchor.keep(self.directory, got.cosigned))
 

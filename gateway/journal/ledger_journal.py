@@ -109,6 +109,7 @@ class LedgerJournal:
             anchored_size=found.size if found else 0,
             anchored_by=found.by if found else (),
             contradiction=against,
+            damage=work.damage if work is not None else "",
         )
 
     def receipt(self, trade_id: str) -> dict[str, Any]:

@@ -28,15 +28,20 @@ class Look:
         clock: Clock,
         ledger: Callable[[], LedgerStatus],
         broker_online: Callable[[], bool],
+        node_online: Callable[[], bool] = lambda: True,
         meter_poll_ms: int,
         folder: Path,
         site_file: Path,
         certificates: Sequence[Path] = (),
     ) -> None:
-        """Look at these parts; ``folder`` is the ledger's, ``site_file`` what was loaded."""
+        """Look at these parts; ``folder`` is the ledger's, ``site_file`` what was loaded.
+
+        ``node_online`` stays true where the gateway has no market node of its own.
+        """
         self._certificates = Certificates(certificates, clock)
         self._scan, self._poller, self._clock = scan, poller, clock
         self._ledger, self._broker_online = ledger, broker_online
+        self._node_online = node_online
         self._meter_poll_ms = meter_poll_ms
         self._folder, self._site_file = folder, site_file
         self._began_us = clock.utc_us()
@@ -46,8 +51,7 @@ class Look:
 
     def __call__(self, refused: tuple[tuple[int, str], ...]) -> Seen:
         """Return what is seen now."""
-        utc_us = self._clock.utc_us()
-        state = self._scan.state
+        utc_us, state, ledger = self._clock.utc_us(), self._scan.state, self._ledger()
         last = {t: track[-1] for t, track in state.readings.items() if track}
         terminals = [t.id for t in state.site.sop.terminals]
         read_us = {t: last[t].utc_us if t in last else self._began_us for t in terminals}
@@ -65,7 +69,9 @@ class Look:
             meter_p_w={t: c.p_w for t, c in last.items() if ages_us[t] <= stale_us},
             meter_stale_us=stale_us,
             broker_online=self._broker_online(),
-            checkpoint_age_us=self._checkpoint_age_us(),
+            node_online=self._node_online(),
+            ledger_wrong="; ".join(filter(None, (ledger.contradiction, ledger.damage))),
+            checkpoint_age_us=self._checkpoint_age_us(ledger),
             disk_free_ppm=self._disk_free_ppm(),
             config_changed=self._config_changed(),
             station_frozen=self._poller.frozen,
@@ -73,9 +79,9 @@ class Look:
             refused=refused,
         )
 
-    def _checkpoint_age_us(self) -> int:
+    def _checkpoint_age_us(self, status: LedgerStatus) -> int:
         """How long entries wait for a signed checkpoint; 0 when none waits."""
-        status, now_us = self._ledger(), self._clock.mono_us()
+        now_us = self._clock.mono_us()
         lines = status.checkpoint.split("\n")
         covered = len(lines) > 1 and lines[1].isdecimal() and int(lines[1]) >= status.size
         if covered or status.checkpoint != self._checkpoint:

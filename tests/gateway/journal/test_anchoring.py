@@ -68,7 +68,12 @@ async def journal(tmp_path):
 
 
 def anchoring_of(folder, journal, witnesses=(), policy_file=None):
-    made = Anchoring(folder / "ledger", trust(journal.vkey, witnesses, policy_file), every_s=60)
+    made = Anchoring(
+        folder / "ledger",
+        trust(journal.vkey, witnesses, policy_file),
+        every_s=60,
+        size=lambda: journal.status().size,
+    )
     journal.anchoring = made
     return made
 
@@ -178,7 +183,46 @@ async def test_an_older_copy_is_refused_by_what_a_witness_saw(tmp_path):
         await work.turn()
         assert rewound.status().anchored is False
         assert "has cosigned size 9" in rewound.status().contradiction
+    await work.turn()  # the witness is gone: that takes nothing back
+    assert "has cosigned size 9" in rewound.status().contradiction
+    await rewound.close()
+
+
+async def test_what_a_witness_held_against_it_ends_when_it_cosigns_again(tmp_path):
+    journal = await older_and_newer(tmp_path)
+    async with witness(tmp_path, journal.vkey) as (url, key):
+        await anchoring_of(tmp_path, journal, [(url, key)]).turn()
+        await journal.close()
+        shutil.move(tmp_path / "ledger", tmp_path / "newer")
+        shutil.copytree(tmp_path / "older", tmp_path / "ledger")
+        rewound = open_journal(tmp_path)
+        work = anchoring_of(tmp_path, rewound, [(url, key)])
+        await work.turn()
         await rewound.close()
+        shutil.rmtree(tmp_path / "ledger")
+        (tmp_path / "newer").rename(tmp_path / "ledger")
+        journal = open_journal(tmp_path)
+        work.directory, work._follower = tmp_path / "ledger", None
+        journal.anchoring = work
+        await grow(journal, 1)
+        assert work.contradiction
+        await work.turn()
+        assert journal.status().contradiction == ""
+        await journal.close()
+
+
+async def test_a_byte_changed_under_the_running_gateway_is_seen_and_told(tmp_path, journal):
+    work = anchoring_of(tmp_path, journal)
+    assert journal.status().damage == ""
+    (segment,) = (tmp_path / "ledger").glob("**/*.seg")
+    whole = segment.read_bytes()
+    at = whole.index(b'"alarm"')
+    segment.write_bytes(whole[:at] + b'"alarN"' + whole[at + 7 :])
+    await work.turn()
+    assert "up to entry 0, 3 were written" in journal.status().damage
+    segment.write_bytes(whole)
+    await work.turn()
+    assert journal.status().damage == ""
 
 
 async def test_an_older_copy_is_refused_by_the_checkpoint_kept_beside_it(tmp_path):
