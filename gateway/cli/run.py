@@ -72,6 +72,8 @@ def run(
         clock = BenchClock.load(timebase)
     else:
         clock = SystemClock(discipline if site.runtime.clock == "kernel" else None)
+        if site.runtime.clock == "kernel" and (why := only_observing()):
+            note(why)
     mode = proven_mode(mode or site.mode, site)
     note(f"gateway of {site.id}, mode {mode}; Ctrl-C leaves the SOP at zero")
     page = None
@@ -99,6 +101,23 @@ def discipline() -> str:
     if said is None or said.status_bits & UNSYNC_BITS or said.error_us_max > ERROR_US_FINISH:
         return "invalid"
     return "good" if said.error_us_max <= ERROR_MS_MAX * 1000 else "degraded"
+
+
+def only_observing() -> str | None:
+    """Say what to do where the kernel does not vouch for UTC; None where it does."""
+    from gateway.commissioning.clock import host
+    from gateway.commissioning.runs.passive import kernel_clock
+
+    said = kernel_clock()
+    finding = host(said)[1] if said is not None else None
+    if said is not None and finding is None:
+        return None
+    what = finding.what if finding else "the kernel does not say how good the clock is"
+    mend = finding.mend if finding else "run it where adjtimex may be asked"
+    return (
+        f"only observing: {what}. {mend[0].upper()}{mend[1:]}; control begins by itself then. "
+        "Where UTC is good and the kernel cannot know it: runtime: {clock: assumed} in the site file"
+    )
 
 
 def proven_mode(mode: str, site: Site) -> str:
