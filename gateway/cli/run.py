@@ -116,7 +116,7 @@ def only_observing() -> str | None:
     mend = finding.mend if finding else "run it where adjtimex may be asked"
     return (
         f"only observing: {what}. {mend[0].upper()}{mend[1:]}; control begins by itself then. "
-        "Where UTC is good and the kernel cannot know it: runtime: {clock: assumed} in the site file"
+        "Where UTC is good and the kernel cannot know: runtime: {clock: assumed} in the site file"
     )
 
 
