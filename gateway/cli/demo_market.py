@@ -172,7 +172,9 @@ async def offer(
     gate_ms = (await nodes.ask(0, f"/v1/rounds/{ROUND}"))["commit_until_ms"]
     async with asyncio.TaskGroup() as group:
         for place, (terminal, levels) in enumerate(offers.items()):
-            seal = commitment(salts[terminal], dict(levels))
+            seal = commitment(
+                salts[terminal], dict(levels), party=regions[terminal], round_id=ROUND
+            )
             body = {"kind": "commit", "round": ROUND, "hash": seal}
             group.create_task(nodes.send(place, parties.sign(regions[terminal], body)))
     await bench.started_in(clock, gate_ms)

@@ -210,7 +210,8 @@ def commit(
     target = sealed or file.with_suffix(".sealed")
     target.write_text(json.dumps({"salt": salt, "offers": offers}))
     target.chmod(0o600)
-    body = {"kind": "commit", "round": name, "hash": commitment(salt, offers)}
+    seal = commitment(salt, offers, party=party, round_id=name)
+    body = {"kind": "commit", "round": name, "hash": seal}
     return send(url, party, key_file, body)
 
 

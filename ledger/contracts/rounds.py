@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from ledger.contracts.document import EXACT_MAX, DocumentRefused, Mistake, canonical
+from ledger.contracts.hco import MICRO
 from ledger.contracts.hco_document import instant_ms, offers_from, round_from
 from ledger.contracts.hco_settlement import outcome
 
@@ -31,12 +33,17 @@ WORK_COUNT_MAX = 20_000_000
 
 
 def work_count(round_: Round) -> int:
-    """Most transitions that clearing a round can take."""
+    """Most transitions that clearing a round can take.
+
+    Prefixes whose values differ by less than a micro-currency are kept side by side, and a price of
+    losses that is no whole number of thousandths makes such differences: so many at most.
+    """
+    price = round_.loss_price_ucur_per_kwh if round_.losses is not None else 0
     widest = sum(terminal.k_level_max for terminal in round_.terminals)
     narrowest = -sum(terminal.k_level_min for terminal in round_.terminals)
     reach = min(round_.k_dc_level, widest, narrowest)
     levels = sum(t.k_level_max - t.k_level_min + 1 for t in round_.terminals)
-    return (reach + 1) ** 2 * levels
+    return (reach + 1) ** 2 * levels * (MICRO // gcd(price, MICRO))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +63,14 @@ CLOCKS = {
 """Usual clocks by the interval's length."""
 
 
-def commitment(salt: str, offers: dict[str, int]) -> str:
-    """Hash that seals an offer list: SHA-256 over the salt and the canonical offers."""
-    return hashlib.sha256(bytes.fromhex(salt) + canonical(offers)).hexdigest()
+def commitment(salt: str, offers: dict[str, int], *, party: str, round_id: str) -> str:
+    """Hash that seals an offer list: SHA-256 over the salt and who offers what in which round.
+
+    Whoever copied another party's seal could otherwise repeat its opening and so make the same
+    offer without having known it.
+    """
+    sealed = {"offers": offers, "party": party, "round": round_id}
+    return hashlib.sha256(bytes.fromhex(salt) + canonical(sealed)).hexdigest()
 
 
 def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: int) -> None:
@@ -86,7 +98,10 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
         return
     read = round_from(document)
     if work_count(read) > WORK_COUNT_MAX:
-        node.at("document").wrong(f"may take {work_count(read)} steps to clear: coarser levels")
+        way_out = "coarser levels"
+        if read.loss_price_ucur_per_kwh % MICRO:
+            way_out += ", or a price of losses in whole thousandths"
+        node.at("document").wrong(f"may take {work_count(read)} steps to clear: {way_out}")
     clock = _clock(node, read.interval_s)
     start_ms = instant_ms(read.start)
     if now_ms >= start_ms - 1000 * clock.commit_s:
@@ -94,6 +109,7 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
     parties = {t.id: registry.at_terminal(t.id) for t in read.terminals}
     for terminal in sorted(t for t, party in parties.items() if party is None):
         node.at("document").wrong(f"no party trades at {terminal!r}")
+    _check_overlaps(node, rounds, set(parties), start_ms, instant_ms(read.end))
     if not node.mistakes:
         rounds[name] = {
             "document": document,
@@ -111,6 +127,22 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
             "offers": {},
             "outcome": None,
         }
+
+
+def _check_overlaps(
+    node: Node, rounds: dict[str, Any], terminals: set[str], start_ms: int, end_ms: int
+) -> None:
+    """A terminal's capability is sold once: its trades of an interval would also share their ids.
+
+    A round that ended without any trade may be held again.
+    """
+    for other, found in sorted(rounds.items()):
+        if found["outcome"] is not None and not found["outcome"]["trades"]:
+            continue
+        until_ms = instant_ms(found["document"]["interval"]["end"])
+        shared = sorted(terminals & set(found["parties"]))
+        if shared and start_ms < until_ms and found["start_ms"] < end_ms:
+            node.at("document").wrong(f"{other!r} has {shared[0]!r} in the same interval")
 
 
 def _document(node: Node) -> dict[str, Any] | None:
@@ -186,11 +218,12 @@ def reveal(node: Node, rounds: dict[str, Any], registry: Registry, party: str, n
     if party not in found["commits"]:
         node.wrong("nothing was committed")
         return
-    if found["commits"][party] != commitment(salt, offers):
+    name = node.at("round").value
+    if found["commits"][party] != commitment(salt, offers, party=party, round_id=name):
         node.wrong("does not open the commitment")
         return
     needed = exposure_ucur(found, offers)
-    if not registry.reserve(party, node.at("round").value, needed):
+    if not registry.reserve(party, name, needed):
         free = registry.free_ucur(party)
         node.at("offers").wrong(f"may cost {needed}, over the free deposit of {free}")
         return

@@ -7,6 +7,7 @@ A signature covers a purpose line and the market's name: it is worth nothing any
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +24,8 @@ MESSAGE_BYTES_MAX = 48_000
 """One message must fit a block, and a block the entry of a ledger."""
 SIGNATURE_LENGTH = 128
 KEY_LENGTH = 64
+HASH = re.compile(r"[0-9a-f]{64}")
+"""What a vote names things by; longer texts could make evidence too large to be written down."""
 
 
 class Sign(Protocol):
@@ -160,6 +163,8 @@ def vote_from(market: str, document: Mapping[str, Any], keys: Mapping[str, str])
     height = document["height"]
     texts = [document[k] for k in ("node", "block", "transactions", "state", "sig")]
     if type(height) is not int or not all(isinstance(text, str) for text in texts):
+        return None
+    if not all(HASH.fullmatch(document[k]) for k in ("block", "transactions", "state")):
         return None
     vote = Vote(
         node=document["node"],

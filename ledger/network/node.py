@@ -42,6 +42,9 @@ PRUNE_EVERY = 128
 EFFECTS_KEPT_MAX = 10_000
 """Outcomes of messages remembered for those who ask; the ledger keeps them all."""
 
+EVIDENCE_KEPT_MAX = 64
+"""Lies shown in the status; the ledger keeps them all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -234,7 +237,7 @@ class Node:
     async def _keep(self, evidence: Evidence | None) -> None:
         """Write evidence down, with the signatures that prove it."""
         if evidence is not None:
-            self.evidence.append(evidence)
+            self.evidence = [*self.evidence, evidence][-EVIDENCE_KEPT_MAX:]
             log.warning("evidence what=%s height=%s", evidence.what, evidence.height)
             await self._ledger.append_many([encode(evidence.document())])
 
@@ -253,9 +256,8 @@ class Node:
             self._halt("a quorum reached another state than this node: its software or disk is ill")
             return False
         certificate = replica.certificate(subject)
-        effects = _summary(executed)
         height = replica.height + 1
-        leaves = record.finished(height, other, certificate, effects)
+        leaves = record.finished(height, other, certificate, executed.effects)
         index = (await self._ledger.append_many(leaves))[-1]
         replica.finish(executed)
         self.alarm = ""
@@ -271,7 +273,8 @@ class Node:
     def _answer(self, executed: Executed, height: int) -> None:
         for message in executed.effects.accepted:
             self._waiters.settle(message, Answer(accepted=True, height=height))
-        for refusal in executed.effects.refused:
+        # Nobody waits for what is no message; a block full of it must not push out other answers.
+        for refusal in (r for r in executed.effects.refused if r.party):
             mistakes = tuple((mistake.path, mistake.message) for mistake in refusal.mistakes)
             answer = Answer(accepted=False, height=height, mistakes=mistakes)
             self._waiters.settle(refusal.message, answer)
@@ -312,21 +315,3 @@ class Node:
     def _halt(self, what: str) -> None:
         self._raise(what)
         self.replica.halted = what
-
-
-def _summary(executed: Executed) -> dict[str, Any]:
-    """What a final block did, for the ledger's readers."""
-    effects = executed.effects
-    return {
-        "accepted": effects.accepted,
-        "refused": [
-            {
-                "message": refusal.message,
-                "party": refusal.party,
-                "errors": [f"{m.path}: {m.message}"[:200] for m in refusal.mistakes[:5]],
-            }
-            for refusal in effects.refused
-        ],
-        "cleared": effects.cleared,
-        "settled": effects.settled,
-    }

@@ -17,8 +17,14 @@ from ledger.network.message import vote_from
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ledger.contracts.market import Effects
     from ledger.network.message import Sign, Vote
     from ledger.network.replica import Replica
+
+ERRORS_KEPT = ((5, 200), (1, 80), (0, 0))
+"""Reasons of a refusal in the ledger and their length; fewer where a block has many refusals."""
+PARTY_LENGTH_MAX = 64
+"""No party has a longer name."""
 
 
 class Append(Protocol):
@@ -52,16 +58,50 @@ def voted(raw: bytes, vote: Vote) -> list[bytes]:
 
 
 def finished(
-    height: int, raw: bytes | None, certificate: list[dict[str, Any]], effects: dict[str, Any]
+    height: int, raw: bytes | None, certificate: list[dict[str, Any]], effects: Effects
 ) -> list[bytes]:
     """Entries of a final block; ``raw`` where it is not the one this node had voted on."""
     leaves = []
     if raw is not None:
         leaves.append(_block_entry(height, raw))
-    leaves.append(
-        encode({"kind": "net.final", "height": height, "votes": certificate, "effects": effects})
-    )
+    leaves.append(_final_entry(height, certificate, effects))
     return leaves
+
+
+def _final_entry(height: int, certificate: list[dict[str, Any]], effects: Effects) -> bytes:
+    """A final block with as much of why messages were refused as an entry holds.
+
+    Whoever proposes blocks decides what stands in them, so no block may give an entry that can not
+    be written: it would stop every node, and again at each start.
+    """
+    entry = {"kind": "net.final", "height": height, "votes": certificate}
+    for errors_max, length_max in ERRORS_KEPT:
+        with suppress(CanonicalError):
+            return encode({**entry, "effects": _summary(effects, errors_max, length_max)})
+    accepted = {"accepted": effects.accepted, "refused": [], "cleared": [], "settled": []}
+    return encode({**entry, "effects": accepted})
+
+
+def _summary(effects: Effects, errors_max: int, length_max: int) -> dict[str, Any]:
+    """What a final block did, for the ledger's readers; the state itself says the rest."""
+    named = [refusal for refusal in effects.refused if 0 < len(refusal.party) <= PARTY_LENGTH_MAX]
+    summary: dict[str, Any] = {
+        "accepted": effects.accepted,
+        "refused": [
+            {
+                "message": refusal.message,
+                "party": refusal.party,
+                "errors": [
+                    f"{m.path}: {m.message}"[:length_max] for m in refusal.mistakes[:errors_max]
+                ],
+            }
+            for refusal in named
+        ],
+        "cleared": effects.cleared,
+        "settled": effects.settled,
+    }
+    rubbish = len(effects.refused) - len(named)
+    return {**summary, "no_messages": rubbish} if rubbish else summary
 
 
 def snapshot_document(replica: Replica, index: int) -> dict[str, Any]:

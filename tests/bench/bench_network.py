@@ -146,7 +146,7 @@ async def rounds(bench, regions, first):
         per_message.append(
             await bench.settled(bench.message("op", kind="open", round=name, document=document))
         )
-        sealed = [bench.message(f"R{i}", kind="commit", round=name, hash=commitment(SALT, offers(i))) for i in range(regions)]  # fmt: skip
+        sealed = [bench.message(f"R{i}", kind="commit", round=name, hash=commitment(SALT, offers(i), party=f"R{i}", round_id=name)) for i in range(regions)]  # fmt: skip
         per_message += await asyncio.gather(*(bench.settled(m) for m in sealed))
         bench.now_ms = start_ms - 270_000
         opened = [bench.message(f"R{i}", kind="reveal", round=name, salt=SALT, offers=offers(i)) for i in range(regions)]  # fmt: skip

@@ -66,7 +66,7 @@ class NodeProcess:
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while True:
                 line = (await self.process.stderr.readline()).decode()
                 self.log.write(line)
@@ -239,7 +239,8 @@ async def offers(session, agents, nodes, region, until, seed):
     rng = random.Random(f"{seed} {region}")
     loop = asyncio.get_running_loop()
     while loop.time() < until:
-        seal = commitment(rng.randbytes(32).hex(), {"0": 0, "1": rng.randrange(1000)})
+        sold = {"0": 0, "1": rng.randrange(1000)}
+        seal = commitment(rng.randbytes(32).hex(), sold, party=region, round_id="R1")
         body = {"kind": "commit", "round": "R1", "hash": seal}
         await agents.deliver(session, nodes, region, body, rng)
 
@@ -279,7 +280,8 @@ async def campaign(folder, seconds, seed):
     (folder / "etcd").mkdir()
     async with etcd_cluster.cluster(folder / "etcd") as members:
         ports = [int(url.rsplit(":", 1)[1]) for url in members.clients]
-        wires = [network_proxy.Wire(ports) for _ in range(NODES)]
+        targets = [(members.host, port) for port in ports]
+        wires = [network_proxy.Wire(targets) for _ in range(NODES)]
         for wire in wires:
             await wire.start()
         agents, configs = write_files(folder, members, wires)
@@ -326,7 +328,7 @@ async def work(session, agents, nodes, members, rng, seconds, report, seed):
             group.create_task(offers(session, agents, nodes, f"R{i}", until, seed))
     # Everything is mended: settling goes on, and all four come to one height.
     last = await agents.deliver(session, nodes, "op", {"kind": "deposit", "id": "R0", "amount": 1}, rng)  # fmt: skip
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while True:
             heights = []
             for node in nodes:

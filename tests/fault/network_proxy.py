@@ -5,7 +5,7 @@ import contextlib
 
 
 class Wire:
-    """Loopback ports that forward to others; ``cut`` and ``delay_s`` hold for all of them."""
+    """Loopback ports that forward to others, each a host and a port; ``cut`` and ``delay_s`` hold for all of them."""
 
     def __init__(self, targets):
         self.targets = targets
@@ -37,7 +37,7 @@ class Wire:
                 writer.transport.abort()
                 return
             try:
-                there, back = await asyncio.open_connection("127.0.0.1", target)
+                there, back = await asyncio.open_connection(*target)
             except OSError:
                 writer.transport.abort()
                 return

@@ -93,7 +93,8 @@ async def offered(node, rig, gateway_key):
     await node.send("op", kind="open", round="R1", document=document, clock=CLOCK)
     offers = {"b": {"0": 0, "-4": -20_000}, "c": {"0": 0, "4": 90_000}}
     for name, levels in offers.items():
-        await node.send(name, kind="commit", round="R1", hash=commitment("5a" * 32, levels))
+        seal = commitment("5a" * 32, levels, party=name, round_id="R1")
+        await node.send(name, kind="commit", round="R1", hash=seal)
     await rig.until_ms(start_ms - CLOCK["commit_s"] * 1000)
     for name, levels in offers.items():
         await node.send(name, kind="reveal", round="R1", salt="5a" * 32, offers=levels)

@@ -70,7 +70,7 @@ class LoneNode:
             self.clock.set(at)
             for i in range(1, 5):
                 offers = {str(k): SLOPE[i] * k - 5_000 * k * k for k in range(-6, 7)}
-                sealed = {"hash": net.commitment(net.SALT, offers)}
+                sealed = {"hash": net.seal(f"R{i}", offers)}
                 opened = {"salt": net.SALT, "offers": offers}
                 body = sealed if kind == "commit" else opened
                 message = self.send(f"R{i}", kind=kind, round="R1", **body)

@@ -66,7 +66,7 @@ async def relaying(port, url):
 
 def sealed(lone, i):
     offers = {"0": 0, "1": 100 * i}
-    seal = net.commitment(net.SALT, offers)
+    seal = net.commitment(net.SALT, offers, party=f"R{i}", round_id="R2")
     return lone.send(f"R{i}", kind="commit", round="R2", hash=seal), offers
 
 

@@ -45,8 +45,12 @@ def quadratic(name, alpha, beta):
     return terminal(name, {k: alpha * k - beta * k * k for k in range(-6, 7)})
 
 
-def random_round(seed, n=None):
-    """A round with every extra term on; amounts small enough that ties are common."""
+def random_round(seed, n=None, *, everything=False):
+    """A round with extra terms; amounts small enough that ties are common.
+
+    With ``everything`` none of them is off: ramps, masks, fee, priced losses.
+    """
+    off = [] if everything else [None, None]
     rng = random.Random(seed)
     n = n or rng.randint(2, 5)
     reach = {2: 6, 3: 6, 4: 4, 5: 3}[n]
@@ -67,9 +71,11 @@ def random_round(seed, n=None):
                 k_level_min=-rng.randint(0, reach),
                 k_level_max=rng.randint(0, reach),
                 k_previous_level=rng.randint(-reach, reach),
-                ramp_levels=rng.choice([None, None, 3, reach]),
+                ramp_levels=rng.choice([*off, 3, reach]),
                 mask_levels=frozenset(
-                    k for k in range(-reach, reach + 1) if k and rng.random() < 0.1
+                    k
+                    for k in range(-reach, reach + 1)
+                    if k and (rng.random() < 0.1 or (everything and k == -reach and not index))
                 ),
             )
         )
@@ -77,12 +83,12 @@ def random_round(seed, n=None):
         *terminals,
         quantum_w=quantum_w,
         k_dc_level=rng.randint(0, 2 * reach),
-        wheeling_fee_ucur_per_kwh=rng.choice([0, 1, 7, 300]),
-        loss_price_ucur_per_kwh=rng.choice([0, 3, 37, 999, 4_001]),
+        wheeling_fee_ucur_per_kwh=rng.choice([0, 1, 7, 300][everything:]),
+        loss_price_ucur_per_kwh=rng.choice([0, 3, 37, 999, 4_001][everything:]),
         share=rng.choice(["all", "active"]),
         compat=rng.random() < 0.3,
         master=rng.choice([None, "T0", "T1"]),
-        losses=rng.choice([None, Losses(a_ppm=4_000, b_ppm=6_000, c_ppm=6_000)]),
+        losses=rng.choice([None, Losses(a_ppm=4_000, b_ppm=6_000, c_ppm=6_000)][everything:]),
     )
 
 

@@ -66,7 +66,7 @@ def offers(seed):
 def cleared(bench):
     opening = bench.message("op", kind="open", round="R1", document=document(), penalty_per_kwh=100)
     lists = {name: offers(n) for n, name in enumerate(NAMES)}
-    commits = [bench.message(n, kind="commit", round="R1", hash=commitment(SALT, lists[n])) for n in NAMES]  # fmt: skip
+    commits = [bench.message(n, kind="commit", round="R1", hash=commitment(SALT, lists[n], party=n, round_id="R1")) for n in NAMES]  # fmt: skip
     assert bench.block(10, opening, *commits).refused == []
     reveals = [bench.message(n, kind="reveal", round="R1", salt=SALT, offers=lists[n]) for n in NAMES]  # fmt: skip
     assert bench.block(4.5, *reveals).refused == []
@@ -233,7 +233,7 @@ def test_only_the_rounds_own_gateway_reports_on_it():
         assert message in refusal.mistakes[0].message
     opening = bench.message("op", kind="open", round="R1", document=document(), gateway="gw2")
     lists = {name: offers(n) for n, name in enumerate(NAMES)}
-    commits = [bench.message(n, kind="commit", round="R1", hash=commitment(SALT, lists[n])) for n in NAMES]  # fmt: skip
+    commits = [bench.message(n, kind="commit", round="R1", hash=commitment(SALT, lists[n], party=n, round_id="R1")) for n in NAMES]  # fmt: skip
     assert bench.block(10, opening, *commits).refused == []
     reveals = [bench.message(n, kind="reveal", round="R1", salt=SALT, offers=lists[n]) for n in NAMES]  # fmt: skip
     assert bench.block(4.5, *reveals).refused == []

@@ -98,7 +98,8 @@ def a_market():
         for n, t in (("A", "T1"), ("B", "T2"))
     ]
     opening = send("op", kind="open", round="R1", document=DOCUMENT)
-    seal = send("A", kind="commit", round="R1", hash=commitment(SALT, {"0": 0, "1": 5}))
+    sold = commitment(SALT, {"0": 0, "1": 5}, party="A", round_id="R1")
+    seal = send("A", kind="commit", round="R1", hash=sold)
     assert market.apply_block(START_MS - 900_000, [*joins, opening, seal]).refused == []
     return canonical(market.snapshot())
 

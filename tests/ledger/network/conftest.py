@@ -9,6 +9,7 @@ from ledger.contracts.market import Market
 from ledger.contracts.rounds import commitment
 from ledger.network.message import sign_message
 from ledger.network.node import Node
+from ledger.network.ordering import EmbeddedOrdering
 from ledger.network.record import replay
 from ledger.network.replica import Committee, Replica
 
@@ -80,21 +81,30 @@ def offers(i):
     return {str(k): slope * k - 900 * k * k for k in range(-6, 7)}
 
 
+def seal(party, offers, round_id="R1"):
+    return commitment(SALT, offers, party=party, round_id=round_id)
+
+
 class Clock:
-    """UTC that tests move by hand."""
+    """UTC that tests move by hand; orders in ``wakes`` are told, as if time had passed for them."""
 
     def __init__(self, minutes_before=30):
         self.now_ms = START_MS - 60_000 * minutes_before
+        self.wakes = []
 
     def __call__(self):
         return self.now_ms
 
     def set(self, minutes_before):
         self.now_ms = START_MS - round(60_000 * minutes_before)
+        for wake in self.wakes:
+            wake()
 
 
 def make_node(name, ordering, clock, *, committee_=None, ledger=None, skew_ms=2_000):
     ledger = ledger or MemoryLedger()
+    if isinstance(ordering, EmbeddedOrdering) and isinstance(clock, Clock):
+        clock.wakes.append(ordering._changed.set)
     replica = Replica(committee_ or committee(), genesis(), node=name)
     replay(replica, ledger.leaves, key_of(name))
     return Node(replica, ordering, ledger, key_of(name), utc_ms=clock, skew_ms=skew_ms), ledger
@@ -127,6 +137,7 @@ def net():
         round_document=round_document,
         offers=offers,
         commitment=commitment,
+        seal=seal,
         make_node=make_node,
         running=running,
     )

@@ -19,25 +19,30 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-READY_S = 30
+READY_S = 120
 
 
 def installed():
     return shutil.which("etcd") is not None
 
 
-def free_ports(count):
+def own_address():
+    """A loopback address nobody else uses: its ports stay free while members are down."""
+    return "127." + ".".join(str(1 + byte % 254) for byte in os.urandom(3))
+
+
+def free_ports(count, host):
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
-            one.bind(("127.0.0.1", 0))
+            one.bind((host, 0))
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:
             one.close()
 
 
-def write_certificates(directory):
+def write_certificates(directory, host):
     """A throw-away authority and one certificate for servers and clients alike."""
     now = dt.datetime.now(dt.UTC)
 
@@ -56,9 +61,10 @@ def write_certificates(directory):
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )
         if not authority:
-            address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+            hosts = ("127.0.0.1", host)  # the first for proxies in front of the members
+            addresses = [x509.IPAddress(ipaddress.ip_address(one)) for one in hosts]
             usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
             builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
         return builder.sign(signer, hashes.SHA256())
 
@@ -77,10 +83,11 @@ class Cluster:
 
     def __init__(self, directory, count=3):
         self.directory = Path(directory)
-        write_certificates(self.directory)
-        ports = free_ports(2 * count)
-        self.clients = [f"https://127.0.0.1:{port}" for port in ports[:count]]
-        self.peers = [f"http://127.0.0.1:{port}" for port in ports[count:]]
+        self.host = own_address()
+        write_certificates(self.directory, self.host)
+        ports = free_ports(2 * count, self.host)
+        self.clients = [f"https://{self.host}:{port}" for port in ports[:count]]
+        self.peers = [f"http://{self.host}:{port}" for port in ports[count:]]
         self.processes = [None] * count
 
     def tls(self):

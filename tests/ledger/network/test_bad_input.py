@@ -26,7 +26,7 @@ async def opened(net):
         assert (await node.submit(opening)).accepted
         for i in range(1, 5):
             offers = HUGE if i == 2 else net.offers(i)
-            seal = net.commitment(net.SALT, offers)
+            seal = net.seal(f"R{i}", offers)
             assert (await node.submit(send(f"R{i}", kind="commit", round="R1", hash=seal))).accepted
         clock.set(4.5)
         yield node, send, client

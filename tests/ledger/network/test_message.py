@@ -66,7 +66,7 @@ def test_a_message_that_no_block_can_hold_is_refused(net):
 
 def test_a_vote_counts_only_with_its_nodes_signature(net):
     keys = {"n0": net.public("n0"), "n1": net.public("n1")}
-    vote = sign_vote("m", "n0", 7, ("aa", "bb", "cc"), net.key_of("n0"))
+    vote = sign_vote("m", "n0", 7, ("aa" * 32, "bb" * 32, "cc" * 32), net.key_of("n0"))
     assert read_vote("m", vote.encode(), keys) == vote
     assert read_vote("other", vote.encode(), keys) is None
     assert read_vote("m", vote.encode(), {"n1": net.public("n1")}) is None

@@ -6,8 +6,9 @@ import pytest
 
 from ledger.audit.auditor import Fold
 from ledger.audit.evidence import decoded
-from ledger.log.canonical import decode, encode
-from ledger.network.message import MessageRefused
+from ledger.log.canonical import LEAF_BYTES_MAX, decode, encode
+from ledger.network.block import Block
+from ledger.network.message import MessageRefused, sign_vote
 from ledger.network.ordering import EmbeddedOrdering, OrderingUnavailable, SharedOrder
 
 
@@ -19,7 +20,7 @@ async def settle_one_round(net, clock, send, submit):
     clock.set(10)
     assert (await submit(opening)).accepted
     for i in range(1, 5):
-        seal = net.commitment(net.SALT, net.offers(i))
+        seal = net.seal(f"R{i}", net.offers(i))
         assert (await submit(send(f"R{i}", kind="commit", round="R1", hash=seal))).accepted
     clock.set(4.5)
     for i in range(1, 5):
@@ -76,7 +77,7 @@ async def test_offers_are_not_shown_to_the_ordering_before_a_final_block_past_th
             assert (await node.submit(message)).accepted
         clock.set(10)
         opening = send("op", kind="open", round="R1", document=net.round_document())
-        seal = net.commitment(net.SALT, net.offers(1))
+        seal = net.seal("R1", net.offers(1))
         assert (await node.submit(opening)).accepted
         assert (await node.submit(send("R1", kind="commit", round="R1", hash=seal))).accepted
         reveal = send("R1", kind="reveal", round="R1", salt=net.SALT, offers=net.offers(1))
@@ -308,3 +309,61 @@ async def test_what_a_node_writes_passes_the_audit(net):
     findings = list(fold.findings())
     assert [f.number for f in findings] == ["N1", "N2", "N3", "N4", "N5"]
     assert all(f.ok and f.judged_count for f in findings)
+
+
+async def a_block_is_written(net, messages):
+    """A lone node whose ordering shows a block of its own making; gives the final entry."""
+    clock, shared = net.Clock(), SharedOrder()
+    node, ledger = net.make_node(
+        "n0", EmbeddedOrdering(shared), clock, committee_=net.committee(1, 0)
+    )
+    send = net.Sender()
+    joins = [*send.joins(), send("op", kind="open", round="R", document=net.round_document())]
+    joined = [decode(message) for message in joins]
+    for height, part in enumerate((joined, messages), 1):
+        prev = node.replica.head
+        block = Block(height=height, utc_ms=clock.now_ms, prev=prev, messages=tuple(part))
+        shared.blocks[height], shared.head = block.encode(), height
+        async with net.running(node):
+            shared.notify()
+            await until(lambda height=height: node.replica.height == height)
+    again, _ = net.make_node(
+        "n0", EmbeddedOrdering(shared), clock, ledger=ledger, committee_=net.committee(1, 0)
+    )
+    assert again.replica.market.root() == node.replica.market.root()
+    assert all(len(leaf) <= LEAF_BYTES_MAX for leaf in ledger.leaves)
+    return decode(ledger.leaves[-1]), node
+
+
+async def test_a_block_full_of_rubbish_does_not_stop_the_nodes(net):
+    final, node = await a_block_is_written(net, [{}] * 19_000)
+    assert final["effects"]["no_messages"] == 19_000
+    assert final["effects"]["refused"] == []
+    assert len(node._waiters.answers) == 6  # the answers to others are still known
+
+
+async def test_a_block_full_of_refusals_does_not_stop_the_nodes(net):
+    """One region alone can send so much of it; each refusal is named, with a reason less or two."""
+    send = net.Sender()
+    levels = dict.fromkeys("abcde", 1)
+    wrong = [send("R1", kind="reveal", round="R", salt="x", offers=levels) for _ in range(180)]
+    final, _ = await a_block_is_written(net, [decode(message) for message in wrong])
+    refused = final["effects"]["refused"]
+    assert len(refused) == 180
+    assert {refusal["party"] for refusal in refused} == {"R1"}
+    assert all(len(refusal["errors"]) == 1 for refusal in refused)
+    assert refused[0]["errors"][0].startswith("$: too early")
+    few, _ = await a_block_is_written(net, [decode(message) for message in wrong[:9]])
+    assert all(len(refusal["errors"]) == 5 for refusal in few["effects"]["refused"])
+
+
+async def test_a_vote_about_no_hash_is_no_vote(net):
+    """Else the evidence about it could be too long for the ledger."""
+    node, _ = net.make_node("n0", EmbeddedOrdering(), net.Clock())
+    for subject in (("aa", "bb", "c" * 60_000), ("a" * 63 + "\n",) * 3, ("A" * 64,) * 3):
+        vote = sign_vote("m", "n3", 1, subject, net.key_of("n3"))
+        node.replica.count(vote.encode())
+        assert node.replica.votes == {}
+    good = sign_vote("m", "n3", 1, ("a" * 64,) * 3, net.key_of("n3"))
+    node.replica.count(good.encode())
+    assert list(node.replica.votes) == ["n3"]

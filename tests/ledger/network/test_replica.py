@@ -4,6 +4,7 @@ from json import loads as decode_json
 import pytest
 
 from ledger.contracts.document import canonical
+from ledger.contracts.market import Effects
 from ledger.network.block import Block, genesis_hash
 from ledger.network.message import sign_vote
 from ledger.network.record import (
@@ -88,7 +89,7 @@ def certified(net, replica, raw):
             replica.examine(raw, net.key_of("n0"))
     subject = replica.certified()
     leaves = voted(raw, replica.my_vote)
-    return leaves + finished(1, None, replica.certificate(subject), {"accepted": [], "refused": []})
+    return leaves + finished(1, None, replica.certificate(subject), Effects())
 
 
 def test_a_ledger_leads_back_to_its_state_and_a_forged_one_does_not(net, replica):

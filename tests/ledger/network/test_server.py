@@ -39,7 +39,7 @@ async def cleared(net, clock, client, send):
         clock.set(at)
         for i in range(1, 5):
             offers = net.offers(i)
-            body = {"hash": net.commitment(net.SALT, offers)} if kind == "commit" else {"salt": net.SALT, "offers": offers}  # fmt: skip
+            body = {"hash": net.seal(f"R{i}", offers)} if kind == "commit" else {"salt": net.SALT, "offers": offers}  # fmt: skip
             message = send(f"R{i}", kind=kind, round="R1", **body)
             assert (await client.post("/v1/messages", data=message)).status == 200
     clock.set(3)
