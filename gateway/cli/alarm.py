@@ -144,16 +144,16 @@ def stats(*, days: int, config_path: Path) -> None:
 
 
 def _rows(config_path: Path, *, offline: bool) -> tuple[list[dict[str, Any]], str]:
+    if not offline:
+        from gateway.cli.door import door_of
+
+        if door_of(config_path).exists():
+            return list(ask_gateway(config_path, {"verb": "alarms"})["alarms"]), "gateway"
     from gateway.config.site_file import load_site
     from gateway.runtime.alarms import rows
 
     site = load_site(config_path)
     if not offline:
-        from gateway.cli.door import door_of
-
-        if door_of(config_path, site).exists():
-            found = ask_gateway(config_path, {"verb": "alarms"}, site=site)["alarms"]
-            return list(found), "gateway"
         where = str(site.ledger.dir)
         warn("G007", "no gateway runs here: this is what its ledger says", where=where)
     book, rules, now_us = _offline(config_path, site)

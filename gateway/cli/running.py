@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from gateway.cli.output import CommandFailed, ExitCode, Finding, fail
-
-if TYPE_CHECKING:
-    from gateway.config.site_file import Site
 
 READ_ONLY = "SOPGW_READONLY"
 _HELP = {
@@ -21,19 +18,17 @@ _HELP = {
 }
 
 
-def ask_gateway(
-    config_path: Path, request: Mapping[str, Any], *, site: Site | None = None
-) -> dict[str, Any]:
+def ask_gateway(config_path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     """Send one request to the site's gateway; exit 4 when none answers, 5 or 10 when it refuses."""
-    import asyncio
+    from gateway.cli.door import ask_at, door_of
 
-    from gateway.cli.door import door_of
-    from gateway.runtime.control import ask
-
-    path = door_of(config_path, site)
+    path = door_of(config_path)
     try:
-        answer = asyncio.run(ask(path, request))
-    except (OSError, TimeoutError) as error:
+        answer = ask_at(path, request)
+    except (OSError, ValueError) as error:
+        from gateway.config.site_file import load_site
+
+        load_site(config_path)  # a site file with mistakes is said first: no gateway starts with it
         no_gateway(path, config_path, error)
     if not answer.get("ok"):
         refused(answer, path)

@@ -30,15 +30,12 @@ from gateway.model.units import signed_kw_text
 @click.option("--count", type=click.IntRange(1), help="With --watch: end after so many.")
 def status(*, config_path: Path, watch: bool, every: int, count: int | None) -> None:
     """Show the running gateway's mode, state, powers, trades, alarms and ledger."""
-    from gateway.config.site_file import load_site
-
-    site = load_site(config_path)
-    found = ask_gateway(config_path, {"verb": "status"}, site=site)["status"]
+    found = ask_gateway(config_path, {"verb": "status"})["status"]
     shown = 1
     while watch and not current().json and (count is None or shown < count):
         _show(found)
         _pause(every / 1000)
-        found = ask_gateway(config_path, {"verb": "status"}, site=site)["status"]
+        found = ask_gateway(config_path, {"verb": "status"})["status"]
         shown += 1
     emit(found, text=lambda: text_of(found))
 

@@ -23,18 +23,18 @@ def stop(config_path: Path) -> None:
     Not an emergency stop: that is a hard-wired switch. Works with the service dead, too: then the
     station is told directly.
     """
-    import asyncio
+    from gateway.cli.door import ask_at, door_of
+    from gateway.cli.running import refused
 
-    from gateway.app import control_path, stop_directly
-    from gateway.config.site_file import load_site
-    from gateway.runtime.control import ask
-
-    site = load_site(config_path)
+    door = door_of(config_path)
     try:
-        answer = asyncio.run(ask(control_path(site), {"verb": "stop"}))
+        answer = ask_at(door, {"verb": "stop"})
+    except (OSError, ValueError):
+        way, outcome = "station directly", _directly(config_path)
+    else:
+        if not answer.get("ok"):
+            refused(answer, door)
         way, outcome = "gateway", str(answer.get("outcome"))
-    except (OSError, TimeoutError):
-        way, outcome = "station directly", asyncio.run(stop_directly(site))
     data = {"way": way, "outcome": outcome}
     if outcome not in ("executed", "accepted"):
         fail(
@@ -45,3 +45,13 @@ def stop(config_path: Path) -> None:
             data=data,
         )
     emit(data, text=f"stopped by the {way}: {outcome}; arm again with `sopgw arm`")
+
+
+def _directly(config_path: Path) -> str:
+    """Tell the station itself; only now everything is needed that speaks to devices."""
+    import asyncio
+
+    from gateway.app import stop_directly
+    from gateway.config.site_file import load_site
+
+    return asyncio.run(stop_directly(load_site(config_path)))
