@@ -10,11 +10,19 @@ import click
 from gateway.cli.device_add import add
 from gateway.cli.device_trust import trust
 from gateway.cli.output import ExitCode, Finding, emit, group
-from gateway.cli.where import Target, device_options, opened, seconds, target_of
+from gateway.cli.where import (
+    Target,
+    device_options,
+    readable,
+    requests_of,
+    seconds,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from gateway.devices.device import ModbusDevice
     from gateway.devices.identity import Identification
+    from gateway.devices.opcua.device import OpcuaDevice
 
 
 @group(
@@ -50,6 +58,8 @@ def identify(
 
     named = where if "://" in where or ":" in where or "." not in where else f"{where}:502"
     target = target_of(named, config_path=config_path, profile_name=profile_name, unit=unit)
+    if target.url.startswith("opc.tcp:"):
+        raise click.UsageError(f"it speaks OPC UA: sopgw scan opcua {target.url!r} asks who it is")
     said = asyncio.run(_identify(target, seconds(timeout)))
     models = said.chain.models if said.chain is not None else ()
     lines = [f"{target.url} unit {target.unit}: {said.text()}"]
@@ -114,7 +124,7 @@ def stats(
     import asyncio
 
     target = target_of(where, config_path=config_path, profile_name=profile_name, unit=unit)
-    found = opened(target, timeout=timeout)
+    found = readable(target, timeout=timeout)
     data = asyncio.run(_measure(found, seconds(duration), seconds(interval)))
     times = data["answer_ms"]
     lines = [
@@ -135,7 +145,9 @@ def stats(
     )
 
 
-async def _measure(device: ModbusDevice, duration_s: float, interval_s: float) -> dict[str, Any]:
+async def _measure(
+    device: ModbusDevice | OpcuaDevice, duration_s: float, interval_s: float
+) -> dict[str, Any]:
     from gateway.model.errors import DeviceError
     from gateway.runtime.clock import SystemClock
 
@@ -157,7 +169,7 @@ async def _measure(device: ModbusDevice, duration_s: float, interval_s: float) -
     return {
         "polls_count": len(took_us),
         "failed_count": failed,
-        "requests_a_poll_count": len(device.blocks()),
+        "requests_a_poll_count": len(requests_of(device)),
         "answer_ms": {
             "min": round(ordered[0] / 1000, 2),
             "median": round(ordered[len(ordered) // 2] / 1000, 2),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +12,8 @@ from gateway.cli.output import ExitCode, Finding, emit, fail, group, say
 from gateway.cli.where import (
     device_options,
     opened,
+    readable,
+    requests_of,
     row_of,
     seconds,
     target_of,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from gateway.devices.device import ModbusDevice, PointValue
+    from gateway.devices.opcua.device import NodeValue, OpcuaDevice
     from gateway.devices.profile import Point
 
 T = TypeVar("T")
@@ -60,19 +63,16 @@ def point() -> None:
 @device_options
 def ls(device: str, config_path: Path, profile_name: str, unit: int | None, timeout: str) -> None:
     """List the points and the requests that read them."""
-    found = opened(
+    found = readable(
         target_of(device, config_path=config_path, profile_name=profile_name, unit=unit),
         timeout=timeout,
     )
-    blocks = [
-        {"from": b.address, "count": b.count, "table": str(b.table), "points": list(b.names)}
-        for b in found.blocks()
-    ]
+    blocks = requests_of(found)
     lines = []
     for block in blocks:
         first, count = block["from"], block["count"]
-        lines.append(f"{block['table']}/{first}+{count}  {len(block['points'])} points")  # type: ignore[arg-type]
-        lines += [f"    {name}" for name in block["points"]]  # type: ignore[attr-defined]
+        lines.append(f"{block['table']}/{first}+{count}  {len(block['points'])} points")
+        lines += [f"    {name}" for name in block["points"]]
     emit({"device": device, "blocks": blocks}, text="\n".join(lines))
 
 
@@ -102,54 +102,58 @@ def get(
     timeout: str,
 ) -> None:
     """Read points and print them as the profile means them."""
-    found = opened(
+    found = readable(
         target_of(device, config_path=config_path, profile_name=profile_name, unit=unit),
         timeout=timeout,
     )
     _known(found, points)
     rounds = _run(_rounds(found, points, repeat, seconds(interval), raw=raw))
     last = rounds[-1]
-    codecs = found.codecs
     emit(
         {
             "device": device,
-            "points": [row_of(codecs[n].point, v) for n, v in last.items()],
-            "refused": found.refused,
+            "points": [row_of(found.points[n], v) for n, v in last.items()],
+            "refused": dict(found.refused),
         }
     )
 
 
 async def _rounds(
-    device: ModbusDevice, points: Sequence[str], repeat: int, interval_s: float, *, raw: bool
-) -> list[dict[str, PointValue]]:
+    device: ModbusDevice | OpcuaDevice,
+    points: Sequence[str],
+    repeat: int,
+    interval_s: float,
+    *,
+    raw: bool,
+) -> list[Mapping[str, PointValue | NodeValue]]:
     import asyncio
 
-    rounds: list[dict[str, PointValue]] = []
+    rounds: list[Mapping[str, PointValue | NodeValue]] = []
     try:
         for number in range(repeat):
             if number:
                 await asyncio.sleep(interval_s)
-            seen = await device.get(points or None)
+            seen: Mapping[str, PointValue | NodeValue] = await device.get(points or None)
             for name, value in seen.items():
-                say(_line(device.codecs[name].point, value, raw=raw))
+                say(_line(device.points[name], value, raw=raw))
             rounds = [seen]
     finally:
         await device.close()
     return rounds
 
 
-def _line(found: Point, seen: PointValue, *, raw: bool) -> str:
+def _line(found: Point, seen: PointValue | NodeValue, *, raw: bool) -> str:
     place = found.register.text if found.register is not None else ""
     words = " ".join(f"{w:04X}" for w in seen.registers) if raw else ""
     return f"{found.name:<24} {value_text(found, seen.value):>20}  {place:<15} {words}".rstrip()
 
 
-def _known(device: ModbusDevice, names: Sequence[str]) -> None:
+def _known(device: ModbusDevice | OpcuaDevice, names: Sequence[str]) -> None:
     import difflib
 
     for name in names:
-        if name not in device.codecs:
-            near = difflib.get_close_matches(name, device.codecs, n=1)
+        if name not in device.points:
+            near = difflib.get_close_matches(name, device.points, n=1)
             help_text = f"did you mean {near[0]}?" if near else "`sopgw point ls` lists them"
             fail(ExitCode.USAGE, f"no point {name!r}", code="E002", help=help_text)
 
@@ -178,7 +182,7 @@ def watch(
     timeout: str,
 ) -> None:
     """Print a line whenever a value changes."""
-    found = opened(
+    found = readable(
         target_of(device, config_path=config_path, profile_name=profile_name, unit=unit),
         timeout=timeout,
     )
@@ -188,7 +192,10 @@ def watch(
 
 
 async def _changes(
-    device: ModbusDevice, points: Sequence[str], count: int | None, interval_s: float
+    device: ModbusDevice | OpcuaDevice,
+    points: Sequence[str],
+    count: int | None,
+    interval_s: float,
 ) -> list[dict[str, Any]]:
     import asyncio
     import datetime as dt
@@ -201,13 +208,14 @@ async def _changes(
             if number:
                 await asyncio.sleep(interval_s)
             number += 1
-            for name, seen in (await device.get(points)).items():
+            read: Mapping[str, PointValue | NodeValue] = await device.get(points)
+            for name, seen in read.items():
                 if name in last and last[name] == seen.value:
                     continue
                 last[name] = seen.value
-                changes.append(row_of(device.codecs[name].point, seen))
+                changes.append(row_of(device.points[name], seen))
                 moment = dt.datetime.fromtimestamp(seen.utc_us / 1e6, tz=dt.UTC)
-                text = value_text(device.codecs[name].point, seen.value)
+                text = value_text(device.points[name], seen.value)
                 say(f"{moment:%H:%M:%S.%f}"[:-3] + f"  {name:<24} {text}")
     finally:
         await device.close()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.devices.scan import Found
 
 HOSTS_MAX = 256  # a /24; more only with --large
+SERVER_S = 2.0
 
 COMMON = (
     click.option("--timeout", default="500ms", show_default=True, help="For each answer."),
@@ -128,32 +129,44 @@ def modbus_rtu(
     "all",
     schema="scan.all",
     examples=(
-        ("sopgw scan all --subnet 192.168.10.0/24", "network and serial lines"),
+        ("sopgw scan all --subnet 192.168.10.0/24", "network and serial lines, OPC UA too"),
         ("sopgw scan all --subnet 127.0.0.1 --serial none --json", "the network only"),
     ),
 )
 @click.option("--subnet", "subnets", multiple=True, required=True, help="Subnet or address.")
 @click.option("--serial", default="auto", show_default=True, help="auto, none, or a device.")
 @click.option("--port", "ports", default="502,1502", show_default=True)
+@click.option("--opcua-port", "doors", default="4840", show_default=True, help="Ports, or none.")
 @click.option("--units", default="1-10,100,247,255", show_default=True)
 @_common
 def scan_all(
     subnets: tuple[str, ...],
     serial: str,
     ports: str,
+    doors: str,
     units: str,
     timeout: str,
     save: Path | None,
     match: bool,  # noqa: FBT001 - a flag
 ) -> None:
-    """Scan Modbus TCP and the serial lines that are there."""
+    """Scan Modbus TCP, OPC UA servers and the serial lines that are there.
+
+    Brokers are no devices and want credentials: `sopgw scan mqtt` listens to one.
+    """
     import asyncio
 
+    from gateway.cli.scan_opcua import rows_of
     from gateway.devices.scan import scan_line
 
     lines = _serial_lines() if serial == "auto" else [] if serial == "none" else [serial]
     numbers, unit_ids, timeout_s = _numbers(ports, 65535), _numbers(units, 255), seconds(timeout)
     addresses = _addresses(subnets, large=False)
+    opcua_ports = [] if doors == "none" else _numbers(doors, 65535)
+
+    async def servers() -> list[dict[str, Any]]:
+        urls = await _open_doors(addresses, opcua_ports, timeout_s, 20.0)
+        # A server that has to make its answer takes longer than a register that is there.
+        return await rows_of(urls, max(timeout_s, SERVER_S), match=match) if urls else []
 
     async def collect() -> list[Found]:
         found = await _tcp(addresses, numbers, unit_ids, timeout_s, 20.0)
@@ -165,7 +178,26 @@ def scan_all(
         return found
 
     say(f"Scanning {len(addresses)} hosts and {', '.join(lines) or 'no serial line'}   [read-only]")
-    _answer(asyncio.run(collect()), save=save, match=match, timeout_s=timeout_s)
+    rows = _rows(asyncio.run(collect()), match=match, timeout_s=timeout_s)
+    for row in asyncio.run(servers()):
+        rows.append(row | {"number": len(rows) + 1})
+    answer_rows(rows, save=save)
+
+
+async def _open_doors(
+    addresses: Sequence[str], ports: Sequence[int], timeout_s: float, rate: float
+) -> list[str]:
+    """The OPC UA addresses that take a connection; nothing is said to them yet."""
+    import asyncio
+
+    from gateway.devices.scan import open_doors
+
+    async def pace() -> None:
+        await asyncio.sleep(1 / rate)
+
+    found = await open_doors(addresses, ports, timeout_s=timeout_s, pace=pace)
+    hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in found]
+    return [f"opc.tcp://{host}:{port}" for host, port in hosts]
 
 
 async def _tcp(
@@ -195,9 +227,13 @@ async def _tcp(
 
 
 def _answer(found: Sequence[Found], *, save: Path | None, match: bool, timeout_s: float) -> None:
+    answer_rows(_rows(found, match=match, timeout_s=timeout_s), save=save)
+
+
+def _rows(found: Sequence[Found], *, match: bool, timeout_s: float) -> list[dict[str, Any]]:
     import asyncio
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, one in enumerate(found, 1):
         profile, fits = "", ""
         if match:
@@ -212,7 +248,7 @@ def _answer(found: Sequence[Found], *, save: Path | None, match: bool, timeout_s
                 "confidence": fits,
             }
         )
-    answer_rows(rows, save=save)
+    return rows
 
 
 async def _profile(one: Found, timeout_s: float) -> tuple[str, str]:

@@ -49,11 +49,12 @@ def opcua(
     if wrong := [url for url in urls if not url.startswith("opc.tcp://")]:
         raise click.UsageError(f"{wrong[0]} is no OPC UA address")
     say(f"Scanning {len(urls)} OPC UA servers   [read-only]")
-    rows = asyncio.run(_rows(urls, seconds(timeout), match=match))
+    rows = asyncio.run(rows_of(urls, seconds(timeout), match=match))
     answer_rows(rows, save=save)
 
 
-async def _rows(urls: list[str], timeout_s: float, *, match: bool) -> list[dict[str, Any]]:
+async def rows_of(urls: list[str], timeout_s: float, *, match: bool) -> list[dict[str, Any]]:
+    """Ask each address who it is; a row for each that answers as an OPC UA server would."""
     from gateway.config.profile_file import check_profile, profile_paths
     from gateway.devices.opcua.address import endpoint_of
     from gateway.devices.opcua.discovery import discover, profiles_named

@@ -15,6 +15,7 @@ from gateway.cli.output import ExitCode, fail, site_option
 if TYPE_CHECKING:
     from gateway.devices.codec import Value
     from gateway.devices.device import ModbusDevice, PointValue
+    from gateway.devices.opcua.device import NodeValue, OpcuaDevice
     from gateway.devices.profile import Point, Profile, Register
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,11 +71,65 @@ def target_of(where: str, *, config_path: Path, profile_name: str, unit: int | N
     )
 
 
-def opened(target: Target, *, timeout: str, read_only: bool = True) -> ModbusDevice:
-    """Make the driver; a profile is needed."""
-    from gateway.devices.connect import open_device
+def readable(target: Target, *, timeout: str) -> ModbusDevice | OpcuaDevice:
+    """Make the driver for reading, whatever the device speaks; a profile is needed."""
+    from gateway.devices.connect import open_opcua_device
+    from gateway.devices.profile import Protocol
     from gateway.runtime.clock import SystemClock
 
+    profile = _profile_of(target)
+    if profile.protocol is not Protocol.OPCUA:
+        return opened(target, timeout=timeout)
+    return open_opcua_device(
+        name=target.name,
+        profile=profile,
+        url=target.url,
+        clock=SystemClock(),
+        timeout_s=seconds(timeout),
+    )
+
+
+def requests_of(device: ModbusDevice | OpcuaDevice) -> list[dict[str, Any]]:
+    """The requests that read every point of a device."""
+    from gateway.devices.opcua.device import OpcuaDevice
+
+    if isinstance(device, OpcuaDevice):
+        return [
+            {"from": 0, "count": len(names), "table": "node", "points": names}
+            for names in device.batches()
+        ]
+    return [
+        {"from": b.address, "count": b.count, "table": str(b.table), "points": list(b.names)}
+        for b in device.blocks()
+    ]
+
+
+def opened(target: Target, *, timeout: str, read_only: bool = True) -> ModbusDevice:
+    """Make the driver of a Modbus device; ends the command where it is none."""
+    from gateway.devices.connect import open_device
+    from gateway.devices.profile import Protocol
+    from gateway.runtime.clock import SystemClock
+
+    profile = _profile_of(target)
+    if profile.protocol is Protocol.OPCUA:
+        fail(
+            ExitCode.REFUSED,
+            f"{target.name} speaks OPC UA: it has no registers to write",
+            code="D106",
+            help="`sopgw test` and trades move a station; `sopgw point get` reads its points",
+        )
+    return open_device(
+        name=target.name,
+        profile=profile,
+        url=target.url,
+        unit=target.unit,
+        clock=SystemClock(),
+        timeout_s=seconds(timeout),
+        read_only=read_only,
+    )
+
+
+def _profile_of(target: Target) -> Profile:
     if target.profile is None:
         fail(
             ExitCode.USAGE,
@@ -82,15 +137,7 @@ def opened(target: Target, *, timeout: str, read_only: bool = True) -> ModbusDev
             code="E002",
             help=f"add --profile NAME; `sopgw profile match {target.url}` asks the device",
         )
-    return open_device(
-        name=target.name,
-        profile=target.profile,
-        url=target.url,
-        unit=target.unit,
-        clock=SystemClock(),
-        timeout_s=seconds(timeout),
-        read_only=read_only,
-    )
+    return target.profile
 
 
 def seconds(text: str) -> float:
@@ -130,7 +177,7 @@ def value_text(point: Point, value: Value) -> str:
     return f"{text} {point.unit}".strip()
 
 
-def row_of(point: Point, seen: PointValue) -> dict[str, Any]:
+def row_of(point: Point, seen: PointValue | NodeValue) -> dict[str, Any]:
     """The JSON form of a read point; numbers in base units as text keep their digits."""
     return {
         "point": seen.name,

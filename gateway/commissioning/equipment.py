@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol as Port
 
 from gateway.devices.codec import codecs_of
-from gateway.devices.connect import Endpoints, open_station
+from gateway.devices.connect import Endpoints, open_opcua_device, open_station
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
+from gateway.devices.opcua.device import OpcuaDevice
 from gateway.devices.planner import Block, PlanError, plan
-from gateway.devices.profile import Point, PointType, Profile, Sign, Table
+from gateway.devices.profile import Point, PointType, Profile, Protocol, Sign, Table
 from gateway.model.errors import DeviceError, DeviceRefused
+from gateway.model.telemetry import Quality
 from gateway.model.terminal import Sop, Terminal
 from gateway.ports import Clock, Station
 
@@ -83,12 +86,69 @@ def numeric_points(profile: Profile) -> tuple[Point, ...]:
     return tuple(
         p
         for p in profile.points
-        if p.register is not None and p.type not in _TEXTS and p.count == 1
+        if (p.register is not None or (p.node is not None and not p.node.method))
+        and p.type not in _TEXTS
+        and p.count == 1
     )
 
 
+class Reader(Port):
+    """Reads chosen points of one device, whatever it speaks."""
+
+    name: str
+    profile: Profile
+
+    def has(self, *names: str) -> bool:
+        """Tell whether the profile has these points."""
+        ...
+
+    async def read(self, names: Iterable[str]) -> Poll:
+        """Read the points together; all of them or nothing."""
+        ...
+
+
+class OpcuaReader:
+    """Reads chosen points of one device on OPC UA."""
+
+    def __init__(self, device: OpcuaDevice, clock: Clock) -> None:
+        self.name = device.name
+        self.profile = device.profile
+        self._device = device
+        self._clock = clock
+
+    def has(self, *names: str) -> bool:
+        """Tell whether the profile has these points."""
+        return all(name in self._device.points for name in names)
+
+    async def read(self, names: Iterable[str]) -> Poll:
+        """Read the points in one request; what is bad or old counts as missing.
+
+        Raises ConfigError when the server's units are not the profile's.
+        """
+        wanted = tuple(names)
+        connected_count = self._device.counts["connected"]
+        start_us = self._clock.mono_us()
+        found = await self._device.get(wanted)
+        if self._device.counts["connected"] != connected_count:
+            start_us = self._clock.mono_us()  # the time before was that of connecting
+            found = await self._device.get(wanted)
+        end_us = self._clock.mono_us()
+        numbers = {
+            name: float(seen.value)
+            for name, seen in found.items()
+            if seen.quality is Quality.GOOD and isinstance(seen.value, int | float)
+        }
+        return Poll(
+            t_s=(start_us + end_us) / 2e6,
+            width_s=(end_us - start_us) / 1e6,
+            points=numbers,
+            registers={},
+            missing=tuple(name for name in wanted if name not in numbers),
+        )
+
+
 class PointReader:
-    """Reads chosen points of one device."""
+    """Reads chosen points of one device on Modbus."""
 
     def __init__(self, unit: ModbusUnit, spec: DeviceSpec, clock: Clock) -> None:
         self.name = spec.name
@@ -175,11 +235,14 @@ class Rack:
         self.owner = owner
         self._endpoints = Endpoints()
         self._units: dict[str, ModbusUnit] = {}
+        self._nodes: dict[str, OpcuaDevice] = {}
         self._station: Station | None = None
 
-    def reader(self, name: str) -> PointReader:
+    def reader(self, name: str) -> Reader:
         """Return a reader of one device; KeyError when there is no such device."""
         spec = self.equipment.device(name)
+        if spec.profile.protocol is Protocol.OPCUA:
+            return OpcuaReader(self._opcua_device(spec), self.clock)
         return PointReader(self._unit(spec), spec, self.clock)
 
     def _unit(self, spec: DeviceSpec) -> ModbusUnit:
@@ -188,6 +251,17 @@ class Rack:
                 name=spec.name, profile=spec.profile, url=spec.url, timeout_s=TIMEOUT_S
             )
         return self._units[spec.name]
+
+    def _opcua_device(self, spec: DeviceSpec) -> OpcuaDevice:
+        if spec.name not in self._nodes:
+            self._nodes[spec.name] = open_opcua_device(
+                name=spec.name,
+                profile=spec.profile,
+                url=spec.url,
+                clock=self.clock,
+                timeout_s=TIMEOUT_S,
+            )
+        return self._nodes[spec.name]
 
     def station(self) -> Station:
         """Return the station's driver."""
@@ -214,6 +288,8 @@ class Rack:
         """Close every line."""
         for unit in self._units.values():
             await unit.client.close()
+        for device in self._nodes.values():
+            await device.close()
         if self._station is not None:
             await self._station.close()
 

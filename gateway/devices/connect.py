@@ -2,7 +2,7 @@
 
 ``modbus+tcp://host:port``, ``modbus+rtutcp://host:port`` (RTU frames over TCP),
 ``modbus+tls://host:802/?ca=…&cert=…&key=…`` and ``modbus+rtu:///dev/ttyUSB0?baud=9600&format=8N1``;
-a station also at ``opc.tcp://…`` (see ``gateway.devices.opcua.address``).
+where the profile is for OPC UA, ``opc.tcp://…`` (see ``gateway.devices.opcua.address``).
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from gateway.devices.modbus.link import Framing, RtuFraming, TcpFraming
 from gateway.devices.modbus.serial_line import LineSettings, serial_opener
 from gateway.devices.modbus.tls import TLS_PORT, TlsFiles, tls_opener
 from gateway.devices.opcua.address import opcua_client_of
+from gateway.devices.opcua.device import OpcuaDevice
+from gateway.devices.opcua.meter import OpcuaMeter
 from gateway.devices.opcua.station import OpcuaStation
 from gateway.devices.profile import ModbusSettings, OpcuaSettings, Profile, Protocol
 from gateway.devices.station import ModbusStation
 from gateway.model.errors import ConfigError
 from gateway.model.terminal import Terminal
-from gateway.ports import Clock, Station
+from gateway.ports import Clock, Meter, Station
 
 TCP_PORT = 502
 SCHEMES = ("modbus+tcp", "modbus+tls", "modbus+rtu", "modbus+rtutcp")
@@ -33,7 +35,7 @@ SCHEMES = ("modbus+tcp", "modbus+tls", "modbus+rtu", "modbus+rtutcp")
 class Endpoints:
     """The lines that are open, one an endpoint, so that devices behind one of them share it.
 
-    ``spares`` is for who stays: each OPC UA station then has a second child ready (97 MiB).
+    ``spares`` is for who stays: each OPC UA device then has a second child ready (97 MiB).
     """
 
     def __init__(self, *, spares: bool = False) -> None:
@@ -142,13 +144,9 @@ def open_station(
 ) -> Station:
     """A station driver; it connects at its first request."""
     if profile.protocol is Protocol.OPCUA:
-        client = opcua_client_of(
-            name,
-            url,
-            profile.opcua or OpcuaSettings(),
-            timeout_s=timeout_s,
-            spare=endpoints is not None and endpoints.spares,
-        )
+        spare = endpoints is not None and endpoints.spares
+        settings = profile.opcua or OpcuaSettings()
+        client = opcua_client_of(name, url, settings, timeout_s=timeout_s, spare=spare)
         return OpcuaStation(
             client=client, profile=profile, terminals=terminals, clock=clock, owner=owner
         )
@@ -167,8 +165,18 @@ def open_meter(
     clock: Clock,
     timeout_s: float = 0.5,
     endpoints: Endpoints | None = None,
-) -> ModbusMeter:
+) -> Meter:
     """A meter driver; it connects at its first request."""
+    if profile.protocol is Protocol.OPCUA:
+        device = open_opcua_device(
+            name=name,
+            profile=profile,
+            url=url,
+            clock=clock,
+            timeout_s=timeout_s,
+            spare=endpoints is not None and endpoints.spares,
+        )
+        return OpcuaMeter(device=device, profile=profile, clock=clock)
     line = (endpoints or Endpoints()).unit(name=name, profile=profile, url=url, timeout_s=timeout_s)
     return ModbusMeter(unit=line, unit_id=unit, profile=profile, clock=clock)
 
@@ -187,3 +195,18 @@ def open_device(
     """Any device by its profile, for people who look at single points."""
     line = (endpoints or Endpoints()).unit(name=name, profile=profile, url=url, timeout_s=timeout_s)
     return ModbusDevice(unit=line, unit_id=unit, profile=profile, clock=clock, read_only=read_only)
+
+
+def open_opcua_device(
+    *,
+    name: str,
+    profile: Profile,
+    url: str,
+    clock: Clock,
+    timeout_s: float = 0.5,
+    spare: bool = False,
+) -> OpcuaDevice:
+    """Any device by its OPC UA profile, for reading its points."""
+    settings = profile.opcua or OpcuaSettings()
+    client = opcua_client_of(name, url, settings, timeout_s=timeout_s, spare=spare)
+    return OpcuaDevice(client=client, profile=profile, clock=clock)

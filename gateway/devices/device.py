@@ -18,7 +18,7 @@ from gateway.devices.guard import GuardReason, GuardRefused
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.planner import BIT_TABLES, Block, plan
-from gateway.devices.profile import Access, Profile, Span, Table, Words
+from gateway.devices.profile import Access, Point, Profile, Span, Table, Words
 from gateway.devices.reader import scaled_value
 from gateway.model.errors import DeviceRefused, OutcomeUnknown
 from gateway.model.telemetry import Quality
@@ -85,6 +85,11 @@ class ModbusDevice:
         for name in wanted:
             values[name] = self._value(name, raws)
         return values
+
+    @property
+    def points(self) -> Mapping[str, Point]:
+        """The points of the profile by name."""
+        return {name: codec.point for name, codec in self.codecs.items()}
 
     def blocks(self, names: Iterable[str] | None = None) -> tuple[Block, ...]:
         """The requests that reading these points takes now."""

@@ -121,6 +121,33 @@ async def scan_tcp(
             scanning.cancel()
 
 
+async def open_doors(
+    hosts: Sequence[str], ports: Sequence[int], *, timeout_s: float, pace: Pace
+) -> list[tuple[str, int]]:
+    """Which of the doors take a connection, in the order given; nothing is said there."""
+    room = asyncio.Semaphore(HOSTS_AT_ONCE_MAX)
+    doors = [(host, port) for host in hosts for port in ports]
+
+    async def opens(host: str, port: int) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, writer = await asyncio.open_connection(host, port)
+        except (OSError, TimeoutError):
+            return False
+        finally:
+            room.release()
+        writer.close()
+        return True
+
+    asked: list[asyncio.Task[bool]] = []
+    async with asyncio.TaskGroup() as group:
+        for host, port in doors:
+            await room.acquire()
+            await pace()
+            asked.append(group.create_task(opens(host, port)))
+    return [door for door, task in zip(doors, asked, strict=True) if task.result()]
+
+
 async def scan_line(
     path: str,
     speeds_baud: Sequence[int],

@@ -60,10 +60,10 @@ def default_expectation(rack: Rack, terminal_id: str, p_w: int) -> Expectation:
 async def as_found_s(rack: Rack) -> float:
     """Read the timeout the station holds, before anything is written."""
     command = rack.equipment.station.profile.command
-    assert command is not None
-    reader = rack.reader(rack.equipment.station.name)
-    poll = await reader.read([command.watchdog.timeout])
-    return poll.points[command.watchdog.timeout]
+    # On OPC UA commands are Methods, and the driver knows the point by its name.
+    point = command.watchdog.timeout if command is not None else "wdg.timeout"
+    poll = await rack.reader(rack.equipment.station.name).read([point])
+    return poll.points[point]
 
 
 async def run_watchdog(

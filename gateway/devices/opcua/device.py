@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway.devices.opcua.client import OpcuaClient
+from gateway.devices.opcua.client import OpcuaClient, Reading
 from gateway.devices.profile import Node, OpcuaSettings, Point, PointType, Profile
 from gateway.model.errors import ConfigError
 from gateway.model.telemetry import Quality
@@ -18,13 +18,23 @@ _INTEGERS = frozenset(PointType) - {PointType.FLOAT32, PointType.FLOAT64, PointT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeValue:
-    """One point as a poll saw it; the value in base units, None unless it is usable."""
+    """One point as a poll saw it; the value in base units, None unless it is usable.
+
+    ``utc_us`` and ``mono_us`` are the middle of the request by our clock.
+    """
 
     name: str
     value: int | float | str | None
     quality: Quality
     status: str
     source_utc_us: int | None
+    utc_us: int
+    mono_us: int
+
+    @property
+    def registers(self) -> tuple[int, ...]:
+        """None: OPC UA has values, not registers."""
+        return ()
 
 
 class OpcuaDevice:
@@ -32,12 +42,13 @@ class OpcuaDevice:
 
     def __init__(self, *, client: OpcuaClient, profile: Profile, clock: Clock) -> None:
         self.name = client.name
+        self.profile = profile
+        self.points = {p.name: p for p in profile.all_points() if p.node and not p.node.method}
         self._client = client
         self._clock = clock
-        self._points = {p.name: p for p in profile.all_points() if p.node and not p.node.method}
         self._nodes = {
             name: node_text(point.node, profile.namespaces)
-            for name, point in self._points.items()
+            for name, point in self.points.items()
             if point.node is not None
         }
         settings = profile.opcua or OpcuaSettings()
@@ -52,22 +63,22 @@ class OpcuaDevice:
         """
         # On a clock that runs fast a stall of the host must not look like an old value.
         stale_us = max(self._stale_us, self._clock.at_least(STALL_REAL_US))
-        wanted = list(self._points if names is None else dict.fromkeys(names))
         found: dict[str, NodeValue] = {}
-        for start in range(0, len(wanted), READ_COUNT_MAX):
-            part = wanted[start : start + READ_COUNT_MAX]
-            readings = await self._client.read(
-                [self._nodes[n] for n in part],
-                utc_us=self._clock.utc_us,
-                stale_us=stale_us,
-            )
+        for part in self.batches(names):
+            connected_count = self._client.counts["connected"]
+            readings, mono_us = await self._timed(part, stale_us)
+            if self._client.counts["connected"] != connected_count:
+                readings, mono_us = await self._timed(part, stale_us)  # its time was connecting's
+            utc_us = self._clock.utc_us() - (self._clock.mono_us() - mono_us)
             for name, seen in zip(part, readings, strict=True):
                 found[name] = NodeValue(
                     name=name,
-                    value=_in_base_units(self._points[name], seen.value),
+                    value=_in_base_units(self.points[name], seen.value),
                     quality=seen.quality,
                     status=seen.status,
                     source_utc_us=seen.source_utc_us,
+                    utc_us=utc_us,
+                    mono_us=mono_us,
                 )
         while self._client.counts["connected"] != self._checked_count:
             connected_count = self._client.counts["connected"]
@@ -75,9 +86,31 @@ class OpcuaDevice:
             self._checked_count = connected_count
         return found
 
+    async def _timed(self, names: Iterable[str], stale_us: int) -> tuple[list[Reading], int]:
+        """Read once; the readings and the middle of the time it took."""
+        nodes = [self._nodes[n] for n in names]
+        started_us = self._clock.mono_us()
+        found = await self._client.read(nodes, utc_us=self._clock.utc_us, stale_us=stale_us)
+        return found, (started_us + self._clock.mono_us()) // 2
+
+    def batches(self, names: Iterable[str] | None = None) -> list[list[str]]:
+        """The requests that reading these points takes."""
+        wanted = list(self.points if names is None else dict.fromkeys(names))
+        return [wanted[n : n + READ_COUNT_MAX] for n in range(0, len(wanted), READ_COUNT_MAX)]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of the child and its connections so far."""
+        return self._client.counts
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """None: what the server refuses comes back without a value, with its status."""
+        return {}
+
     async def check_units(self) -> None:
         """Compare EngineeringUnits with the profile; raise ConfigError where they differ."""
-        checked = [n for n, p in self._points.items() if p.unit_check == "server"]
+        checked = [n for n, p in self.points.items() if p.unit_check == "server"]
         nodes = [f"property=EngineeringUnits|{self._nodes[n]}" for n in checked]
         if not nodes:
             return
@@ -86,8 +119,8 @@ class OpcuaDevice:
         for name, seen in zip(checked, readings, strict=True):
             value = seen.value
             shown = value.get("unit") if isinstance(value, Mapping) else None
-            if shown != self._points[name].unit:
-                wrong.append(f"{name}: {self._points[name].unit} here, {shown} there")
+            if shown != self.points[name].unit:
+                wrong.append(f"{name}: {self.points[name].unit} here, {shown} there")
         if wrong:
             raise ConfigError(f"{self.name}: units differ: {'; '.join(wrong)}")
 

@@ -1,14 +1,20 @@
-"""``sopgw scan opcua``, ``device trust`` and ``device add`` against the simulated station."""
+"""``scan opcua``, ``device trust``, ``device add``, ``point`` and ``check`` on an OPC UA station."""
 
 import asyncio
 import json
+import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from gateway.config.site_file import load_site
+from gateway.devices.connect import open_meter
+from gateway.devices.opcua.own import own_files
+from gateway.runtime.clock import SystemClock
 
 ROOT = Path(__file__).resolve().parents[3]
 SITE = ROOT / "configs" / "sites" / "bench4.yaml"
@@ -25,7 +31,8 @@ def server(tmp_path_factory):
         ],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
     )  # fmt: skip
-    yield json.loads(process.stdout.readline())["listening"]["opcua"], certificates
+    listening = json.loads(process.stdout.readline())["listening"]
+    yield listening["opcua"], certificates, listening["meters"]
     process.terminate()
     process.wait()
     process.stdout.close()
@@ -41,7 +48,7 @@ def fingerprint(server):
 def test_trust_needs_the_whole_fingerprint_and_then_gives_the_url(
     sopgw, server, fingerprint, tmp_path, unused_tcp_port
 ):
-    url, _ = server
+    url = server[0]
     pki = tmp_path / "pki"
     trust = ("device", "trust", url, "--pki", pki, "--timeout", "10s")
     assert sopgw(*trust, "--fingerprint", fingerprint[-5:], "--json").json["exit_code"] == 6
@@ -85,7 +92,7 @@ def added_from_a_scan(sopgw, saved, folder):
     assert shown["exit_code"] == 6
     assert site.read_text() == before
     assert "+  sop2: {profile: sop-station-opcua, url:" in shown["data"]["diff"]
-    assert sopgw(*add, "--yes").exit_code == 0
+    assert sopgw(*add, "--yes", "--json").json["ok"]
     assert load_site(site).devices["sop2"].profile.id == "sop-station-opcua"
     assert set(before.splitlines()) < set(site.read_text().splitlines())
     assert sopgw(*add, "--yes", "--json").json["exit_code"] == 5  # there is one of that name
@@ -130,3 +137,124 @@ def test_a_device_is_added_by_its_url(sopgw, tmp_path):
     assert sopgw("device", "add", "m6", *nonsense, "-c", site).exit_code == 3
     assert sopgw("device", "add", "m6", *meter, "--yes", "-c", site).exit_code == 3  # used twice
     assert site.read_text() == text
+
+
+@pytest.fixture(scope="module")
+def address(server, tmp_path_factory):
+    """The whole URL, with our own files and the user's name."""
+    folder = tmp_path_factory.mktemp("pki")
+    own, trusted = folder / "own", folder / "trusted"
+    certificate, key = own_files(own, name="cli", now_utc_us=time.time_ns() // 1000)
+    trusted.mkdir()
+    pinned = shutil.copy(server[1] / "opcua-server.der", trusted)
+    (own / "password").write_text("operator-bench\n")
+    (own / "password").chmod(0o600)
+    return (
+        f"{server[0]}?cert={certificate}&key={key}&server={pinned}&trusted={trusted}"
+        f"&user=operator&password_file={own}/password"
+    )
+
+
+METER = """\
+profile: terminal-meter
+version: 1
+kind: meter
+protocol: opcua
+vendor: bench
+models: [lv4x250]
+manual: the terminals of the simulated station as meters
+namespaces: {s: "urn:sop-gateway:bench:sop-station"}
+sign: {p: inject_positive}
+points:
+  p:        {path: "Objects/s:SOPStation/s:Terminals/s:T2/s:P", type: float64, unit: W, unit_check: server}
+  e.import: {path: "Objects/s:SOPStation/s:Terminals/s:T2/s:EnergyAbsWh", type: uint64, unit: Wh}
+  e.export: {path: "Objects/s:SOPStation/s:Terminals/s:T2/s:EnergyInjWh", type: uint64, unit: Wh}
+  f:        {path: "Objects/s:SOPStation/s:Terminals/s:T2/s:F", type: float64, unit: Hz, unit_check: server}
+"""
+
+
+@pytest.fixture(scope="module")
+def site(server, address, tmp_path_factory):
+    """A site whose station and second meter speak OPC UA; the other meters Modbus."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "terminal-meter.yaml").write_text(METER)
+    text = SITE.read_text()
+    found = re.findall(
+        r"^  (\w+): +\{profile: ([\w-]+), url: \"([^\"]+)\", unit: \d+\}", text, re.M
+    )
+    assert [name for name, _, _ in found] == ["station", "m1", "m2", "m3", "m4"]
+    for (name, profile, url), port in zip(found, [0, *server[2]], strict=True):
+        new = {"station": ("sop-station-opcua", address), "m2": ("terminal-meter", address + "#m2")}
+        now = new.get(name, (profile, f"modbus+tcp://127.0.0.1:{port}"))
+        text = text.replace(
+            f'profile: {profile}, url: "{url}"', f'profile: {now[0]}, url: "{now[1]}"'
+        )
+    path = folder / "site.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_points_of_a_server_are_listed_read_and_watched(sopgw, address):
+    station = (address, "--profile", "sop-station-opcua", "--timeout", "10s")
+    (block,) = sopgw("point", "ls", *station, "--json").json["data"]["blocks"]
+    assert (block["table"], block["count"]) == ("node", len(block["points"]))
+    rows = sopgw("point", "get", *station, "t2.f", "state.code", "--json").json["data"]["points"]
+    assert abs(rows[0]["value"] - 50) < 1
+    assert [r["text"] for r in rows] == ["50 Hz", "standby"]
+    assert {r["quality"] for r in rows} == {"good"}
+    watch = ("point", "watch", *station, "master.number", "--interval", "10ms", "--count", 2)
+    assert len(sopgw(*watch, "--json").json["data"]["changes"]) == 1
+    stats = ("device", "stats", *station, "--for", "300ms", "--interval", "100ms", "--json")
+    data = sopgw(*stats).json["data"]
+    assert (data["failed_count"], data["requests_a_poll_count"]) == (0, 1)
+    near = sopgw("point", "get", *station, "state.cod", "--json").json["errors"][0]
+    assert near["help"] == "did you mean state.code?"
+    assert sopgw("point", "set", *station, "hb.ctrl=5", "--yes").exit_code == 5
+    assert sopgw("device", "identify", address).exit_code == 2
+
+
+def test_a_site_of_opcua_devices_is_checked_like_any_other(sopgw, site):
+    network = sopgw("check", "network", "-c", site, "--count", 3, "--json").json["data"]
+    assert [r["name"] for r in network["rows"]] == ["station", "m1", "m2", "m3", "m4"]
+    assert all(" ms" in r["value"] for r in network["rows"])
+    scale = sopgw("check", "scale", "station", "-c", site, "--json").json
+    assert (scale["exit_code"], scale["data"]["findings"]) == (0, [])
+    wrong = sopgw("check", "scale", "m2", "--ref", "f=60Hz±0.1Hz", "-c", site, "--json").json
+    assert [f["where"] for f in wrong["data"]["findings"]] == ["m2 f"]
+    signs = sopgw("check", "signs", "m2", "--for", "1s", "-c", site, "--json").json
+    assert signs["exit_code"] == 9  # nothing flows
+    clock = sopgw("check", "clock", "--for", "2s", "-c", site, "--json").json
+    assert {r["name"] for r in clock["data"]["rows"]} >= {"host"}
+
+
+async def test_a_meter_on_opcua_is_one_file(address, site):
+    profile = load_site(site).devices["m2"].profile
+    meter = open_meter(name="m2", profile=profile, url=address, unit=1, clock=SystemClock())
+    try:
+        first, second = await meter.read(), await meter.read()
+    finally:
+        await meter.close()
+    assert first.import_wh >= 0
+    assert (second.import_wh, second.export_wh) >= (first.import_wh, first.export_wh)
+    assert first.mono_us < second.mono_us
+    assert first.registers == ()
+
+
+def test_scan_all_finds_modbus_and_opcua(sopgw, server):
+    port = server[0].rpartition(":")[2].partition("/")[0]
+    scan = ("scan", "all", "--subnet", "127.0.0.1", "--serial", "none", "--units", "1")
+    both = sopgw(*scan, "--port", server[2][0], "--opcua-port", port, "--json").json["data"][
+        "found"
+    ]
+    assert [(r["number"], r["profile"]) for r in both] == [
+        (1, "schneider-iem3255"),
+        (2, "sop-station-opcua"),
+    ]
+    assert both[1]["url"] == f"opc.tcp://127.0.0.1:{port}"
+    assert len(both[1]["sha256"]) == 64
+    only = sopgw(*scan, "--port", server[2][0], "--opcua-port", "none", "--json").json["data"]
+    assert [r["profile"] for r in only["found"]] == ["schneider-iem3255"]
+    # What listens there and is no OPC UA server is not in the answer.
+    modbus = server[2][0]
+    none = sopgw(*scan, "--port", modbus, "--opcua-port", modbus, "--json").json["data"]["found"]
+    assert [r["profile"] for r in none] == ["schneider-iem3255"]
