@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ PRUNE_EVERY = 128
 EFFECTS_KEPT_MAX = 10_000
 """Outcomes of messages remembered for those who ask; the ledger keeps them all."""
 
+UNDER_WAY_MAX = 64
+"""Messages of one party that may wait at a node: more would only fill the ordering service."""
 EVIDENCE_KEPT_MAX = 64
 """Lies shown in the status; the ledger keeps them all."""
 
@@ -66,6 +69,8 @@ class Waiters:
 
     answers: dict[str, Answer] = field(default_factory=dict)
     futures: dict[str, list[asyncio.Future[Answer]]] = field(default_factory=dict)
+    under_way: Counter[str] = field(default_factory=Counter)
+    """How many messages of each party wait."""
 
     def forget(self, message: str, future: asyncio.Future[Answer]) -> None:
         """Stop waiting: answered, or given up."""
@@ -128,15 +133,25 @@ class Node:
         if self.replica.market.registry.key_of(message.party) != message.key:
             # Strangers are stopped here, so that nobody floods the ordering service for nothing.
             raise MessageRefused(f"not signed with the key of {message.party!r}")
+        if self._too_many(message.party):
+            raise MessageRefused(f"{UNDER_WAY_MAX} messages of {message.party!r} are under way")
         if message.body.get("kind") == "reveal":
             await self._gate_closed(message.body.get("round"))
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiters.futures.setdefault(message.id, []).append(future)
+        self._waiters.under_way[message.party] += 1
         try:
             await self._ordering.submit(raw)
             return await future
         finally:
+            self._waiters.under_way[message.party] -= 1
             self._waiters.forget(message.id, future)
+
+    def _too_many(self, party: str) -> bool:
+        """Tell whether a party has more under way than anybody needs; the operator may have any."""
+        registry = self.replica.market.registry
+        many = self._waiters.under_way[party] >= UNDER_WAY_MAX
+        return many and registry.role_of(party) != "operator"
 
     async def _gate_closed(self, name: object) -> None:
         """Keep offers to ourselves until a final block lies past the gate.

@@ -357,6 +357,25 @@ async def test_a_block_full_of_refusals_does_not_stop_the_nodes(net):
     assert all(len(refusal["errors"]) == 5 for refusal in few["effects"]["refused"])
 
 
+async def test_one_party_does_not_fill_the_ordering_service(net):
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    node, _ = net.make_node("n0", EmbeddedOrdering(shared), clock, committee_=net.committee(1, 0))
+    async with net.running(node):
+        for message in send.joins():
+            assert (await node.submit(message)).accepted
+    stopped = [asyncio.create_task(node.submit(send("R1", kind="leave"))) for _ in range(64)]
+    await until(lambda: len(shared.waiting) == 64)
+    with pytest.raises(MessageRefused, match="64 messages of 'R1' are under way"):
+        await node.submit(send("R1", kind="leave"))
+    other = asyncio.create_task(node.submit(send("R2", kind="leave")))
+    await until(lambda: len(shared.waiting) == 65)
+    async with net.running(node):
+        assert (await other).accepted
+        answers = await asyncio.gather(*stopped)
+        assert [answer.accepted for answer in answers] == [True] + [False] * 63
+    assert node._waiters.under_way["R1"] == 0
+
+
 async def test_a_vote_about_no_hash_is_no_vote(net):
     """Else the evidence about it could be too long for the ledger."""
     node, _ = net.make_node("n0", EmbeddedOrdering(), net.Clock())
