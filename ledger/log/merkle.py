@@ -60,15 +60,19 @@ class Frontier:
 
     def extend_hashed(self, hashed_leaves: Iterable[bytes]) -> None:
         """Append many leaves, given as leaf hashes."""
-        stack, size = self._stack, self.size
-        for hashed in hashed_leaves:
-            n, h = size, hashed
-            while n & 1:
-                h = sha256(b"\x01" + stack.pop() + h).digest()
-                n >>= 1
-            stack.append(h)
-            size += 1
-        self.size = size
+        row = list(hashed_leaves)
+        stack, n, edge = self._stack, self.size, []
+        self.size += len(row)
+        while row:  # a row of the tree at a time, from the leaves up
+            if n & 1:
+                row.insert(0, stack.pop())
+            if len(row) & 1:
+                edge.append(row.pop())
+            pairs = iter(row)
+            row = [sha256(b"\x01" + a + b).digest() for a, b in zip(pairs, pairs, strict=True)]
+            n >>= 1
+        edge.reverse()
+        stack += edge
 
     def root(self) -> bytes:
         """Root hash of the whole tree."""
@@ -85,7 +89,9 @@ class Frontier:
 
     def copy(self) -> Frontier:
         """An independent copy."""
-        return Frontier(self.size, self._stack)
+        other = Frontier.__new__(Frontier)
+        other.size, other._stack = self.size, self._stack.copy()  # noqa: SLF001 - its own kind
+        return other
 
 
 def split(size: int) -> int:

@@ -66,8 +66,12 @@ def encode(kind: Kind, index: int, payload: bytes) -> bytes:
 def encode_leaves(first_index: int, leaves: Iterable[bytes]) -> bytes:
     """The bytes of leaf records one after another."""
     pack, kind = BODY.pack, int(Kind.LEAF)
-    bodies = [pack(len(leaf), index, kind) + leaf for index, leaf in enumerate(leaves, first_index)]
-    return b"".join([crc32(body).to_bytes(4, "big") + body for body in bodies])
+    return b"".join(
+        [
+            crc32(body := pack(len(leaf), index, kind) + leaf).to_bytes(4, "big") + body
+            for index, leaf in enumerate(leaves, first_index)
+        ]
+    )
 
 
 def read(

@@ -13,14 +13,19 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Entries that one event loop waits for; ``offsets`` says where each caller's begin."""
+    """Entries that one event loop waits for.
+
+    ``answers`` runs beside ``leaves``: who waits stands at the first entry that he gave. No more
+    than ``count_max`` and ``bytes_max`` may join before somebody looks at what waits altogether.
+    """
 
     loop: asyncio.AbstractEventLoop
     urgent: bool
+    count_max: int = 0
+    bytes_max: int = 0
     leaves: list[bytes] = field(default_factory=list)
+    answers: list[asyncio.Future[int] | None] = field(default_factory=list)
     held_bytes: int = 0
-    answers: list[asyncio.Future[int]] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
 
     def settle(self, index: int) -> None:
         """Tell the callers of a durable batch their indexes; the first entry got ``index``."""
@@ -32,12 +37,12 @@ class Batch:
         with suppress(RuntimeError):  # the loop of callers that have gone
             self.loop.call_soon_threadsafe(self._fail, error)
 
-    def _resolve(self, index: int) -> None:
-        for answer, offset in zip(self.answers, self.offsets, strict=True):
-            if not answer.done():
-                answer.set_result(index + offset)
+    def _resolve(self, first: int) -> None:
+        for index, answer in enumerate(self.answers, first):
+            if answer is not None and not answer.done():
+                answer.set_result(index)
 
     def _fail(self, error: Exception) -> None:
         for answer in self.answers:
-            if not answer.done():
+            if answer is not None and not answer.done():
                 answer.set_exception(error)

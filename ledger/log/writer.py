@@ -8,7 +8,6 @@ start judges from the bytes on disk, because after a failed sync the page cache 
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
 import os
 import threading
@@ -18,21 +17,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.log import record, recovery, segment
+from ledger.log import record, recovery, reserve, segment
 from ledger.log.anchor import kept, refuse_contradictions
 from ledger.log.canonical import LEAF_BYTES_MAX
-from ledger.log.checkpoint import Checkpoint
+from ledger.log.head import HeadSigner
 from ledger.log.keys import Signer
 from ledger.log.merkle import Frontier
-from ledger.log.note import Note
 from ledger.log.record import Kind
+from ledger.log.reserve import LedgerFull
 from ledger.log.segment import Header, LedgerCorrupt
 from ledger.log.waiting import Batch
 
 LOCK = "lock"
-RESERVE = "reserve"
-RESERVE_BYTES = 8 << 20
-"""Released for entries marked urgent when the disk is full: room for thousands of them."""
 
 PENDING_COUNT_MAX = 100_000
 PENDING_BYTES_MAX = 64 << 20
@@ -41,13 +37,6 @@ PENDING_BYTES_MAX = 64 << 20
 BATCH_COUNT_MAX = 4_096
 BATCH_BYTES_MAX = 8 << 20
 """One sync carries at most this, so that nobody waits for somebody else's flood."""
-
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class LedgerFull(Exception):  # noqa: N818 - a state of the ledger, in its own word
-    """Not taken, nothing written: the queue or the disk is full. May be tried again later."""
 
 
 class LedgerFailed(Exception):  # noqa: N818 - a state of the ledger, in its own word
@@ -87,12 +76,15 @@ class LedgerWriter:
         self._segment_bytes = segment_bytes
         self._mono_us = mono_us
         self._last_us = 0
+        self._heads = HeadSigner(origin, self._signers)
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._waiting: deque[Batch] = deque()
-        self._waiting_bytes = 0
-        self._waiting_count = 0
+        self._wake = threading.Lock()
+        """Held while the writer's thread has work or may sleep; released to wake it."""
+        self._wake.acquire()
         self._idle = False
+        self._waiting: deque[Batch] = deque()
+        self._open: Batch | None = None
+        """The batch that waits last, as long as single entries may join it."""
         self._closing = False
         self._failure: BaseException | None = None
         self._descriptor = -1
@@ -167,62 +159,100 @@ class LedgerWriter:
 
         ``urgent`` entries, those of a safe stop, may use the disk's reserve.
         """
-        return await self._enqueue((leaf,), urgent)
+        if len(leaf) > LEAF_BYTES_MAX:
+            raise ValueError(f"an entry has {len(leaf)} bytes, at most {LEAF_BYTES_MAX}")
+        held = record.FRAME_BYTES + len(leaf)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[int] = loop.create_future()
+        with self._lock:
+            batch = self._open
+            if (
+                batch is None
+                or batch.loop is not loop
+                or batch.urgent is not urgent
+                or len(batch.leaves) >= batch.count_max
+                or batch.held_bytes + held > batch.bytes_max
+            ):
+                batch = self._room(loop, 1, held, urgent=urgent)
+            batch.leaves.append(leaf)
+            batch.answers.append(answer)
+            batch.held_bytes += held
+            if self._idle:
+                self._idle = False
+                self._wake.release()
+        return await answer
 
     async def append_many(self, leaves: Sequence[bytes], *, urgent: bool = False) -> list[int]:
         """Append entries that stand together in one batch; returns their indexes."""
         if not leaves:
             return []
-        first = await self._enqueue(tuple(leaves), urgent)
-        return list(range(first, first + len(leaves)))
-
-    def _enqueue(self, leaves: tuple[bytes, ...], urgent: bool) -> asyncio.Future[int]:  # noqa: FBT001 - lean, every append comes here
-        """Put entries into the batch that waits last, or into a new one."""
-        held = record.FRAME_BYTES * len(leaves)
-        for leaf in leaves:
-            if len(leaf) > LEAF_BYTES_MAX:
-                raise ValueError(f"an entry has {len(leaf)} bytes, at most {LEAF_BYTES_MAX}")
-            held += len(leaf)
+        longest = max(map(len, leaves))
+        if longest > LEAF_BYTES_MAX:
+            raise ValueError(f"an entry has {longest} bytes, at most {LEAF_BYTES_MAX}")
+        count = len(leaves)
+        held = record.FRAME_BYTES * count + sum(map(len, leaves))
         if held > BATCH_BYTES_MAX:
             raise ValueError(f"{held} bytes together, at most {BATCH_BYTES_MAX}")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[int] = loop.create_future()
         with self._lock:
-            if self._failure is not None or self._closing:
-                raise LedgerFailed("the ledger is stopped") from self._failure
-            count = self._waiting_count + len(leaves)
-            if not urgent and (
-                count > PENDING_COUNT_MAX or self._waiting_bytes + held > PENDING_BYTES_MAX
-            ):
-                raise LedgerFull("too many entries wait for the disk")
-            self._waiting_count = count
-            self._waiting_bytes += held
-            batch = self._waiting[-1] if self._waiting else None
-            if (
-                batch is None
-                or batch.loop is not loop
-                or batch.urgent is not urgent
-                or len(batch.leaves) + len(leaves) > BATCH_COUNT_MAX
-                or batch.held_bytes + held > BATCH_BYTES_MAX
-            ):
-                batch = Batch(loop, urgent)
-                self._waiting.append(batch)
-            batch.offsets.append(len(batch.leaves))
-            batch.answers.append(answer)
+            batch = self._room(loop, count, held, urgent=urgent)
             batch.leaves += leaves
+            batch.answers.append(answer)
+            batch.answers += [None] * (count - 1)
             batch.held_bytes += held
             if self._idle:
-                self._changed.notify()
-        return answer
+                self._idle = False
+                self._wake.release()
+        first = await answer
+        return list(range(first, first + count))
+
+    def _room(
+        self, loop: asyncio.AbstractEventLoop, count: int, held: int, *, urgent: bool
+    ) -> Batch:
+        """The batch that takes so many more entries; with the lock held.
+
+        Raises:
+            LedgerFull: Too much waits for the disk.
+            LedgerFailed: The ledger is stopped.
+        """
+        if self._failure is not None or self._closing:
+            raise LedgerFailed("the ledger is stopped") from self._failure
+        spare_count, spare_bytes = BATCH_COUNT_MAX, BATCH_BYTES_MAX
+        if not urgent:
+            spare_count = PENDING_COUNT_MAX - sum(len(batch.leaves) for batch in self._waiting)
+            spare_bytes = PENDING_BYTES_MAX - sum(batch.held_bytes for batch in self._waiting)
+            if count > spare_count or held > spare_bytes:
+                raise LedgerFull("too many entries wait for the disk")
+        batch = self._open
+        if (
+            batch is None
+            or batch.loop is not loop
+            or batch.urgent is not urgent
+            or len(batch.leaves) + count > BATCH_COUNT_MAX
+            or batch.held_bytes + held > BATCH_BYTES_MAX
+        ):
+            self._open = batch = Batch(loop, urgent)
+            self._waiting.append(batch)
+        batch.count_max = min(BATCH_COUNT_MAX, len(batch.leaves) + spare_count)
+        batch.bytes_max = min(BATCH_BYTES_MAX, batch.held_bytes + spare_bytes)
+        return batch
 
     async def close(self) -> None:
         """Write what waits, then the close record, and release the ledger."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._take_no_more()
         await asyncio.to_thread(self._thread.join)
         if self._failure is not None:
             raise LedgerFailed("the ledger stopped before it was closed") from self._failure
+
+    def _take_no_more(self) -> None:
+        """Let the writer's thread end behind what waits."""
+        with self._lock:
+            self._closing = True
+            self._open = None
+            if self._idle:
+                self._idle = False
+                self._wake.release()
 
     def _run(self) -> None:
         batch: Batch | None = None
@@ -244,24 +274,25 @@ class LedgerWriter:
 
     def _next_batch(self) -> Batch | None:
         """Take what has waited longest; None when the ledger closes."""
-        with self._changed:
-            while not self._waiting:
+        while True:
+            with self._lock:
+                if self._waiting:
+                    batch = self._waiting.popleft()
+                    if batch is self._open:
+                        self._open = None
+                    return batch
                 if self._closing:
                     return None
                 self._idle = True
-                self._changed.wait()
-            self._idle = False
-            batch = self._waiting.popleft()
-            self._waiting_count -= len(batch.leaves)
-            self._waiting_bytes -= batch.held_bytes
-            return batch
+            self._wake.acquire()
 
     def _fail(self, batches: Sequence[Batch], error: BaseException) -> None:
         """Latch the failure and tell everybody who waits."""
-        with self._changed:
+        with self._lock:
             self._failure = error
             batches = [*batches, *self._waiting]
             self._waiting.clear()
+            self._open = None
         failure = LedgerFailed(f"the ledger has stopped: {error}")
         failure.__cause__ = error
         for batch in batches:
@@ -301,10 +332,8 @@ class LedgerWriter:
         self._durable = point
 
     def _sign(self, tree: Frontier) -> Durable:
-        point = Checkpoint(origin=self.origin, size=tree.size, root=tree.root())
-        text = point.text()
-        signed = Note(text=text, signatures=tuple(s.signature(text) for s in self._signers))
-        return Durable(size=tree.size, root=point.root, checkpoint=signed.encode())
+        root = tree.root()
+        return Durable(size=tree.size, root=root, checkpoint=self._heads.signed(tree.size, root))
 
     def _make_room(self, count: int, *, urgent: bool) -> None:
         """Have ``count`` bytes and an end record allocated before anything is written."""
@@ -315,48 +344,21 @@ class LedgerWriter:
         if needed <= self._allocated:
             return
         extents = -(-needed // segment.EXTENT_BYTES)
-        self._with_reserve(
+        reserve.allocate(
+            self.directory,
             lambda: os.posix_fallocate(self._descriptor, 0, extents * segment.EXTENT_BYTES),
             urgent=urgent,
         )
         self._allocated = extents * segment.EXTENT_BYTES
-        self._keep_reserve()
-
-    def _with_reserve(self, allocate: Callable[[], None], *, urgent: bool) -> None:
-        """Allocate; when the disk is full, let urgent entries have the reserve."""
-        try:
-            allocate()
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            if not urgent:
-                raise LedgerFull(f"no room on disk: {error.strerror}") from error
-        else:
-            return
-        (self.directory / RESERVE).unlink(missing_ok=True)
-        try:
-            allocate()
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise LedgerFull(f"no room on disk, reserve used: {error.strerror}") from error
-
-    def _keep_reserve(self) -> None:
-        """Hold the reserve again as soon as the disk allows it."""
-        path = self.directory / RESERVE
-        if path.exists():
-            return
-        try:
-            with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-        except OSError:
-            path.unlink(missing_ok=True)
+        reserve.keep(self.directory)
 
     def _next_segment(self, *, urgent: bool) -> None:
         """Make the following segment first, then seal the full one, so that room is certain."""
         header = self._header()
         path = segment.segment_path(self.directory, header.size)
-        self._with_reserve(lambda: segment.prepare(self.directory, header), urgent=urgent)
+        reserve.allocate(
+            self.directory, lambda: segment.prepare(self.directory, header), urgent=urgent
+        )
         seal = record.encode(Kind.SEAL, self._durable.size, b"")
         segment.write_all(self._descriptor, seal, self._offset)
         os.ftruncate(self._descriptor, self._offset + len(seal))
@@ -386,7 +388,7 @@ class LedgerWriter:
     def _recover(self) -> None:
         """Continue behind the last intact record; the same path after every kind of stop."""
         keys = tuple(signer.key for signer in self._signers)
-        self._keep_reserve()
+        reserve.keep(self.directory)
         tail = recovery.read_tail(self.directory, keys=keys, origin=self.origin)
         if tail is None:
             self._segment_seq = -1

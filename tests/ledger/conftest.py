@@ -66,9 +66,7 @@ def make(tmp_path: Path, signer: Signer) -> Make:
 def stop(writer: LedgerWriter) -> None:
     """Leave a ledger as a killed process leaves it: no close record, lock free."""
     writer._write_close = lambda: None  # type: ignore[method-assign]
-    with writer._changed:
-        writer._closing = True
-        writer._changed.notify()
+    writer._take_no_more()
     writer._thread.join()
 
 

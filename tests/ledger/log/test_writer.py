@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger.log import checkpoint, note, reader, segment
+from ledger.log import checkpoint, note, reader, reserve, segment
 from ledger.log import writer as writing
+from ledger.log.head import HeadSigner
 from ledger.log.keys import Signer
 from ledger.log.merkle import Frontier
 from ledger.log.verify import verify
@@ -159,7 +160,7 @@ async def test_back_pressure_is_an_error_and_nothing_is_written(
     async with asyncio.timeout(60):
         while True:
             await asyncio.sleep(0)
-            with writer._changed:
+            with writer._lock:
                 if not writer._waiting and not writer._idle:
                     break
     rest = [asyncio.ensure_future(writer.append(b"%d" % n)) for n in range(10)]
@@ -217,7 +218,7 @@ async def test_a_full_disk_refuses_before_anything_is_written(
     real, full = os.posix_fallocate, False
 
     def allocate(descriptor: int, offset: int, length: int) -> None:
-        if full and (tmp_path / writing.RESERVE).exists():
+        if full and (tmp_path / reserve.RESERVE).exists():
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor, offset, length)
 
@@ -303,7 +304,7 @@ async def test_whatever_ends_the_writer_nobody_waits_for_ever(
 ) -> None:
     writer = opened(tmp_path, signer)
     await writer.append(b"kept")
-    writer._signers = (Signer(key=signer.key, private=Broken()),)
+    writer._heads = HeadSigner(signer.name, [Signer(key=signer.key, private=Broken())])
     waiting = [asyncio.ensure_future(writer.append(b"%d" % n)) for n in range(3)]
     outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
     assert [type(o) for o in outcomes] == [LedgerFailed] * 3
