@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,10 @@ class BorrowedJournal:
         index = int(answer["index"])
         self._size = index + 1
         return index, dict(fields)
+
+    def tell(self, word: str) -> None:
+        """Say something that is not answered."""
+        self._writer.write(json.dumps({"verb": word}).encode() + b"\n")
 
     def status(self) -> LedgerStatus:
         """Return how many entries there were after the last one written here."""

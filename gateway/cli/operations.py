@@ -6,18 +6,18 @@ Imported inside commands only.
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.field import Field, Preview, known_device, known_terminal, progress, user
+from gateway.cli.field import Field, Preview, known_device, known_terminal, progress
+from gateway.cli.hold_elsewhere import hold_elsewhere
 from gateway.cli.output import ExitCode, fail, say
 from gateway.commissioning.plan import Level, level_of
 from gateway.commissioning.runs import panel, passive, silence, steps, wire
+from gateway.commissioning.runs.holding import HoldOrder, run_hold
 from gateway.commissioning.runs.silence import WatchdogOrder
 from gateway.commissioning.runs.steps import StepOrder, SweepOrder
 from gateway.commissioning.runs.wire import WiringOrder
@@ -307,45 +307,23 @@ async def _watchdog(field: Field, given: Parameters) -> CheckOutcome:
     return silence.watchdog_outcome(result, order, found_s)
 
 
-async def hold_elsewhere(field: Field, order: WatchdogOrder) -> silence.Kill:
-    """Let another process hold the power; return what kills it.
+def _hold_order(field: Field, given: Parameters) -> HoldOrder:
+    return HoldOrder(
+        terminal=known_terminal(field, given["terminal"]),
+        p_w=given["power"],
+        span_s=given["span"] / 1000,
+    )
 
-    This process keeps the ledger, so it notes what the other one is about to do.
-    """
-    if field.journal is not None:
-        arguments = [order.terminal, f"{order.p_w}W"]
-        await field.journal.append(
-            "operator",
-            {
-                "user": user(),
-                "verb": "test hold",
-                "arguments": arguments,
-                "reason": "watchdog test by killing the process that holds the power",
-            },
-        )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "test", "hold", order.terminal,
-        "--power", f"{order.p_w}W", "--confirm", field.equipment.sop.id,
-        "-c", str(field.site.path),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(30):
-            line = await process.stdout.readline()
-    except TimeoutError:
-        line = b""
-    if b"holding" not in line:
-        process.kill()
-        await process.wait()
-        fail(ExitCode.FAILED, "the process that should hold the power did not start", code="H008")
 
-    async def kill() -> None:
-        process.kill()
-        await process.wait()
+def _hold_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+    order = _hold_order(field, given)
+    return {order.terminal: Power(p_w=order.p_w)}
 
-    return kill
+
+async def _hold(field: Field, given: Parameters) -> CheckOutcome:
+    return await run_hold(
+        field.rack, _hold_order(field, given), journal=field.journal, say=progress
+    )
 
 
 def _estop_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
@@ -401,6 +379,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "test signals": Operation(run=_signals),
     "test interlock": Operation(run=_interlock, moves=_nothing, lines=_interlock_lines),
     "test step": Operation(run=_step, moves=_step_moves),
+    "test hold": Operation(run=_hold, moves=_hold_moves),
     "test watchdog": Operation(run=_watchdog, moves=_watchdog_moves),
     "test estop": Operation(run=_estop, moves=_estop_moves),
     "test sweep": Operation(run=_sweep, moves=_sweep_moves),

@@ -1,4 +1,4 @@
-"""``sopgw test``: signals, interlock, step, watchdog, estop, sweep."""
+"""``sopgw test``: signals, interlock, step, watchdog, estop, sweep, hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gateway.cli.output import group, site_option
 from gateway.cli.perform import perform, power_options, sop_option, typed
 from gateway.cli.quantities import DURATION_MS, POWER, RATIOS
 
+HOLD_MS_MAX = 15 * 60_000  # to read a meter; longer is a setpoint by hand's business
 HOW = ("stop-heartbeat", "drop-link", "kill-service", "unplug")
 
 
@@ -264,41 +265,74 @@ def sweep(
 
 @test_.command(
     "hold",
-    hidden=True,
     schema="test.hold",
     impact="hw",
     examples=(
-        ("sopgw test hold T2 --power 10kW --confirm SOP-1 -c site.yaml", "until it is killed"),
-        ("sopgw test hold T2 --power 10kW --confirm SOP-1 --sop SOP-1", "one of several SOPs"),
+        ("sopgw test hold T2 --power 10kW -c site.yaml", "a plan; nothing is written"),
+        ("sopgw test hold T2 --power 10kW --for 5min --yes -c site.yaml", "to read a clamp meter"),
     ),
 )
 @click.argument("terminal")
-@click.option("--power", type=POWER, required=True)
-@click.option("--confirm", required=True, metavar="SOP")
+@click.option("--power", type=POWER, required=True, help="Positive injects into the feeder.")
+@click.option(
+    "--for", "span", type=DURATION_MS, default="60s", show_default=True, help="At most 15min."
+)
+@click.option("--under", type=int, hidden=True, help="Socket to who holds control.")
 @site_option
 @sop_option
-def hold(*, terminal: str, power: int, confirm: str, config_path: Path, sop_id: str | None) -> None:
-    """Hold a power until killed: the other half of `test watchdog --how kill-service`."""
+@power_options
+def hold(
+    *,
+    terminal: str,
+    power: int,
+    span: int,
+    under: int | None,
+    **common: Any,
+) -> None:
+    """Hold a power at a terminal, then zero; for reading a meter or a display meanwhile."""
+    if under is not None:
+        _hold_under(under, terminal, power, **common)
+        return
+    if not 0 < span <= HOLD_MS_MAX:
+        raise click.UsageError(f"--for: more than nothing, at most {HOLD_MS_MAX // 60_000}min")
+    command = typed("test hold", terminal, ("--power", f"{power}W"), ("--for", f"{span}ms"))
+    perform(
+        "test hold",
+        {"terminal": terminal, "power": power, "span": span},
+        command=command,
+        **common,
+        extra={"terminal": terminal, "p_w": power},
+    )
+
+
+def _hold_under(
+    descriptor: int,
+    terminal: str,
+    power: int,
+    *,
+    config_path: Path,
+    sop_id: str | None,
+    confirm: str,
+    **_consent: Any,
+) -> None:
+    """Hold until killed, under the control of the watchdog test that started this process."""
     import asyncio
 
     from gateway.cli import field as fields
+    from gateway.cli.hold_elsewhere import HOLDING
+    from gateway.cli.hold_elsewhere import under as lent_by
     from gateway.cli.output import ExitCode, fail
-    from gateway.commissioning.session import Power
-    from gateway.commissioning.session import hold as session_hold
+    from gateway.commissioning.runs.holding import HoldOrder, run_hold
 
     async def go() -> None:
         async with fields.opened(config_path, sop_id) as field:
             fields.refuse_when_read_only()
             if confirm != field.equipment.sop.id:
                 fail(ExitCode.UNCONFIRMED, "--confirm is not the name of the SOP", code="H002")
-            known = fields.known_terminal(field, terminal)
-            async with session_hold(field.rack) as session:
-                await session.set({known: Power(p_w=power)}, life_s=120)
-                await field.rack.pause(
-                    abs(power) / field.equipment.sop.terminal(known).ramp_w_per_s + 2.0
-                )
-                click.echo("holding")
-                await asyncio.Event().wait()
+            order = HoldOrder(terminal=fields.known_terminal(field, terminal), p_w=power)
+            field.journal = lent = await lent_by(descriptor)
+            field.rack.owner = lent.owner_id
+            await run_hold(field.rack, order, journal=lent, holding=lambda: lent.tell(HOLDING))
 
     with fields.refusals_told():
         asyncio.run(go())

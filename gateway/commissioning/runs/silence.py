@@ -92,7 +92,7 @@ async def run_watchdog(
         )  # fmt: skip
     if order.how is How.KILL_SERVICE:
         assert hold_elsewhere is not None
-        spans = await _killed(rack, order, hold_elsewhere, say)
+        spans = await _killed(rack, order, hold_elsewhere, journal, say)
     else:
         spans = await _silent_here(rack, order, person, journal, say)
     return watchdog.judge(
@@ -153,7 +153,11 @@ async def _silent_here(
 
 
 async def _killed(
-    rack: Rack, order: WatchdogOrder, hold_elsewhere: Callable[[], Awaitable[Kill]], say: Say
+    rack: Rack,
+    order: WatchdogOrder,
+    hold_elsewhere: Callable[[], Awaitable[Kill]],
+    journal: Journal | None,
+    say: Say,
 ) -> _Spans:
     """Another process holds the power and is killed; this one only reads, then takes over."""
     async with watching(rack, order.terminal, period_s=SAMPLE_S) as watch:
@@ -163,7 +167,7 @@ async def _killed(
         say("the process that held the power is dead")
         await rack.pause(order.expectation.zero_within_s + 1.0)
         t_back_s = rack.now_s()
-        async with hold(rack, say=say):
+        async with hold(rack, journal=journal, say=say):
             await rack.pause(AFTER_S)
             samples = _samples(watch.seen, order.terminal)
     return _Spans(samples=samples, t_silent_s=t_silent_s, t_back_s=t_back_s)

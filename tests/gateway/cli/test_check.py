@@ -30,6 +30,7 @@ HARDWARE = [
     ("test", "estop", "station"),
     ("test", "sweep", "T3"),
     ("test", "interlock", "local"),
+    ("test", "hold", "T2", "--power", "10kW"),
 ]
 READ_ONLY = [
     ("check", "network"),
@@ -325,33 +326,38 @@ def test_the_process_that_holds_the_power_is_killed_and_the_station_goes_to_zero
     cabinet = cabinet_module.Cabinet(tmp_path, factor=5)
     try:
         run = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "gateway",
-                "test",
-                "watchdog",
-                "station",
-                "--how",
-                "kill-service",
-                "--yes",
-                "--json",
-            ],
-            env=cabinet.env,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+            [sys.executable, "-m", "gateway", "test", "watchdog", "station", "--how", "kill-service",
+             "--yes", "--json"],
+            env=cabinet.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         answer = json.loads(run.stdout)
         assert (run.returncode, answer["data"]["verdict"]) == (0, "ok"), run.stdout
         kinds = [json.loads(leaf) for _index, leaf in reader.entries(tmp_path / "ledger", 0)]
         assert [k["verb"] for k in kinds if k["kind"] == "operator"] == ["test", "test hold"]
+        powers = [s["p_w"] for k in kinds if k["kind"] == "intent" for s in k["setpoints"]]
+        assert 10_000 in powers, "what the killed process wrote was in the ledger before"
         assert abs(cabinet.say(do="look")["p_w"][1]) < 2_500
     finally:
         cabinet.close()
 
 
-def test_holding_a_power_needs_the_name_of_the_sop(site, sopgw):
-    answer = sopgw("test", "hold", "T2", "--power", "1kW", "--confirm", "SOP-9", "--json")
+def test_a_power_is_held_for_a_while_and_measured(site, sopgw):
+    held = sopgw("test", "hold", "T2", "--power", "10kW", "--for", "3s", "--yes", "--json")
+    assert (held.exit_code, held.json["data"]["verdict"]) == (0, "ok"), held.out
+    (row,) = held.json["data"]["rows"]
+    assert row["limit"] == "+10.0 ± 5.0 kW"
+    assert held.json["ledger"]["entry"] is not None
+    assert abs(site.say(do="look")["p_w"][1]) < 2_500
+
+
+@pytest.mark.parametrize("span", ["16min", "0s"])
+def test_a_power_is_not_held_for_a_day(span, site, sopgw):
+    answer = sopgw("test", "hold", "T2", "--power", "1kW", "--for", span, "--yes", "--json")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (2, "E002")
+
+
+def test_holding_under_somebody_needs_the_name_of_the_sop(site, sopgw):
+    answer = sopgw(
+        "test", "hold", "T2", "--power", "1kW", "--confirm", "SOP-9", "--under", "99", "--json"
+    )
     assert (answer.json["exit_code"], answer.json["errors"][0]["code"]) == (6, "H002")

@@ -33,7 +33,7 @@ POWER = {  # can move power: arguments without consent, and the exit codes that 
     "point set": (("station", "wdg.timeout=5s"), {6}),
     "check wiring": (("m2", "--inject", "10kW", "--before", "1s"), {6}),
     "test estop": (("station",), {6}),
-    "test hold": (("T2", "--power", "1kW", "--confirm", "SOP-2"), {6}),
+    "test hold": (("T2", "--power", "1kW"), {6}),
     "test interlock": (("local",), {6}),
     "test step": (("T2", "--to", "25kW"), {6}),
     "test sweep": (("T2",), {6}),
@@ -162,6 +162,9 @@ def test_the_service_lends_control_for_a_test_and_has_it_back(service, sopgw):
     assert kinds.count("intent") >= 2, "there and back, each with its intent"
     assert not any(status(sopgw)["terminals"][k]["p_w_set"] for k in range(4))
     assert sopgw("apply", plan["id"], "--json").exit_code == 5, "a plan is applied once"
+    held = sopgw("test", "hold", "T2", "--power", "10kW", "--for", "1s", "--yes", "--json")
+    assert held.exit_code == 0, held.out
+    assert [e["verb"] for e in entries(service, "operator")][-3:] == ["borrow", "test", "return"]
 
 
 def test_a_setpoint_by_hand_ends_by_itself(service, sopgw):
