@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 REQUEST_S = 3.0
 """Longer than an election takes to notice; a request that is not answered by then is repeated."""
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""More than all messages that may wait, in base64: a member that sends more is ill."""
 LINE_BYTES_MAX = 4 * 1024 * 1024
 """A watch answer may carry several blocks."""
 REOPEN_S = 0.2
 """Rest before a broken watch is opened at the next member."""
 SILENT_COUNT_MAX = 4
 """Waits without news, though other members answered with some, before a watch is given up."""
+MALFORMED = (TimeoutError, ValueError, TypeError, RecursionError)
+"""What reading an answer that is none leads to, beside an answer that does not come."""
 TAKEN_COUNT_MAX = 100
 """Deletions in one transaction; etcd takes 128 operations."""
 
@@ -93,14 +97,14 @@ class EtcdOrdering:
             try:
                 async with asyncio.timeout(self._request_s):
                     async with self._client().post(url, json=body) as response:
-                        answer: dict[str, Any] = await response.json(content_type=None)
+                        answer = _object(await _bounded(response.content))
                 if response.status == 200:
-                    revision = int(answer.get("header", {}).get("revision", 0))
+                    revision = int(_part(answer, "header", dict).get("revision", 0))
                     if not self._since:
                         self._since = revision
                     return answer
                 last = f"{response.status} {answer.get('error', '')}"
-            except (TimeoutError, aiohttp.ClientError, json.JSONDecodeError, OSError) as error:
+            except (aiohttp.ClientError, *MALFORMED, OSError) as error:
                 last = f"{type(error).__name__} {error}"
             self._endpoints.append(self._endpoints.pop(0))
         raise OrderingUnavailable(last)
@@ -124,7 +128,7 @@ class EtcdOrdering:
                 "sort_target": "CREATE",
             },
         )
-        return [base64.b64decode(kv.get("value", "")) for kv in answer.get("kvs", [])]
+        return _values(answer)
 
     async def submit(self, message: bytes) -> None:
         """Put a message where proposers find it; acknowledged by a majority of the members."""
@@ -167,8 +171,8 @@ class EtcdOrdering:
     async def block(self, height: int) -> bytes | None:
         """Read the block of a height."""
         answer = await self._call("/v3/kv/range", {"key": _b64(self._height("b", height))})
-        found = answer.get("kvs", [])
-        return base64.b64decode(found[0].get("value", "")) if found else None
+        found = _values(answer)
+        return found[0] if found else None
 
     async def vote(self, height: int, node: str, vote: bytes) -> None:
         """Publish a node's vote of a height, once."""
@@ -192,7 +196,7 @@ class EtcdOrdering:
             for kind in ("b", "v")
         ]
         answer = await self._call("/v3/kv/txn", {"success": ranges})
-        revision = answer.get("header", {}).get("revision", "0")
+        revision = str(_part(answer, "header", dict).get("revision", "0"))
         with suppress(OrderingUnavailable):  # another node may have compacted further already
             await self._call("/v3/kv/compaction", {"revision": revision})
 
@@ -231,16 +235,16 @@ class EtcdOrdering:
             }
             url = self._members[self._watched] + "/v3/watch"
             forever = aiohttp.ClientTimeout(total=None, sock_connect=self._request_s)
-            with suppress(aiohttp.ClientError, ValueError, OSError, TimeoutError):
+            with suppress(aiohttp.ClientError, *MALFORMED, OSError):
                 async with self._client().post(url, json=body, timeout=forever) as response:
                     while line := await response.content.readline():
-                        result = json.loads(line).get("result", {})
+                        result = _part(_object(line), "result", dict)
                         if result.get("canceled"):
                             # Compacted: what is missed is read again from the registers.
                             self._seen = max(self._seen, int(result.get("compact_revision", 0)))
                             break
                         if result.get("events"):
-                            revision = int(result.get("header", {}).get("revision", 0))
+                            revision = int(_part(result, "header", dict).get("revision", 0))
                             self._seen = max(self._seen, revision)
                             self._news.set()
             with suppress(TimeoutError):
@@ -260,6 +264,42 @@ class EtcdOrdering:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    """Read an answer that has an end."""
+    parts, size = [], 0
+    async for part in content.iter_any():
+        size += len(part)
+        if size > ANSWER_BYTES_MAX:
+            raise ValueError("an answer without an end")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """Read a JSON object; whoever orders blocks is trusted for nothing, so also not for this."""
+    found = json.loads(data)
+    if not isinstance(found, dict):
+        raise TypeError("an answer is an object")
+    return found
+
+
+def _part(found: dict[str, Any], key: str, kind: type) -> Any:
+    """What stands at a key; empty where nothing does."""
+    value = found.get(key) or kind()
+    if not isinstance(value, kind):
+        raise TypeError(f"{key} is {type(value).__name__}")
+    return value
+
+
+def _values(answer: dict[str, Any]) -> list[bytes]:
+    """The values of an answer's keys."""
+    try:
+        pairs = _part(answer, "kvs", list)
+        return [base64.b64decode(kv.get("value", ""), validate=True) for kv in pairs]
+    except (*MALFORMED, AttributeError) as error:
+        raise OrderingUnavailable(f"a member answers nonsense: {error}") from None
 
 
 def _absent(key: str) -> dict[str, Any]:

@@ -150,7 +150,9 @@ async def rounds(bench, regions, first):
         per_message += await asyncio.gather(*(bench.settled(m) for m in sealed))
         bench.now_ms = start_ms - 270_000
         opened = [bench.message(f"R{i}", kind="reveal", round=name, salt=SALT, offers=offers(i)) for i in range(regions)]  # fmt: skip
-        per_message += await asyncio.gather(*(bench.settled(m) for m in opened))
+        revealed = [asyncio.create_task(bench.settled(message)) for message in opened]
+        bench.nudge()
+        per_message += await asyncio.gather(*revealed)
         height = bench.nodes[0].replica.height
         began = time.perf_counter()
         bench.now_ms = start_ms - 180_000

@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from ledger.network import etcd
 from ledger.network.etcd import EtcdOrdering
 from ledger.network.ordering import OrderingUnavailable
 
@@ -14,7 +17,7 @@ spec = importlib.util.spec_from_file_location(
 etcd_cluster = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(etcd_cluster)
 
-pytestmark = pytest.mark.skipif(
+with_etcd = pytest.mark.skipif(
     not etcd_cluster.installed() and os.environ.get("SOPGW_REQUIRE_SERVERS") != "1",
     reason="etcd is not installed (apt install etcd-server)",
 )
@@ -139,6 +142,7 @@ async def until(condition, what):
         pytest.fail(f"waited in vain for {what}")
 
 
+@with_etcd
 async def test_on_three_real_members(tmp_path, net):
     async with etcd_cluster.cluster(tmp_path) as members:
         await registers(members)
@@ -146,6 +150,7 @@ async def test_on_three_real_members(tmp_path, net):
         await four_nodes(members, net)
 
 
+@with_etcd
 async def test_a_stranger_without_a_certificate_is_not_served(tmp_path):
     import ssl
 
@@ -168,3 +173,35 @@ async def test_nobody_there_is_said_so():
         await nobody.submit(b"x")
     await nobody.wait(0.05)
     await nobody.close()
+
+
+NONSENSE = (
+    b"", b"[]", b"\xff", b"null", b'{"header":[1]}', b'{"header":{"revision":"x"}}',
+    b'{"header":{"revision":null}}', b'{"kvs":5}', b'{"kvs":[1]}', b'{"kvs":[{"value":5}]}',
+    b'{"kvs":[{"value":"*"}]}', b'{"kvs":[{"value":"YQ"}]}', b"[" * 100_000, b'{"kvs":["' + b"x" * 200_000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=range(len(NONSENSE)))
+async def test_a_member_that_talks_nonsense_is_one_that_is_away(nonsense, monkeypatch):
+    """Who orders blocks is trusted for nothing: no answer of it may end a node."""
+    monkeypatch.setattr(etcd, "ANSWER_BYTES_MAX", 150_000)
+    asked = asyncio.Event()
+
+    async def answer(request):
+        if request.path == "/v3/watch":
+            asked.set()
+        return web.Response(body=nonsense)
+
+    app = web.Application()
+    app.add_routes([web.post("/{path:.*}", answer)])
+    async with TestServer(app) as server:
+        order = EtcdOrdering([str(server.make_url("")).rstrip("/")], "m", voter_count=4)
+        for call in (order.pending, lambda: order.block(1), lambda: order.votes(1)):
+            with pytest.raises(OrderingUnavailable):
+                await call()
+        await order.wait(0.01)
+        async with asyncio.timeout(60):
+            await asked.wait()
+        assert not order._watching.done()
+        await order.close()
