@@ -46,6 +46,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "relay": ("ro", "Region agents on a broker speak to a market node."),
     "instr": ("ro", "Instructions and what became of them."),
     "alarm": ("rw", "Alarms: list, acknowledge, shelve, explain."),
+    "whoami": ("ro", "Who you are here, what you may, who holds control."),
+    "access": ("ro", "Who has which role."),
     "account": ("rw", "People who may log in to the page."),
     "export": ("rw", "Readings and settlements as CSV or Parquet."),
     "replay": ("ro", "Recompute every decision from a ledger."),

@@ -6,12 +6,15 @@ import os
 import pytest
 from fakes.served import entries, serving, status, until
 
+from gateway.cli.access import text_of
+
 ME = f"uid:{os.getuid()}"
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("ash"), factor=10) as found:
+    roles = f"access: {{viewers: [group:sopgw], engineers: ['{ME}', user:ann]}}\n"
+    with serving(tmp_path_factory.mktemp("ash"), factor=10, extra=roles) as found:
         yield found
 
 
@@ -44,6 +47,27 @@ def test_status_watched_is_plain_text_again_and_again(service, sopgw):
     out = sopgw("status", "--watch", "--every", "100ms", "--count", "3").out
     assert out.count("Control  trade scheduler") == 3
     assert "\x1b" not in out
+
+
+def test_everybody_is_told_who_he_is_and_what_he_may(service, sopgw):
+    found = sopgw("whoami", "--json").json["data"]
+    assert (found["user"], found["roles"]) == (ME, ["engineer"])
+    assert {"stop", "arm", "borrow", "access"} <= set(found["may"])
+    assert set(found["may"]) & set(found["may_not"]) == set()
+    assert found["control"]["holder"] == "trades"
+    assert "Control  trade scheduler" in sopgw("whoami").out
+
+
+def test_who_has_which_role_is_shown(service, sopgw):
+    found = sopgw("access", "--json").json["data"]
+    roles = {row["role"]: row for row in found["roles"]}
+    assert roles["engineer"]["members"] == sorted([ME, "user:ann"])
+    assert roles["viewer"]["members"] == ["group:sopgw"]
+    assert "stop" in roles["viewer"]["may"]
+    assert not {"arm", "borrow"} & set(roles["viewer"]["may"])
+    assert found["owner_only"] is False
+    assert "user:ann" in sopgw("access").out
+    assert "owner alone" in text_of([{"role": "viewer", "members": [], "may": ["stop"]}])
 
 
 def test_the_mode_is_shown_and_set_with_consent(service, sopgw):
@@ -166,7 +190,7 @@ def test_without_the_service_the_ledger_answers_and_orders_are_unreachable(
     stats = sopgw("alarm", "stats", "--json").json["data"]
     assert stats["raised_count"] >= 2
     assert "aim" in sopgw("alarm", "stats").out
-    for command in (("status",), ("mode", "show"), ("arm",), ("limits", "show"),
+    for command in (("status",), ("whoami",), ("access",), ("mode", "show"), ("arm",), ("limits", "show"),
                     ("alarm", "ack", "A-104"), ("point", "set", "T2", "p=1kW", "--yes")):  # fmt: skip
         answer = sopgw(*command, "--json")
         assert answer.exit_code == 4, command
