@@ -7,7 +7,8 @@ spends time on regrouping. Answers are given in the callers' own event loop, a b
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import os
+from collections import deque
 from dataclasses import dataclass, field
 
 
@@ -19,6 +20,7 @@ class Batch:
     than ``count_max`` and ``bytes_max`` may join before somebody looks at what waits altogether.
     """
 
+    bell: Bell
     loop: asyncio.AbstractEventLoop
     urgent: bool
     count_max: int = 0
@@ -27,22 +29,60 @@ class Batch:
     answers: list[asyncio.Future[int] | None] = field(default_factory=list)
     held_bytes: int = 0
 
-    def settle(self, index: int) -> None:
-        """Tell the callers of a durable batch their indexes; the first entry got ``index``."""
-        with suppress(RuntimeError):  # the loop of callers that have gone
-            self.loop.call_soon_threadsafe(self._resolve, index)
-
-    def refuse(self, error: Exception) -> None:
-        """Tell the callers that their entries are not in the ledger."""
-        with suppress(RuntimeError):  # the loop of callers that have gone
-            self.loop.call_soon_threadsafe(self._fail, error)
-
-    def _resolve(self, first: int) -> None:
+    def resolve(self, first: int) -> None:
+        """In the loop: tell the callers their indexes; the first entry got ``first``."""
         for index, answer in enumerate(self.answers, first):
             if answer is not None and not answer.done():
                 answer.set_result(index)
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """In the loop: tell the callers that their entries are not in the ledger."""
         for answer in self.answers:
             if answer is not None and not answer.done():
                 answer.set_exception(error)
+
+
+class Bell:
+    """Calls one event loop to the batches that are decided; lives in the loop's own thread.
+
+    A descriptor of its own instead of ``call_soon_threadsafe``: a sleeping loop is woken with one
+    call and reads it with one, where its common pipe costs it three and an exception.
+    """
+
+    __slots__ = ("_decided", "_descriptor", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._decided: deque[tuple[Batch, int | Exception]] = deque()
+        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        loop.add_reader(self._descriptor, self._answer)
+
+    def ring(self, batch: Batch, outcome: int | Exception) -> None:
+        """From any thread: the batch has its first index, or was refused."""
+        self._decided.append((batch, outcome))
+        os.eventfd_write(self._descriptor, 1)
+
+    def _answer(self) -> None:
+        os.eventfd_read(self._descriptor)
+        self._tell()
+
+    def _tell(self) -> None:
+        decided = self._decided
+        while decided:
+            batch, outcome = decided.popleft()
+            if isinstance(outcome, int):
+                batch.resolve(outcome)
+            else:
+                batch.fail(outcome)
+
+    def put_away(self) -> None:
+        """From any thread, after the last ring: answer what is left and let go of the loop."""
+        try:
+            self._loop.call_soon_threadsafe(self._let_go)
+        except RuntimeError:  # the loop is closed, nobody waits there any more
+            os.close(self._descriptor)
+
+    def _let_go(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        self._tell()
+        os.close(self._descriptor)

@@ -26,7 +26,7 @@ from ledger.log.merkle import Frontier
 from ledger.log.record import Kind
 from ledger.log.reserve import LedgerFull
 from ledger.log.segment import Header, LedgerCorrupt
-from ledger.log.waiting import Batch
+from ledger.log.waiting import Batch, Bell
 
 LOCK = "lock"
 
@@ -82,6 +82,7 @@ class LedgerWriter:
         """Held while the writer's thread has work or may sleep; released to wake it."""
         self._wake.acquire()
         self._idle = False
+        self._bells: dict[asyncio.AbstractEventLoop, Bell] = {}
         self._waiting: deque[Batch] = deque()
         self._open: Batch | None = None
         """The batch that waits last, as long as single entries may join it."""
@@ -232,11 +233,22 @@ class LedgerWriter:
             or len(batch.leaves) + count > BATCH_COUNT_MAX
             or batch.held_bytes + held > BATCH_BYTES_MAX
         ):
-            self._open = batch = Batch(loop, urgent)
+            self._open = batch = Batch(self._bell(loop), loop, urgent)
             self._waiting.append(batch)
         batch.count_max = min(BATCH_COUNT_MAX, len(batch.leaves) + spare_count)
         batch.bytes_max = min(BATCH_BYTES_MAX, batch.held_bytes + spare_bytes)
         return batch
+
+    def _bell(self, loop: asyncio.AbstractEventLoop) -> Bell:
+        """What calls this loop; kept until the writer ends, so that none is rung too late."""
+        bell = self._bells.get(loop)
+        if bell is None:
+            try:
+                bell = Bell(loop)
+            except OSError as error:
+                raise LedgerFull(f"no descriptor to answer by: {error.strerror}") from error
+            self._bells[loop] = bell
+        return bell
 
     async def close(self) -> None:
         """Write what waits, then the close record, and release the ledger."""
@@ -262,7 +274,7 @@ class LedgerWriter:
                 try:
                     self._commit(batch)
                 except LedgerFull as full:
-                    batch.refuse(full)
+                    batch.bell.ring(batch, full)
             self._write_close()
             failure = None
         except (OSError, LedgerFailed) as error:
@@ -296,14 +308,14 @@ class LedgerWriter:
         failure = LedgerFailed(f"the ledger has stopped: {error}")
         failure.__cause__ = error
         for batch in batches:
-            batch.refuse(failure)
+            batch.bell.ring(batch, failure)
 
     def _commit(self, batch: Batch) -> None:
         """Make one batch durable and answer its callers."""
         self._check_clock()
         first = self._durable.size
         self._write_batch(batch.leaves, urgent=batch.urgent)
-        batch.settle(first)
+        batch.bell.ring(batch, first)
 
     def _check_clock(self) -> None:
         if self._mono_us is None:
@@ -448,6 +460,8 @@ class LedgerWriter:
                 with suppress(OSError):
                     os.close(descriptor)
         self._descriptor = self._held_lock = -1
+        for bell in self._bells.values():
+            bell.put_away()
 
 
 def take_lock(directory: Path) -> int:

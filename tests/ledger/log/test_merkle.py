@@ -289,6 +289,20 @@ def test_the_split_into_batches_does_not_change_the_root(
     assert resumed.size == len(data)
 
 
+@given(st.lists(st.integers(0, 40), max_size=8))
+def test_a_row_at_a_time_or_a_leaf_at_a_time_is_the_same_edge(counts: list[int]) -> None:
+    rows, single = Frontier(), Frontier()
+    for count in counts:
+        hashed = [leaf_hash(b"%d" % (rows.size + n)) for n in range(count)]
+        before = rows.copy()
+        rows.extend_hashed(hashed)
+        for one in hashed:
+            single.push(one)
+        assert (rows.size, rows.hashes()) == (single.size, single.hashes())
+        assert before.size == rows.size - count
+        assert len(before.hashes()) == before.size.bit_count()
+
+
 @given(leaves)
 def test_another_implementation_agrees_on_roots(data: list[bytes]) -> None:
     oracle = pytest.importorskip("pymerkle").InmemoryTree(algorithm="sha256")

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,42 @@ async def test_the_acknowledgement_comes_after_the_sync(
     assert events == ["write", "sync", "acknowledged"] * 2
 
 
+def test_loops_one_after_another_and_side_by_side(tmp_path: Path, signer: Signer) -> None:
+    writer = opened(tmp_path, signer)
+    assert asyncio.run(asyncio.wait_for(writer.append(b"a"), 60)) == 0
+    assert asyncio.run(asyncio.wait_for(writer.append(b"b"), 60)) == 1
+    got: list[list[int]] = []
+
+    async def produce() -> None:
+        got.append([await writer.append(b"x") for _ in range(20)])
+
+    threads = [threading.Thread(target=asyncio.run, args=(produce(),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(index for one in got for index in one) == list(range(2, 62))
+    assert all(sorted(one) == one for one in got)
+    asyncio.run(writer.close())
+    assert verify(tmp_path, [signer.vkey]).ok
+
+
+async def test_nobody_is_taken_in_who_could_not_be_answered(
+    tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = opened(tmp_path, signer)
+
+    def none_left(*_arguments: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "eventfd", none_left)
+        with pytest.raises(LedgerFull, match="Too many open files"):
+            await writer.append(b"a")
+    assert await writer.append(b"b") == 0
+    await writer.close()
+
+
 async def test_only_one_writer(tmp_path: Path, signer: Signer) -> None:
     writer = opened(tmp_path, signer)
     with pytest.raises(LedgerBusy):
@@ -148,7 +185,7 @@ async def test_back_pressure_is_an_error_and_nothing_is_written(
     tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "PENDING_COUNT_MAX", 10)
-    gate, real = __import__("threading").Event(), os.fdatasync
+    gate, real = threading.Event(), os.fdatasync
 
     def slow(descriptor: int) -> None:
         gate.wait(10)
