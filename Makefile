@@ -27,7 +27,7 @@ STORED ?= 1000000
 
 .PHONY: help dev check format test demo docs dist dst clean wheelhouse deb sbom system-test soak
 .PHONY: bench bench-core bench-gateway bench-ledger bench-devices bench-market bench-market-edge bench-network bench-sim bench-wiring bench-step bench-page
-.PHONY: fault fault-kill fault-kill-gateway fault-market fault-restart fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network fault-doors
+.PHONY: fault fault-kill fault-kill-gateway fault-market fault-restart fault-syscalls fault-power fault-flip fault-ledger-fuzz fault-modbus fault-network fault-doors fault-site
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -142,6 +142,9 @@ fault-doors: dev  ## COUNT bad inputs at the page, the operator's socket and the
 
 fault-modbus: dev  ## FLOOD mutated Modbus answers
 	$(PY) tests/fault/fuzz_modbus.py --count $(FLOOD) --seed $(SEED)
+
+fault-site: dev  ## six things around a running gateway go bad, with what becomes of it (needs root, strace, faketime)
+	$(PY) tests/fault/site_faults.py
 
 fault-kill-gateway: dev  ## KILLS further SIGKILLs of trading gateways on several sites; goes on from kill-gateway.jsonl
 	$(PY) tests/fault/kill_gateway.py --kills $(KILLS) --seed $(SEED)

@@ -119,7 +119,11 @@ def market_of(site: SiteFile, core: Site) -> tuple[MarketLink, NodeLink | None, 
     )
     key = answer_key(site.ledger.answer_key_file, site.ledger.passphrase())
     where = site.market.node
-    node = NodeLink(url=where.url, party=where.party, key=key, inbox=link.inbox) if where else None
+    node = (
+        NodeLink(url=where.url, party=where.party, key=key, inbox=link.inbox, papers=where.papers)
+        if where
+        else None
+    )
     office = MarketOffice(
         link=link,
         topics=topics,

@@ -36,9 +36,11 @@ def certificates_of(site: SiteFile) -> list[Path]:
     """Return the certificate files whose end is watched: ours, and those we believe in."""
     page = site.web.tls if site.web else None
     opcua = site.northbound.opcua
+    papers = site.market.node.papers if site.market.node else None
     named = [
         site.market.certificate,
         site.market.ca_file,
+        *((papers.certificate, papers.ca_file) if papers else ()),
         page.certificate if page else None,
         page.clients if page else None,
         opcua.certificate if opcua else None,

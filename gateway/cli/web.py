@@ -28,6 +28,7 @@ from gateway.model.errors import ConfigError, JournalError
 from gateway.model.telemetry import StationTelemetry
 from gateway.runtime.recorder import Recorder
 from ledger.audit.receipt import ReceiptError
+from ledger.network.tls import serving
 
 log = logging.getLogger(__name__)
 
@@ -131,17 +132,11 @@ async def page_open(
 
 def page_tls(files: PageTls) -> ssl.SSLContext:
     """Return the page's TLS context; ConfigError names the file that cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         read_secret(files.key_file)  # its mode and place are judged like every secret's
-        context.load_cert_chain(files.certificate, files.key_file)
-        if files.clients is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(files.clients)
+        return serving(certificate=files.certificate, key=files.key_file, clients=files.clients)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"the page's certificate, key or authorities: {error}") from None
-    return context
 
 
 def audit_of(recorder: Recorder) -> Callable[[str, str, str], Coroutine[Any, Any, None]]:

@@ -28,6 +28,7 @@ from gateway.config.site_terminals import terminal_fields
 from gateway.config.yaml_reader import Document, read_file, read_text
 from gateway.core.access import Access
 from gateway.devices.profile import Kind, Profile
+from gateway.market.papers import Papers
 from gateway.model.capability import Capability
 from gateway.model.terminal import LossCurve, Sop, Terminal
 
@@ -83,6 +84,7 @@ class NodeConfig:
 
     url: str
     party: str
+    papers: Papers | None = None  # of an https door with an authority of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,6 +357,16 @@ def secret_path(found: SecretShape, folder: Path) -> Path:
     return credential(found.secret) or SECRETS / found.secret
 
 
+def _node(found: site_shape.NodeShape, folder: Path) -> NodeConfig:
+    papers = Papers(
+        ca_file=folder / found.ca if found.ca else None,
+        certificate=folder / found.certificate if found.certificate else None,
+        key_file=secret_path(found.key, folder) if found.key else None,
+    )
+    named = found.url.startswith("https://")
+    return NodeConfig(url=found.url, party=found.party, papers=papers if named else None)
+
+
 def _market(
     found: site_shape.MarketShape, limits: site_shape.LimitsShape, folder: Path
 ) -> MarketConfig:
@@ -366,7 +378,7 @@ def _market(
         certificate=folder / found.certificate if found.certificate else None,
         client_key_file=secret_path(found.key, folder) if found.key else None,
         signers=tuple(Signer(name=s.name, key=s.key) for s in found.signers),
-        node=NodeConfig(url=found.node.url, party=found.node.party) if found.node else None,
+        node=_node(found.node, folder) if found.node else None,
         required_count=found.required,
         gate_s=found.gate,
         horizon_s=found.horizon,
@@ -425,7 +437,7 @@ def _effective(
             "certificate": market.certificate,
             "key": _secret_name(market.key),
             "signers": [{"name": s.name, "key": s.key.hex()} for s in market.signers],
-            "node": market.node.model_dump() if market.node else None,
+            "node": market.node.model_dump(exclude_none=True) if market.node else None,
             "required": market.required,
             "gate_s": market.gate,
             "horizon_s": market.horizon,

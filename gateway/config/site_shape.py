@@ -207,6 +207,15 @@ class NodeShape(Shape):
 
     url: NodeUrl = described("Its door", trust="engineer", example="http://127.0.0.1:8470")
     party: Name = described("The gateway's name in the market", trust="market", example="gw")
+    ca: str | None = described(
+        "Certificates that may sign an https door's; the system's when left out",
+        trust="engineer",
+        default=None,
+    )
+    certificate: str | None = described(
+        "Our certificate for the door, PEM", trust="secadm", default=None
+    )
+    key: Secret | None = described("Where its private key lies", trust="secadm", default=None)
 
 
 class MarketShape(BrokerShape):

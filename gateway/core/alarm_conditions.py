@@ -45,6 +45,7 @@ class Seen:
     station_age_us: int = 0
     stale_after_us: int = interlock.STALE_US
     time_quality: str = CLOCK_OK
+    clock_step_us: int = 0  # how far UTC was set a moment ago
     meter_age_us: Mapping[str, int] = field(default_factory=dict)
     meter_p_w: Mapping[str, int] = field(default_factory=dict)
     meter_stale_us: int = 15_000_000
@@ -188,6 +189,10 @@ def _clock(_state: State, seen: Seen) -> str | None:
     return None if seen.time_quality == CLOCK_OK else f"time is {seen.time_quality}"
 
 
+def _clock_set(_state: State, seen: Seen) -> str | None:
+    return f"UTC was set by {seen.clock_step_us / 1e6:+.1f} s" if seen.clock_step_us else None
+
+
 def _disagree(state: State, seen: Seen) -> str | None:
     for terminal, told in _busy(state, seen):
         meter_w = seen.meter_p_w.get(terminal.id)
@@ -299,6 +304,7 @@ CONDITIONS: Mapping[str, Callable[[State, Seen], str | None]] = {
     "A-140": _ledger_wrong,
     "A-141": _no_checkpoint,
     "A-150": _clock,
+    "A-151": _clock_set,
     "A-160": _disagree,
     "A-161": _not_following,
     "A-162": _frozen,

@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 import aiomqtt
 from typing_extensions import override
 
-from gateway.model.errors import ConfigError, ContractError
+from gateway.market.papers import Papers
+from gateway.model.errors import ContractError
 from gateway.model.message import Inbound
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,11 @@ class Broker:
     tls: ssl.SSLContext | None = None
     username: str | None = None
     password: str | None = None
+    papers: Papers | None = None
+
+    def next_tls(self) -> ssl.SSLContext | None:
+        """Return the context of the next connection, with certificates renewed in place."""
+        return self.papers.renewed(self.tls) if self.papers is not None else self.tls
 
 
 def broker_from(
@@ -72,18 +78,14 @@ def broker_from(
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
         raise ContractError(f"{url!r} is not mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
     secure = parts.scheme == "mqtts"
-    tls = ssl.create_default_context(cafile=ca_file) if secure else None
-    if tls is not None and certificate is not None:
-        try:
-            tls.load_cert_chain(certificate, key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{certificate}, {key_file}: {error}") from None
+    papers = Papers(ca_file=ca_file, certificate=certificate, key_file=key_file) if secure else None
     return Broker(
         host=parts.hostname,
         port=parts.port or (8883 if secure else 1883),
-        tls=tls,
+        tls=papers.context() if papers is not None else None,
         username=username,
         password=password,
+        papers=papers,
     )
 
 
@@ -260,7 +262,7 @@ class MarketLink:
             keepalive=KEEPALIVE_S,
             queue_type=_Behind,
             max_queued_incoming_messages=BEHIND_INBOX_MAX,
-            tls_context=self._broker.tls,
+            tls_context=self._broker.next_tls(),
         )
         client.pending_calls_threshold = 2 * SENDING_MAX
         # Before connecting, so that no message of a waiting session slips through acknowledged.

@@ -20,6 +20,7 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.market import canonical, dsse, schedule_document
+from gateway.market.papers import Papers
 from gateway.market.topics import NODE_DOOR
 from gateway.model.message import Inbound
 
@@ -137,6 +138,7 @@ class NodeLink:
         key: Ed25519PrivateKey,
         inbox: asyncio.Queue[Inbound],
         poll_s: float = POLL_S,
+        papers: Papers | None = None,
     ) -> None:
         """Prepare the link; nothing is asked before ``run``.
 
@@ -146,6 +148,7 @@ class NodeLink:
             key: signs answers and deliveries; the market knows its public half.
             inbox: where trades go, the same for every door.
             poll_s: real seconds between two looks.
+            papers: of an https door.
         """
         self.outcomes = Outcomes()
         self.online = asyncio.Event()
@@ -154,6 +157,7 @@ class NodeLink:
         self._key = key
         self._inbox = inbox
         self._poll_s = poll_s
+        self._papers = papers
         self._market = ""
         self._rounds: dict[str, Round] = {}
         self._news = asyncio.Event()
@@ -202,11 +206,15 @@ class NodeLink:
         """Poll and post until cancelled; a node that is away is waited for."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            aiohttp.ClientSession(timeout=timeout, connector=self._connector()) as session,
             asyncio.TaskGroup() as group,
         ):
             group.create_task(self._poll_forever(session))
             group.create_task(self._post_forever(session))
+
+    def _connector(self) -> aiohttp.TCPConnector | None:
+        tls = self._papers.context() if self._papers is not None else None
+        return aiohttp.TCPConnector(ssl=tls) if tls is not None else None
 
     async def _poll_forever(self, session: aiohttp.ClientSession) -> None:
         while True:

@@ -161,7 +161,7 @@ class MqttPublisher:
             will=will,
             timeout=REQUEST_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
-            tls_context=broker.tls,
+            tls_context=broker.next_tls(),
             max_queued_incoming_messages=16,
         )
 

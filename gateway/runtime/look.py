@@ -65,6 +65,7 @@ class Look:
             station_age_us=self._poller.age_us(),
             stale_after_us=self._scan.stale_after_us,
             time_quality=self._scan.time_quality(),
+            clock_step_us=state.stepped_us(self._clock.mono_us()),
             meter_age_us=ages_us,
             meter_p_w={t: c.p_w for t, c in last.items() if ages_us[t] <= stale_us},
             meter_stale_us=stale_us,

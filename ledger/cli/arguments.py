@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from ledger.log.anchor import NOT_ANCHORED, anchored
 from ledger.log.keys import KeyFileError, Signer, load_key
 from ledger.log.policy import Policy, PolicyError, load
 from ledger.log.record import Damage
+
+if TYPE_CHECKING:
+    from ledger.network.tls import TlsFiles
 
 KEY_FILE = "ledger.key"
 VKEY_BYTES_MAX = 64 << 10
@@ -48,6 +51,37 @@ private_key_option = click.option(
     metavar="FILE",
     help=f"The log key; DIR/{KEY_FILE} when not given.",
 )
+
+TLS_KEY = "ledger.cli.tls"
+"""Under which a command remembers the folder of --tls until somebody is called."""
+
+
+def keep_tls(context: click.Context, _option: click.Parameter, given: Path | None) -> None:
+    """Remember the folder of --tls for whoever is called in this command."""
+    context.meta[TLS_KEY] = given
+
+
+tls_option = click.option(
+    "--tls",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    expose_value=False,
+    callback=keep_tls,
+    metavar="FOLDER",
+    help="ca.pem, cert.pem, key.pem: whom an https door must be, and who we are.",
+)
+
+
+def tls_given() -> TlsFiles | None:
+    """The files of --tls; None where it was not given."""
+    from ledger.network.tls import TlsFiles
+
+    context = click.get_current_context(silent=True)
+    folder: Path | None = None if context is None else context.meta.get(TLS_KEY)
+    if folder is None:
+        return None
+    return TlsFiles(
+        authority=folder / "ca.pem", certificate=folder / "cert.pem", key=folder / "key.pem"
+    )
 
 
 def read_vkeys(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ledger.cli.arguments import tls_given, tls_option
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, Remark, command
 from ledger.contracts.document import DocumentRefused
 
@@ -23,14 +25,18 @@ if TYPE_CHECKING:
     from ledger.network.config import NodeConfig
     from ledger.network.node import Node
 
-url_option = click.option(
-    "--node",
-    "url",
-    default="http://127.0.0.1:8470",
-    show_default=True,
-    metavar="URL",
-    help="the node's door",
-)
+
+def url_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --node and --tls."""
+    url = click.option(
+        "--node",
+        "url",
+        default="http://127.0.0.1:8470",
+        show_default=True,
+        metavar="URL",
+        help="the node's door",
+    )
+    return url(tls_option(function))
 
 
 def utc_ms() -> int:
@@ -65,10 +71,11 @@ async def ask(method: str, url: str, body: bytes | None = None) -> tuple[int, di
     """One request to a node's door."""
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=40)
+    from ledger.network.tls import session as calling
+
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            calling(tls_given(), total_s=40) as session,
             session.request(method, url, data=body) as response,
         ):
             answer: dict[str, Any] = await response.json(content_type=None)
@@ -136,7 +143,10 @@ def run(file: Path, timebase: Path | None) -> Answer:
 
     def ready(port: int, running: Node) -> None:
         height = running.replica.height
-        click.echo(f"node {config.node} at http://{config.host}:{port} height {height}", err=True)
+        scheme = "http" if config.tls is None else "https"
+        click.echo(
+            f"node {config.node} at {scheme}://{config.host}:{port} height {height}", err=True
+        )
         tell_started(os.environ, f"height {height} at port {port}")
 
     try:
@@ -145,6 +155,8 @@ def run(file: Path, timebase: Path | None) -> Answer:
         return Answer(lines=("stopped",))
     except (KeyFileError, KeyDiffers) as error:
         raise Failure(ExitCode.INPUT, "key-file", str(error)) from None
+    except ssl.SSLError as error:
+        raise Failure(ExitCode.INPUT, "tls", f"{file}: {error}") from None
     except LedgerBusy as error:
         raise Failure(ExitCode.BUSY, "ledger-busy", str(error)) from None
     except (LedgerCorrupt, LedgerFailed, ReplayDiffers) as error:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,8 @@ from ledger.cli.arguments import (
     read_passphrase,
     read_policy,
     read_vkeys,
+    tls_given,
+    tls_option,
 )
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, Remark, command
 from ledger.log import anchor, checkpoint
@@ -25,6 +28,9 @@ from ledger.log.cosign import create_cosigner, load_cosigner
 from ledger.log.keys import KeyFileError
 from ledger.log.note import Key, NoteError
 from ledger.log.treeview import NothingSigned, TreeView
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @click.group(cls=ExampleGroup)
@@ -73,14 +79,19 @@ def keygen(file: Path, name: str, passphrase_file: Path | None, *, post_quantum:
               help="Verifier keys of the ledgers to follow, one a line.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 picks a free one.")
+@click.option("--tls", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              metavar="FOLDER", help="cert.pem and key.pem to serve https with; where there is a "
+              "ca.pem too, only to those it signed.")  # fmt: skip
 @passphrase_option
 def serve(
+    *,
     state: Path,
     key_files: Sequence[Path],
     name: str,
     logs: Path,
     host: str,
     port: int,
+    tls: Path | None,
     passphrase_file: Path | None,
 ) -> Answer:
     """Serve as a witness until interrupted."""
@@ -94,11 +105,27 @@ def serve(
         raise Failure(ExitCode.INPUT, "key-file", str(error)) from None
     keys = [note.parse_vkey(v) for v in read_vkeys(logs)]
     made = Witness(state, cosigners=cosigners, logs=keys, unix_s=lambda: int(time.time()))
-    asyncio.run(run(made, host, port))
+    try:
+        context = door_tls(tls) if tls is not None else None
+    except OSError as error:
+        raise Failure(ExitCode.INPUT, "tls", f"{tls}: {error}") from None
+    asyncio.run(run(made, host, port, context))
     return Answer(lines=("stopped",))
 
 
-async def run(made: object, host: str, port: int) -> None:
+def door_tls(folder: Path) -> ssl.SSLContext:
+    """TLS of the witness's door from a folder of files; OSError when they do not fit."""
+    from ledger.network.tls import serving
+
+    clients = folder / "ca.pem"
+    return serving(
+        certificate=folder / "cert.pem",
+        key=folder / "key.pem",
+        clients=clients if clients.exists() else None,
+    )
+
+
+async def run(made: object, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
     """Serve until SIGINT or SIGTERM."""
     from aiohttp import web
 
@@ -113,8 +140,9 @@ async def run(made: object, host: str, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
-        await web.TCPSite(runner, host, port).start()
-        click.echo(f"witness on http://{host}:{runner.addresses[0][1]}", err=True)
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        scheme = "http" if tls is None else "https"
+        click.echo(f"witness on {scheme}://{host}:{runner.addresses[0][1]}", err=True)
         await stop.wait()
     finally:
         await runner.cleanup()
@@ -127,6 +155,7 @@ async def run(made: object, host: str, port: int) -> None:
 )
 @directory_argument
 @policy_option
+@tls_option
 def submit(directory: Path, policy_file: Path | None) -> Answer:
     """Ask the policy's witnesses to cosign the last checkpoint, and keep what they sign.
 
@@ -158,11 +187,10 @@ def submit(directory: Path, policy_file: Path | None) -> Answer:
 
 async def ask(tree: TreeView, asked: dict[str, tuple[Key, str]]) -> tuple[bytes, list[str], bool]:
     """Collect cosignatures; also what was refused, and whether somebody knows better."""
-    import aiohttp
-
+    from ledger.network.tls import session as calling
     from ledger.network.witness import RolledBack, collect
 
-    async with aiohttp.ClientSession() as session:
+    async with calling(tls_given()) as session:
         got = await collect(session, tree, asked)
     rolled_back = any(isinstance(error, RolledBack) for error in got.refused.values())
     return got.cosigned, [f"{n}: {e}" for n, e in sorted(got.refused.items())], rolled_back

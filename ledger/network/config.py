@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from ledger.contracts.document import DocumentRefused, Mistake, Node
 from ledger.network.mutual import Mutual, mutual_from
+from ledger.network.tls import TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 FILE_BYTES_MAX = 1 << 20
 KEY_LENGTH = 64
 REQUIRED = {"market", "node", "key", "ledger", "operator", "nodes"}
-OPTIONAL = {"faulty", "ordering", "listen", "delivery", "witness"}
+OPTIONAL = {"faulty", "ordering", "listen", "tls", "delivery", "witness"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,7 @@ class EtcdFiles:
     """Where an etcd cluster is and what proves both sides to each other."""
 
     endpoints: tuple[str, ...]
-    authority: Path
-    certificate: Path
-    key: Path
+    tls: TlsFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +59,8 @@ class NodeConfig:
     """None orders inside the process, which only a single node can."""
     host: str
     listen_port: int
+    tls: TlsFiles | None = None
+    """The door's certificate, shown to other nodes too; None serves plain HTTP."""
     delivery: DeliverySite | None
     mutual: Mutual | None
     """Whom this node witnesses and by whom it is witnessed."""
@@ -93,6 +94,7 @@ def config_from(value: Any, base: Path) -> NodeConfig:
     ledger = top.at("ledger")
     ledger.fields(required={"dir", "origin", "key"})
     host, port = _listen(top.at("listen")) if top.has("listen") else ("127.0.0.1", 0)
+    tls = _tls(top.at("tls"), base) if top.has("tls") else None
     faulty = (len(keys) - 1) // 3
     if top.has("faulty"):
         faulty = top.at("faulty").integer(low=0, high=100)
@@ -114,8 +116,9 @@ def config_from(value: Any, base: Path) -> NodeConfig:
         etcd=etcd,
         host=host,
         listen_port=port,
+        tls=tls,
         delivery=_delivery(top.at("delivery")) if top.has("delivery") else None,
-        mutual=mutual_from(top.at("witness"), base) if top.has("witness") else None,
+        mutual=mutual_from(top.at("witness"), base, tls) if top.has("witness") else None,
     )
     if mistakes:
         raise DocumentRefused(mistakes)
@@ -137,8 +140,16 @@ def _etcd(node: Node, base: Path) -> EtcdFiles | None:
     for place, endpoint in zip(node.at("etcd").items(), endpoints, strict=False):
         if not endpoint.startswith("https://"):
             place.wrong("must be an https address")
-    return EtcdFiles(
-        endpoints=endpoints,
+    return EtcdFiles(endpoints=endpoints, tls=_files(node, base))
+
+
+def _tls(node: Node, base: Path) -> TlsFiles:
+    node.fields(required={"ca", "cert", "key"})
+    return _files(node, base)
+
+
+def _files(node: Node, base: Path) -> TlsFiles:
+    return TlsFiles(
         authority=base / node.at("ca").text(size_max=4096),
         certificate=base / node.at("cert").text(size_max=4096),
         key=base / node.at("key").text(size_max=4096),

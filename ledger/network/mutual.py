@@ -12,20 +12,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from ledger.log import anchor, note
 from ledger.log.cosign import load_cosigner
 from ledger.log.note import Key, NoteError
 from ledger.log.treeview import NothingSigned, TreeView
+from ledger.network import tls
 from ledger.network.witness import RolledBack, Witness, WitnessRefused, collect, last_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import aiohttp
+
     from ledger.contracts.document import Node as Place
     from ledger.network.node import Node
+    from ledger.network.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +55,12 @@ class Mutual:
     name: str
     every_s: int
     peers: Mapping[str, Peer]
+    tls: TlsFiles | None = None
+    """What proves this node to the others, where their doors ask."""
 
 
-def mutual_from(place: Place, base: Path) -> Mutual:
-    """Read the ``witness`` block of a node file."""
+def mutual_from(place: Place, base: Path, tls: TlsFiles | None = None) -> Mutual:
+    """Read the ``witness`` block of a node file; ``tls`` is that of the node itself."""
     place.fields(required={"key", "name", "peers"}, optional={"every"})
     peers = {}
     for name, peer in place.at("peers").members():
@@ -72,6 +76,7 @@ def mutual_from(place: Place, base: Path) -> Mutual:
         if place.has("every")
         else EVERY_S_DEFAULT,
         peers=peers,
+        tls=tls,
     )
 
 
@@ -96,7 +101,7 @@ def witness_of(mutual: Mutual, directory: Path, utc_ms: Callable[[], int]) -> Wi
 async def known_elsewhere(mutual: Mutual, origin: str) -> list[bytes]:
     """What the other nodes last cosigned of this ledger; those that are away say nothing."""
     found = []
-    async with aiohttp.ClientSession() as session:
+    async with tls.session(mutual.tls) as session:
         for peer in mutual.peers.values():
             with suppress(WitnessRefused):
                 seen = await last_seen(session, peer.url, origin)
@@ -105,11 +110,15 @@ async def known_elsewhere(mutual: Mutual, origin: str) -> list[bytes]:
     return found
 
 
-async def be_witnessed(mutual: Mutual, directory: Path, node: Node) -> None:
-    """Have every growth of the ledger cosigned, until cancelled."""
+async def be_witnessed(mutual: Mutual, directory: Path, node: Node, own: Key) -> None:
+    """Have every growth of the ledger, whose key is ``own``, cosigned, until cancelled.
+
+    A witness that says it has seen another tree must show it, signed by us: else one that lies
+    could stop every honest node.
+    """
     witnesses = {name: (peer.witness_key, peer.url) for name, peer in mutual.peers.items()}
     height = 0
-    async with aiohttp.ClientSession() as session:
+    async with tls.session(mutual.tls) as session:
         while True:
             await node.at_height(height + 1)
             height = node.replica.height
@@ -118,11 +127,26 @@ async def be_witnessed(mutual: Mutual, directory: Path, node: Node) -> None:
                 collected = await collect(session, tree, witnesses)
                 if len(collected.refused) < len(witnesses):
                     await asyncio.to_thread(anchor.keep, directory, collected.cosigned)
-                for refused in collected.refused.values():
+                for name, refused in collected.refused.items():
                     log.warning("witness what=%s", refused)
-                    if isinstance(refused, RolledBack):
-                        node.stop(f"another node has seen another tree of this ledger: {refused}")
+                    if not isinstance(refused, RolledBack):
+                        continue
+                    proof = await _proof(session, mutual.peers[name].url, directory, own)
+                    if proof:
+                        node.stop(f"another node has seen another tree of this ledger: {proof}")
+                    else:
+                        log.error("witness %s shows nothing of what it says", name)
             await rest(mutual.every_s)
+
+
+async def _proof(session: aiohttp.ClientSession, url: str, directory: Path, own: Key) -> str:
+    """What a witness's own copy of our checkpoint says against our ledger; empty for nothing."""
+    try:
+        seen = await last_seen(session, url, own.name)
+    except WitnessRefused:
+        return ""
+    found = await asyncio.to_thread(anchor.contradictions, directory, [seen], [own])
+    return "; ".join(found)
 
 
 async def rest(seconds: float) -> None:

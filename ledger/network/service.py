@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,8 +22,10 @@ from ledger.network.ordering import EmbeddedOrdering
 from ledger.network.record import ReplayDiffers, replay, restore
 from ledger.network.replica import Committee, Replica
 from ledger.network.server import Door
+from ledger.network.tls import calling, serving
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -66,19 +67,20 @@ def ordering_of(config: NodeConfig) -> Ordering:
     """The ordering service of a node file."""
     if config.etcd is None:
         return EmbeddedOrdering()
-    tls = etcd_tls(
-        authority=config.etcd.authority, certificate=config.etcd.certificate, key=config.etcd.key
-    )
     return EtcdOrdering(
-        config.etcd.endpoints, config.market, voter_count=len(config.node_keys), tls=tls
+        config.etcd.endpoints,
+        config.market,
+        voter_count=len(config.node_keys),
+        tls=calling(config.etcd.tls),
     )
 
 
-def etcd_tls(*, authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS to the members of etcd: only those of ``authority``, and we show our certificate."""
-    tls = ssl.create_default_context(cafile=str(authority))
-    tls.load_cert_chain(certificate, key)
-    return tls
+def door_tls(config: NodeConfig) -> ssl.SSLContext | None:
+    """TLS of the node's own door: whoever comes shows a certificate of the same authority."""
+    if config.tls is None:
+        return None
+    files = config.tls
+    return serving(certificate=files.certificate, key=files.key, clients=files.authority)
 
 
 async def serve(
@@ -136,13 +138,13 @@ async def serve(
         runner = web.AppRunner(app)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, config.host, config.listen_port)
+        site = web.TCPSite(runner, config.host, config.listen_port, ssl_context=door_tls(config))
         await site.start()
         ready(runner.addresses[0][1], node)
         async with asyncio.TaskGroup() as group:
             group.create_task(node.run())
             if mutual is not None:
-                group.create_task(be_witnessed(mutual, config.ledger_directory, node))
+                group.create_task(be_witnessed(mutual, config.ledger_directory, node, log_key.key))
         # Halted: the door stays open, so that people can read why and take the evidence.
         await asyncio.Event().wait()
     return replica.halted

@@ -44,7 +44,9 @@ class Authority:
         self.path = folder / "ca.pem"
         self.path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name, *, role=None, server=False, expired=False, address="127.0.0.1"):
+    def issue(
+        self, name, *, role=None, server=False, expired=False, address="127.0.0.1", lives_s=3600
+    ):
         """Write ``name.pem`` and ``name.key`` and return their paths."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = dt.datetime.now(dt.UTC)
@@ -56,7 +58,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - 2 * HOUR)
-            .not_valid_after(now - HOUR if expired else now + HOUR)
+            .not_valid_after(now - HOUR if expired else now + dt.timedelta(seconds=lives_s))
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),

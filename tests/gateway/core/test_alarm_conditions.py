@@ -123,6 +123,7 @@ HOLDS = [
     ("A-140", quiet, seen(ledger_wrong="w1 has cosigned size 9, this is 7")),
     ("A-141", quiet, seen(checkpoint_age_us=CHECKPOINT_US)),
     ("A-150", quiet, seen(time_quality="degraded")),
+    ("A-151", quiet, seen(clock_step_us=-90_000_000)),
     ("A-160", quiet, seen(terminal(make_station(), "T2", p_w=100_000), meter_p_w={"T2": 98_400})),
     ("A-161", executing, seen(FOLLOWS, utc_us=SETTLED_US)),
     ("A-162", quiet, seen(station_frozen=True)),

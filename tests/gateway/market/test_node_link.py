@@ -4,16 +4,19 @@ import asyncio
 import base64
 import contextlib
 import json
+import ssl
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from fakes.certificates import Authority
 from lone_node import LoneNode
 from signed_trades import key, public
 
 from gateway.market import intake
 from gateway.market.node_link import NodeLink, Outcomes
+from gateway.market.papers import Papers
 from gateway.market.topics import NODE_DOOR
 from gateway.model.message import Readable
 
@@ -199,3 +202,30 @@ async def test_a_gateway_that_is_no_party_yet_says_it_once_it_is():
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def test_a_node_behind_https_is_shown_our_certificate(tmp_path):
+    authority = Authority(tmp_path)
+    server, server_key = authority.issue("node", server=True)
+    ours, our_key = authority.issue("gateway")
+    asked = asyncio.Event()
+
+    async def status(request):
+        named = request.transport.get_extra_info("peercert")["subject"][0][0][1]
+        assert named == "gateway"
+        asked.set()
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/v1/{what}", status)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.path)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_cert_chain(server, server_key)
+    door = TestServer(app)
+    await door.start_server(ssl=tls)
+    papers = Papers(ca_file=authority.path, certificate=ours, key_file=our_key)
+    try:
+        async with linked(str(door.make_url("")).rstrip("/"), papers=papers):
+            await asyncio.wait_for(asked.wait(), 60)
+    finally:
+        await door.close()

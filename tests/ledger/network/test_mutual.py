@@ -61,7 +61,7 @@ async def test_two_nodes_witness_each_other_and_a_rolled_back_one_is_refused(tmp
             writers.append(writer)
             nodes.append(net.make_node(name, EmbeddedOrdering(shared), clock, committee_=committee)[0])  # fmt: skip
             nodes[-1]._ledger = writer
-        tasks = [asyncio.create_task(be_witnessed(about[n], tmp_path / n, node)) for n, node in zip(names, nodes, strict=True)]  # fmt: skip
+        tasks = [asyncio.create_task(be_witnessed(about[n], tmp_path / n, node, logs[n].key)) for n, node in zip(names, nodes, strict=True)]  # fmt: skip
         async with net.running(*nodes):
             for message in send.joins():
                 assert (await nodes[0].submit(message)).accepted
@@ -84,6 +84,83 @@ async def test_two_nodes_witness_each_other_and_a_rolled_back_one_is_refused(tmp
             LedgerWriter.open(
                 tmp_path / "fresh", signer=logs["n0"], origin="n0.example", known=seen
             )
+
+
+async def one_message(net, node):
+    """Let a lone node's ledger grow once."""
+    async with net.running(node):
+        assert (await node.submit(next(iter(net.Sender().joins())))).accepted
+
+
+async def lone(stack, net, tmp_path, name, log_key, **clock):
+    writer = LedgerWriter.open(tmp_path / name, signer=log_key, origin="n0.example")
+    stack.push_async_callback(writer.close)
+    node, _ = net.make_node(
+        "n0", EmbeddedOrdering(), net.Clock(**clock), committee_=net.committee(1, 0)
+    )
+    node._ledger = writer
+    await one_message(net, node)
+    return node
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_witness_that_lies_stops_nobody(tmp_path, net, caplog):
+    """It says that it has seen a larger tree, or another one, and has nothing to show for it."""
+    log_key = create_key(tmp_path / "l.key", "n0.example")
+    cosigner = create_cosigner(tmp_path / "w.key", "n1.example/w")
+    answers = [web.Response(status=422), web.Response(status=409, text="999999\n")]
+
+    async def lie(request):
+        return answers.pop() if answers else web.Response(status=503)
+
+    async def show(request):  # a checkpoint of some other log
+        return web.Response(body=b"n0.example\n9\n" + b"A" * 43 + b"=\n\n")
+
+    app = web.Application()
+    app.add_routes([web.post("/add-checkpoint", lie), web.get("/{name}/checkpoint", show)])
+    async with contextlib.AsyncExitStack() as stack:
+        runner = web.AppRunner(app)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        peer = Peer(url=url, log_key=log_key.key, witness_key=cosigner.key)
+        mutual = Mutual(key_file=tmp_path, name="w", every_s=1, peers={"n1": peer})
+        node = await lone(stack, net, tmp_path, "n0", log_key)
+        for _ in range(2):
+            told = len(caplog.records)
+            task = asyncio.create_task(be_witnessed(mutual, tmp_path / "n0", node, log_key.key))
+            await until(lambda told=told: any("shows nothing" in r.message for r in caplog.records[told:]))  # fmt: skip
+            task.cancel()
+            assert node.replica.halted == ""
+        assert answers == []
+
+
+async def test_a_node_whose_ledger_is_another_than_was_witnessed_stops(tmp_path, net):
+    log_key = create_key(tmp_path / "l.key", "n0.example")
+    cosigner = create_cosigner(tmp_path / "w.key", "n1.example/w")
+    about_n0 = Peer(url="", log_key=log_key.key, witness_key=cosigner.key)
+    as_witness = Mutual(key_file=tmp_path / "w.key", name="n1.example/w", every_s=1, peers={"n0": about_n0})  # fmt: skip
+    async with contextlib.AsyncExitStack() as stack:
+        witness = witness_of(as_witness, tmp_path / "n1", net.Clock())
+        url = await stack.enter_async_context(served(witness))
+        peer = Peer(url=url, log_key=log_key.key, witness_key=cosigner.key)
+        mutual = Mutual(key_file=tmp_path, name="w", every_s=1, peers={"n1": peer})
+        first = await lone(stack, net, tmp_path, "first", log_key)
+        task = asyncio.create_task(be_witnessed(mutual, tmp_path / "first", first, log_key.key))
+        await until(lambda: anchor.kept_files(tmp_path / "first"))
+        task.cancel()
+        assert first.replica.halted == ""
+        fork = await lone(stack, net, tmp_path, "fork", log_key, minutes_before=29)
+        task = asyncio.create_task(be_witnessed(mutual, tmp_path / "fork", fork, log_key.key))
+        await until(lambda: fork.replica.halted)
+        task.cancel()
+        assert "forked" in fork.replica.halted
 
 
 async def test_a_witness_that_is_away_says_nothing(tmp_path):

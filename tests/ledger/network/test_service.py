@@ -1,13 +1,16 @@
 import asyncio
 import contextlib
+import dataclasses
 
 import aiohttp
 import pytest
+from fakes.certificates import Authority
 
 from ledger.log.keys import create_key
 from ledger.network import node as node_module
 from ledger.network.config import config_from
 from ledger.network.service import STATE, KeyDiffers, serve
+from ledger.network.tls import TlsFiles, session
 
 
 @contextlib.asynccontextmanager
@@ -80,3 +83,26 @@ async def test_a_key_the_committee_does_not_know_is_refused(config, tmp_path):
     with pytest.raises(KeyDiffers):
         async with serving(config, lambda: 0):
             pass
+
+
+async def test_a_door_with_certificates_opens_to_those_who_show_one(config, net, tmp_path):
+    """The same files serve and call: a certificate of a node is for both sides."""
+    authority, other = Authority(tmp_path / "pki"), Authority(tmp_path / "other")
+    stranger, stranger_key = other.issue("stranger")
+
+    def files(name, **more):
+        certificate, key = authority.issue(name, **more)
+        return TlsFiles(authority=authority.path, certificate=certificate, key=key)
+
+    def strange():
+        return TlsFiles(authority=authority.path, certificate=stranger, key=stranger_key)
+
+    config = dataclasses.replace(config, tls=files("n1", server=True))
+    async with serving(config, net.Clock()) as (url, _node):
+        url = url.replace("http:", "https:") + "/v1/status"
+        async with session(files("gw")) as ours, ours.get(url) as answer:
+            assert (await answer.json())["node"] == "n1"
+        for papers in (None, strange()):
+            async with session(papers) as theirs:
+                with pytest.raises(aiohttp.ClientError):
+                    await theirs.get(url)
