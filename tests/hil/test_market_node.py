@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from base64 import b64decode, b64encode
 
@@ -22,7 +21,7 @@ from ledger.log.keys import create_key
 
 pytestmark = pytest.mark.timeout(150)
 FACTOR = 20
-CLOCK = {"commit_s": 110, "reveal_s": 70, "clear_s": 70}
+CLOCK = {"commit_s": 300, "reveal_s": 240, "clear_s": 240}
 
 
 class NodeProcess:
@@ -32,24 +31,29 @@ class NodeProcess:
         self.folder = folder
         self.timebase = timebase
         self.parties = Parties(folder=folder)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        # A loopback address nobody else uses: the port stays free while the node is away.
+        host = "127." + ".".join(str(1 + byte % 254) for byte in os.urandom(3))
+        self.url = f"http://{host}:8470"
         self.public = create_key(folder / "n1.key", "n1").key.public.hex()
         create_key(folder / "n1.log.key", "n1.example/market")
         (folder / "node.yaml").write_text(
             f"market: demo\nnode: n1\nkey: n1.key\n"
             f"ledger: {{dir: ledger, origin: n1.example/market, key: n1.log.key}}\n"
             f"operator: {{id: op, key: {self.parties.public('op')}}}\n"
-            f"nodes: {{n1: {self.public}}}\nlisten: 127.0.0.1:{self.port}\n"
+            f"nodes: {{n1: {self.public}}}\nlisten: {host}:8470\n"
             "delivery: {site: demo, sop: SOP-1, domains: {T2: region-b, T3: region-c}}\n"
         )
 
-    async def start(self):
+    async def start(self, *, at_ms=None):
+        """Start on the rig's time, or with a time that stands still until the next start."""
+        timebase = self.timebase
+        if at_ms is not None:
+            timebase = self.folder / "timebase.json"
+            still = {"epoch_ns": 0, "factor": 0, "utc_epoch_us": 1000 * at_ms}
+            timebase.write_text(json.dumps(still))
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "ledger", "node", "run", "-c", str(self.folder / "node.yaml"),
-            "--timebase", str(self.timebase), stderr=asyncio.subprocess.PIPE,
+            "--timebase", str(timebase), stderr=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
         async with asyncio.timeout(60):
@@ -81,12 +85,17 @@ class NodeProcess:
 
 
 async def offered(node, rig, gateway_key):
-    """Everybody joins, a round is opened, sealed and opened; it starts in the next minutes."""
+    """Everybody joins, a round is opened, sealed and opened; it starts in the next minutes.
+
+    The node's time stands still in each phase, so that none passes on a slow machine.
+    """
+    start_ms = rig.next_minute_ms(ahead_ms=300_000)
+    await node.end(signal.SIGKILL)
+    await node.start(at_ms=start_ms - 600_000)
     await node.send("op", kind="join", id="gw", key=gateway_key, role="gateway")
     for name, terminal in (("b", "T2"), ("c", "T3")):
         key = node.parties.public(name)
         await node.send("op", kind="join", id=name, key=key, role="region", terminal=terminal, deposit=10**7)  # fmt: skip
-    start_ms = rig.next_minute_ms(ahead_ms=(CLOCK["commit_s"] + 20) * 1000)
     interval = {"start": utc_text(start_ms), "end": utc_text(start_ms + 60_000)}
     terminals = [{"id": t, "s_va": 250_000, "k_min": -6, "k_max": 6} for t in ("T2", "T3")]
     document = {"contract": "hco-1", "interval": interval, "quantum_w": 15_000, "terminals": terminals, "k_dc": 6}  # fmt: skip
@@ -95,9 +104,12 @@ async def offered(node, rig, gateway_key):
     for name, levels in offers.items():
         seal = commitment("5a" * 32, levels, party=name, round_id="R1")
         await node.send(name, kind="commit", round="R1", hash=seal)
-    await rig.until_ms(start_ms - CLOCK["commit_s"] * 1000)
+    await node.end(signal.SIGKILL)
+    await node.start(at_ms=start_ms - 270_000)
     for name, levels in offers.items():
         await node.send(name, kind="reveal", round="R1", salt="5a" * 32, offers=levels)
+    await node.end(signal.SIGKILL)
+    await node.start()
     return start_ms
 
 
