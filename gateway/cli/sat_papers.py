@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from gateway.cli.output import ExitCode, Finding, command, emit, note, site_option
+from gateway.cli.output import ExitCode, Finding, command, emit, fail, note, site_option
 
 ROLES = ("commissioning", "owner", "witness")
 LANGUAGES = ("en", "de", "es", "zh")
@@ -17,12 +18,12 @@ LANGUAGES = ("en", "de", "es", "zh")
     schema="sat.sign",
     impact="rw",
     examples=(
-        ("sopgw sat sign --role commissioning --name eng@example -c site.yaml", "by the SSH agent"),
+        ("sopgw sat sign -c site.yaml", "by the SSH agent's key, under the key's name"),
         ("sopgw sat sign --role witness --name 'DSO' --paper page.jpg -c site.yaml", "on paper"),
     ),
 )
 @click.option("--role", type=click.Choice(ROLES), default="commissioning", show_default=True)
-@click.option("--name", required=True, help="As in allowed_signers; any name with --paper.")
+@click.option("--name", default="", help="As in allowed_signers; the key's name by default.")
 @click.option("--key", type=click.Path(path_type=Path, exists=True), help="Public key, FILE.pub.")
 @click.option("--paper", type=click.Path(path_type=Path, exists=True), help="Photo of the page.")
 @click.option("--run", "run_id", help="A run by name; the newest by default.")
@@ -55,13 +56,17 @@ def sign(
     clock = clock_of()
     with store.sign_errors_told(), tempfile.TemporaryDirectory() as folder:
         if paper is not None:
+            name = name or _nameless("a signature on paper")
             signed = signing.paper(role=role, name=name, photo=paper, utc_us=clock.utc_us())
         else:
+            public_key = store.public_key_for(key, Path(folder))
+            signers = config_path.parent / "allowed_signers"
+            name = name or signing.principal_of(public_key, signers) or _nameless("this key")
             signed = signing.sign(
                 signed_record,
                 role=role,
                 name=name,
-                public_key=store.public_key_for(key, Path(folder)),
+                public_key=public_key,
                 utc_us=clock.utc_us(),
             )
     digest = reports.assemble(signed_record, language=lang)["record_sha256"]
@@ -86,6 +91,15 @@ def sign(
         text=f"{role} {name} signed run {record.id}: {signed_record['verdict']}\n"
         + (f"anchored in the ledger as #{found['index']}\n" if found else "NOT ANCHORED\n")
         + "\n".join(str(p) for p in made),
+    )
+
+
+def _nameless(what: str) -> NoReturn:
+    fail(
+        ExitCode.USAGE,
+        f"{what} has no name of its own",
+        code="S026",
+        help="--name NAME, as it stands in allowed_signers",
     )
 
 

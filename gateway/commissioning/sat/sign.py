@@ -96,6 +96,20 @@ def agent_keys(folder: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
+def principal_of(public_key: Path, allowed_signers: Path) -> str:
+    """Return the name a key is known under: in allowed_signers, else its comment; "" for neither.
+
+    A file that gives the key several names, or a pattern, says no name.
+    """
+    kind, blob, *comment = public_key.read_text(encoding="utf-8", errors="replace").split()
+    lines = allowed_signers.read_text("utf-8").splitlines() if allowed_signers.exists() else []
+    for words in (line.split() for line in lines if not line.startswith("#")):
+        if blob in words[1:] and words[words.index(blob) - 1] == kind:
+            name = words[0].strip('"')
+            return "" if set(name) & set(",*?!#") else name
+    return comment[0] if comment else ""
+
+
 def check(record: Mapping[str, Any], signed: Mapping[str, Any], *, allowed_signers: Path) -> str:
     """Return "" when a signature is good, else what ssh-keygen has against it."""
     if signed["kind"] == "paper":

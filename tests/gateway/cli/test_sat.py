@@ -117,6 +117,13 @@ def test_signing_on_paper_marks_it_so(site, run, sopgw, tmp_path):
     assert any("anchored at" in t for t in verified.json["data"]["checked"])
 
 
+def test_a_signature_on_paper_needs_a_name(site, run, sopgw, tmp_path):
+    photo = tmp_path / "page.jpg"
+    photo.write_bytes(b"a photo")
+    answer = sopgw("sat", "sign", "--role", "witness", "--paper", photo, "--json")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (2, "S026")
+
+
 def test_signing_without_an_agent_says_what_is_missing(site, run, sopgw, monkeypatch, tmp_path):
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "none"))
     answer = sopgw("sat", "sign", "--name", "e@example", "--json")

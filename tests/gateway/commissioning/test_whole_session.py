@@ -187,8 +187,10 @@ def test_eleven_commands_find_five_planted_faults_and_accept_what_was_mended(
 
     # 10 and 11: the report lists all five, and says no
     assert shell.type("sat report --pdf")[1] == 0
-    text, code = shell.type("sat sign --name engineer@example")
+    shutil.copy(tmp_path / "allowed_signers", site.parent)  # whose key it is, says the site
+    text, code = shell.type("sat sign")
     assert (code, "rejected" in text, "anchored in the ledger" in text) == (0, True, True), text
+    assert "commissioning engineer@example signed" in text
     first = (run / "report.html").read_text()
     assert all(words in first for words in FOUND.values())
 
