@@ -47,6 +47,7 @@ class BackOff:
 
 ALONE = BackOff()
 SHARED = BackOff(pause_s_max=5.0)
+NEIGHBOURS_FACTOR = 20  # a mute unit takes a twentieth of a serial line's time, not more
 
 
 class ModbusClient:
@@ -71,7 +72,7 @@ class ModbusClient:
         self._framing = framing
         self._connect_timeout_s = connect_timeout_s
         self._connect_delay_s = connect_delay_s
-        self._drain_s = drain_s
+        self.drain_s = drain_s
         self.silence_s = silence_s
         self._back_off = back_off
         self._link: Link | None = None
@@ -109,7 +110,7 @@ class ModbusClient:
                             counts=self.counts,
                             on_end=self._ended,
                             rest_until_s=rest_until_s,
-                            drain_s=self._drain_s,
+                            drain_s=self.drain_s,
                         )
                     )
             except (OSError, TimeoutError) as error:
@@ -129,7 +130,7 @@ class ModbusClient:
         # The next connection may be tried at once: whether a unit is mute is the unit's matter,
         # and its neighbours must not wait for it.
         # Serial lines carry no transaction id: stay silent until nothing old can come any more.
-        self._drained_s = asyncio.get_running_loop().time() + self._drain_s
+        self._drained_s = asyncio.get_running_loop().time() + self.drain_s
         self.counts["ended"] += 1
 
     async def close(self) -> None:
@@ -177,6 +178,7 @@ class ModbusUnit:
                 if not retries_left or self._failures_count > self._read_retry_count_max:
                     raise
                 self._not_before_s = self._quarantine_end_s
+                await self._rest(0.0)  # what waited for the line goes first
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def write(self, request: Request) -> None:
@@ -200,7 +202,7 @@ class ModbusUnit:
             link = self.client.open_link
             if link is None:
                 link = await self.client.link()
-            answer = await link.ask(request, timeout_s=self.timeout_s, pause_s=self._pause_s)
+            answer = await self._answer(link, request)
         except NotSent as error:
             counts["not_sent"] += 1
             raise DeviceNotSent(self.name, str(error)) from None
@@ -224,14 +226,34 @@ class ModbusUnit:
             self._well()
         return answer
 
+    async def _answer(self, link: Link, request: Request) -> bytes:
+        """Ask; what waited when the line ended never left, and goes over the next one.
+
+        A line mostly ends for a neighbour's silence, once for each neighbour at worst. Where it was
+        this very device that was silent, NotSent is the answer.
+        """
+        for ends_left in range(self.client.unit_count, -1, -1):
+            try:
+                return await link.ask(request, timeout_s=self.timeout_s, pause_s=self._pause_s)
+            except NotSent:
+                if not ends_left or asyncio.get_running_loop().time() < self._not_before_s:
+                    raise
+            self.counts["asked_anew"] += 1
+            link = await self.client.link()
+        raise AssertionError("unreachable: the last try returns or raises")
+
     def _well(self) -> None:
         self._failures_count = 0
         self._not_before_s = 0.0
 
     def _failed(self, now_s: float) -> None:
         self._failures_count += 1
-        back_off = ALONE if self.client.unit_count <= 1 else SHARED
-        self._not_before_s = now_s + back_off.pause_s(self._failures_count)
+        alone = self.client.unit_count <= 1
+        pause_s = (ALONE if alone else SHARED).pause_s(self._failures_count)
+        if not alone and self.client.drain_s and self._failures_count > self._read_retry_count_max:
+            # Each try costs its neighbours the time-out and the silence after it.
+            pause_s = max(pause_s, NEIGHBOURS_FACTOR * (self.timeout_s + self.client.drain_s))
+        self._not_before_s = now_s + pause_s
 
     def _lied(self, now_s: float) -> None:
         self._lies.append(now_s)

@@ -5,6 +5,7 @@ import struct
 from collections import Counter
 
 import pytest
+from fakes.still_time import stand_still
 
 
 class Wire:
@@ -135,3 +136,9 @@ def honestly():
 @pytest.fixture
 def crc_bytes():
     return crc
+
+
+@pytest.fixture
+async def still_time():
+    """Waiting costs no time, and a busy machine no time-out."""
+    return stand_still()
