@@ -12,8 +12,8 @@ class StillTime:
     jumps to the next timer: a minute of silence takes no minute, and a busy machine no time-out.
     """
 
-    def __init__(self, loop):
-        self.now_s, self._selector = loop.time(), loop._selector
+    def __init__(self, loop, *, quiet_s=QUIET_S):
+        self.now_s, self.quiet_s, self._selector = loop.time(), quiet_s, loop._selector
         loop.time = lambda: self.now_s
         loop._selector = self
 
@@ -24,12 +24,12 @@ class StillTime:
         """Return what came; without anything the time is later by as much as was to be waited."""
         if timeout is None or timeout <= 0:
             return self._selector.select(timeout)
-        found = self._selector.select(0) or self._selector.select(QUIET_S)
+        found = self._selector.select(0) or self._selector.select(self.quiet_s)
         if not found:
             self.now_s += timeout
         return found
 
 
-def stand_still():
+def stand_still(**fields):
     """Give the running loop such a clock."""
-    return StillTime(asyncio.get_running_loop())
+    return StillTime(asyncio.get_running_loop(), **fields)

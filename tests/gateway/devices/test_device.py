@@ -23,6 +23,8 @@ from gateway.devices.profile import (
 from gateway.model.errors import OutcomeUnknown
 from gateway.model.telemetry import Quality
 
+pytestmark = pytest.mark.usefixtures("still_time")
+
 
 class RealClock:
     def utc_us(self):

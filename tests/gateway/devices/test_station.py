@@ -13,6 +13,7 @@ from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpo
 from gateway.model.telemetry import Quality
 from gateway.model.terminal import Terminal
 
+pytestmark = pytest.mark.usefixtures("still_time")
 T = tuple(
     Terminal(
         id=f"T{n + 1}", index=n, domain="r", meter="m", s_va=250_000, p_w_min=-230_000,

@@ -5,6 +5,7 @@ import struct
 import tty
 
 import pytest
+from fakes.still_time import stand_still
 
 from gateway.devices.connect import client_of
 from gateway.devices.modbus import frame
@@ -63,6 +64,12 @@ class Bus:
             words = range(1000 + address, 1000 + address + count)
             body = request[:2] + struct.pack(f">B{count}H", 2 * count, *words)
         return body + self.crc(body)
+
+
+@pytest.fixture(autouse=True)
+async def still_line():
+    """The clock stands still while there is work; a pseudo-terminal hands over in its own time."""
+    stand_still(quiet_s=0.05)
 
 
 def unit_on(bus, timeout_s=0.15):
