@@ -19,6 +19,8 @@ ROLES = ("operator", "gateway", "region")
 KEY_LENGTH = 64
 """Hex digits of a raw Ed25519 public key."""
 PARTIES_MAX = 10_000
+RETIRED_MAX = 256
+"""Keys a party may have had before its present one."""
 
 
 class Registry:
@@ -79,7 +81,7 @@ class Registry:
         name, key = node.at("id").name(), party["key"]
         if name in self.parties:
             node.at("id").wrong(f"the identity {name!r} is or was in use")
-        if any(other["key"] == key for other in self.parties.values()):
+        if self._known(key):
             node.at("key").wrong("this key is or was in use")
         if party["terminal"] and self.at_terminal(party["terminal"]):
             node.at("terminal").wrong(f"{party['terminal']!r} already has its party")
@@ -101,10 +103,21 @@ class Registry:
     def rotate(self, name: str, node: Node) -> None:
         """A new key, announced under the old one."""
         key = _key(node.at("new_key"))
-        if any(other["key"] == key for other in self.parties.values()):
+        found = self.parties[name]
+        if self._known(key):
             node.at("new_key").wrong("this key is or was in use")
+        if len(found.get("retired", ())) >= RETIRED_MAX:
+            node.wrong(f"{name!r} has had {RETIRED_MAX} keys before")
         if not node.mistakes:
-            self.parties[name]["key"] = key
+            found["retired"] = [*found.get("retired", ()), found["key"]]
+            found["key"] = key
+
+    def _known(self, key: str) -> bool:
+        """Tell whether a key is anybody's or was: an old one may be in the wrong hands by now."""
+        return any(
+            key == found["key"] or key in found.get("retired", ())
+            for found in self.parties.values()
+        )
 
     def deposit(self, node: Node) -> None:
         """The operator confirms money paid in (positive) or out; never below what is committed."""

@@ -85,3 +85,18 @@ def test_a_key_is_rotated_once_and_an_old_one_never_returns(registry):
     assert registry.key_of("A") == KEY[4]
     assert do(registry.rotate, {"new_key": KEY[4]}, "A") != []
     assert do(registry.rotate, {"new_key": "x"}, "A") != []
+    known = "this key is or was in use"
+    assert do(registry.rotate, {"new_key": KEY[1]}, "A") == [("$.new_key", known)]
+    again = Registry(registry.parties)
+    stolen = {"id": "Z", "key": KEY[1], "role": "gateway"}
+    assert do(again.join, stolen) == [("$.key", known)]
+    assert do(again.join, {**stolen, "key": KEY[5]}) == []
+    assert do(again.rotate, {"new_key": KEY[1]}, "Z") == [("$.new_key", known)]
+
+
+def test_keys_do_not_pile_up_without_end(registry):
+    for number in range(1000, 1256):
+        assert do(registry.rotate, {"new_key": f"{number:064x}"}, "A") == []
+    assert do(registry.rotate, {"new_key": f"{1256:064x}"}, "A") == [
+        ("$", "'A' has had 256 keys before")
+    ]
