@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +199,11 @@ def open_(
 def commit(
     name: str, file: Path, sealed: Path | None, party: str, key_file: Path, url: str
 ) -> Answer:
-    """Seal an offer list {level: micro-currency}; salt and offers go to a file for the reveal."""
+    """Seal an offer list {level: micro-currency}; salt and offers go to a file for the reveal.
+
+    The file of an earlier seal is replaced only once the new one is accepted; of one whose fate is
+    not known the salt is kept beside it.
+    """
     from ledger.contracts.rounds import commitment
     from ledger.log.canonical import CanonicalError, encode
 
@@ -207,12 +212,22 @@ def commit(
         encode({"offers": offers})
     except CanonicalError as error:
         raise Failure(ExitCode.INPUT, "offers", str(error)) from None
-    target = sealed or file.with_suffix(".sealed")
-    target.write_text(json.dumps({"salt": salt, "offers": offers}))
-    target.chmod(0o600)
     seal = commitment(salt, offers, party=party, round_id=name)
-    body = {"kind": "commit", "round": name, "hash": seal}
-    return send(url, party, key_file, body)
+    target = sealed or file.with_suffix(".sealed")
+    fresh = target.with_name(f"{target.name}.{seal[:8]}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        json.dump({"salt": salt, "offers": offers}, out)
+        out.flush()
+        os.fsync(out.fileno())
+    answer = send(url, party, key_file, {"kind": "commit", "round": name, "hash": seal})
+    if answer.exit_code is ExitCode.DONE:
+        fresh.replace(target)
+    elif answer.exit_code in (ExitCode.REFUSED, ExitCode.INPUT):
+        fresh.unlink()
+    else:
+        kept = Remark(code="kept", message=f"{fresh} opens it, should it become final")
+        answer = replace(answer, errors=(*answer.errors, kept))
+    return answer
 
 
 @command(

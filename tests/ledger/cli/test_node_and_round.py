@@ -122,13 +122,17 @@ def test_a_round_by_command_line_survives_kill_9(market):
         node = node_at(config, 4.5)
         assert node.height >= 6
         url = ["--node", node.url]
+        opened = {}
         for name in ("region-a", "region-b"):
+            opened[name] = json.loads((folder / f"{name}.sealed").read_text())
             me = ["--party", name, "--key", folder / f"{name}.key", *url]
             assert run("round", "reveal", "R1", folder / f"{name}.sealed", *me)[0] == 0
         late = ["--party", "region-a", "--key", folder / "region-a.key", *url]
         code, answer = run("round", "commit", "R1", folder / "region-a.json", *late)
         assert code == 5
         assert "gate is closed" in answer["errors"][0]["message"]
+        assert json.loads((folder / "region-a.sealed").read_text()) == opened["region-a"]
+        assert list(folder.glob("*.sealed.*")) == []
         node.stop(signal.SIGKILL)
         node = node_at(config, 2)
         url = ["--node", node.url]
@@ -199,3 +203,20 @@ def test_the_service_manager_hears_that_the_node_is_up(market, tmp_path, monkeyp
         finally:
             node.stop()
     assert said == ["READY=1", f"STATUS=height 0 at port {node.url.rpartition(':')[2]}"]
+
+
+def test_a_seal_whose_fate_is_unknown_keeps_its_salt(market):
+    """Nobody answers: the earlier seal stays, the new one's salt lies beside it."""
+    folder, _, _ = market
+    offers = folder / "offers.json"
+    offers.write_text('{"0": 0, "1": 5}')
+    (folder / "offers.sealed").write_text("of before")
+    me = ["--party", "region-a", "--key", folder / "region-a.key"]
+    assert run("round", "commit", "R1", offers, *me, "--node", "http://127.0.0.1:9")[0] == 4
+    (kept,) = folder.glob("offers.sealed.*")
+    assert set(json.loads(kept.read_text())) == {"salt", "offers"}
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert (folder / "offers.sealed").read_text() == "of before"
+    aside = f"{folder}/commit.json,m,7"
+    assert run("round", "commit", "R1", offers, *me, "--out", aside)[0] == 0
+    assert json.loads((folder / "offers.sealed").read_text())["offers"] == {"0": 0, "1": 5}
