@@ -114,15 +114,16 @@ def _nameless(what: str) -> NoReturn:
 )
 @click.argument("run_id", required=False)
 @click.option("--pdf", is_flag=True, help="The PDF too; needs sop-gateway[report].")
+@click.option("--typ", is_flag=True, help="Typst source too, for an archive's tagged PDF/A-3.")
 @click.option("--lang", type=click.Choice(LANGUAGES), default="en", show_default=True)
 @site_option
-def report(*, run_id: str | None, pdf: bool, lang: str, config_path: Path) -> None:
+def report(*, run_id: str | None, pdf: bool, typ: bool, lang: str, config_path: Path) -> None:
     """Write the report of a run as it stands; the same run gives the same bytes."""
     from gateway.cli import sat_store as store
     from gateway.config.site_file import load_site
 
     record = store.open_run(load_site(config_path), run_id)
-    forms = ("json", "html", "pdf") if pdf else ("json", "html")
+    forms = ("json", "html", *(("pdf",) if pdf else ()), *(("typ",) if typ else ()))
     made = store.write_reports(record, language=lang, forms=forms)
     emit(
         {

@@ -365,7 +365,7 @@ def report_of(record: RunRecord, language: str) -> dict[str, Any]:
 
 def write_reports(record: RunRecord, *, language: str, forms: tuple[str, ...]) -> list[Path]:
     """Write the report in the forms asked for into the run's folder."""
-    from gateway.commissioning.sat import html
+    from gateway.commissioning.sat import html, typ
 
     report = report_of(record, language)
     made: list[Path] = []
@@ -375,6 +375,8 @@ def write_reports(record: RunRecord, *, language: str, forms: tuple[str, ...]) -
             path.write_bytes(reports.json_bytes(report))
         elif form == "html":
             path.write_bytes(html.render(report))
+        elif form == "typ":
+            path.write_bytes(typ.render(language))
         else:
             path.write_bytes(pdf_of(report))
         made.append(path)

@@ -87,6 +87,12 @@ def test_reports_are_the_same_bytes_and_verify_or_not(site, run, sopgw):
     assert answer.json["errors"]
 
 
+def test_a_source_for_archives_stands_beside_the_record(site, run, sopgw):
+    files = sopgw("sat", "report", "--typ", "--lang", "de", "--json").json["data"]["files"]
+    assert [Path(f).name for f in files] == ["report.json", "report.html", "report.typ"]
+    assert "Abnahmebericht" in Path(files[2]).read_text()
+
+
 def test_two_reports_of_one_plan_are_compared(site, run, sopgw, tmp_path):
     files = sopgw("sat", "report", "--json").json["data"]["files"]
     other = json.loads(Path(files[0]).read_text())
