@@ -69,6 +69,7 @@ class Fold:
             i for i in (*of_ledger_and_trades(), *of_control()) if not isinstance(i, Canonical)
         ]
         self.node_form, *self.node_others = node.of_nodes()
+        self._looking: dict[tuple[bool, str], list[Invariant]] = {}
         self.last: Entry | None = None
         self.entry_count = 0
         self.node_count = 0
@@ -79,9 +80,18 @@ class Fold:
         changed = entry.kind == "key" and "boot" not in entry.fields
         if entry.kind.startswith(node.PREFIX) or (self.node_count and changed):
             self.node_count += 1
-            self._judge(entry, self.node_form, self.node_others)
-        elif self._judge(entry, self.canonical, self.others):
+            self._judge(entry, self.node_form, self._looking_at(entry.kind, of_node=True))
+        elif self._judge(entry, self.canonical, self._looking_at(entry.kind)):
             self.last = entry
+
+    def _looking_at(self, kind: str, *, of_node: bool = False) -> list[Invariant]:
+        """The invariants beside the form that look at a kind."""
+        found = self._looking.get((of_node, kind))
+        if found is None:
+            everyone = self.node_others if of_node else self.others
+            found = [i for i in everyone if i.kinds is None or kind in i.kinds]
+            self._looking[of_node, kind] = found
+        return found
 
     def _judge(self, entry: Entry, form: Invariant, others: Sequence[Invariant]) -> bool:
         """Judge the entry's form, then everything else of a well-formed one."""

@@ -25,6 +25,7 @@ class Intents(Invariant):
     """What follows an intent."""
 
     number, title = "I17", "prepared, commit, abort and outcome follow an intent of the same name"
+    kinds = frozenset({"intent", "prepared", "commit", "abort", "outcome"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,6 +45,7 @@ class Outcomes(Invariant):
     """Every intent ends."""
 
     number, title = "I18", "each intent has one outcome; after unknown a read-back comes first"
+    kinds = frozenset({"intent", "readback", "abort", "outcome"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,6 +96,7 @@ class Authority(Invariant):
     """Who may move power."""
 
     number, title = "I19", "each intent cites an authority, and a plan where it needs one"
+    kinds = frozenset({"plan", "intent"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,6 +117,7 @@ class Commits(Invariant):
     """Select before operate."""
 
     number, title = "I28", "commit only within 10 s after the staged block read back equal"
+    kinds = frozenset({"prepared", "commit"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,6 +141,7 @@ class Counters(Invariant):
     """Meters only grow, and not faster than the converter can."""
 
     number, title = "I33", "energy counters only grow, and no faster than 1.2 × rating"
+    kinds = frozenset({"config", "reading"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,10 +170,14 @@ class Counters(Invariant):
             passed_us = max(passed_us, meter["utc_us"] - before["utc_us"])
         allowed_us = max(0, passed_us) + STAMP_US
         limit = 12 * self.rating_va.get(name, 0) * allowed_us // 36_000_000_000 + STEP_WH
-        steps = [meter[k] - before[k] for k in ("import_wh", "export_wh")]
-        unrated = name not in self.rating_va
-        holds = all(step >= 0 and (unrated or step <= limit) for step in steps)
-        self.judge(entry, holds=holds, what=f"{name}: {steps} Wh in {passed_us / 1e6:.0f} s")
+        imported = meter["import_wh"] - before["import_wh"]
+        exported = meter["export_wh"] - before["export_wh"]
+        holds = imported >= 0 <= exported
+        if holds and name in self.rating_va:
+            holds = imported <= limit >= exported
+        steps = [imported, exported]
+        what = "" if holds else f"{name}: {steps} Wh in {passed_us / 1e6:.0f} s"
+        self.judge(entry, holds=holds, what=what)
 
 
 def read_us(meter: Mapping[str, Any], entry: Entry) -> int:
@@ -180,6 +189,7 @@ class Echoed(Invariant):
     """Executed means the device said the same, or less of it where it is said to be derated."""
 
     number, title = "I34", "executed means that the device echoed the intent's setpoints"
+    kinds = frozenset({"config", "intent", "outcome"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -215,6 +225,7 @@ class Operators(Invariant):
     """Who did it."""
 
     number, title = "I37", "operator entries name the user and the deed"
+    kinds = frozenset({"operator"})
 
     @override
     def see(self, entry: Entry) -> None:

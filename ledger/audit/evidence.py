@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ledger.audit.delivery import EntryError, bounds_ms
-from ledger.log import reader
+from ledger.log import canonical, reader
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -22,19 +22,25 @@ class Entry:
     index: int
     leaf: bytes
     fields: Mapping[str, Any]
+    misshapen: str
+    """Why the bytes are not in canonical form; empty when they are."""
+    kind: str = field(init=False)
+    """The entry's kind; empty for entries that state none."""
 
-    @property
-    def kind(self) -> str:
-        """The entry's kind; empty for entries that state none."""
-        return str(self.fields.get("kind", ""))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", str(self.fields.get("kind", "")))
 
 
 def decoded(index: int, leaf: bytes) -> Entry:
     """Decode one leaf; leaves that are no JSON object become entries without fields."""
     try:
-        return Entry(index, leaf, _decoder.decode(leaf))
+        return Entry(index, leaf, canonical.decode(leaf), "")
+    except canonical.CanonicalError as error:
+        misshapen = str(error)
+    try:
+        return Entry(index, leaf, _decoder.decode(leaf), misshapen)
     except (msgspec.DecodeError, RecursionError):
-        return Entry(index, leaf, {})
+        return Entry(index, leaf, {}, misshapen)
 
 
 def read(directory: Path, kinds: frozenset[str]) -> Iterable[Entry]:

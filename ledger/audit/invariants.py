@@ -17,7 +17,6 @@ from typing_extensions import override
 from ledger.audit import delivery, shapes, trade
 from ledger.audit.delivery import Counter, EntryError, bounds_ms
 from ledger.audit.evidence import Entry
-from ledger.log import canonical
 
 DECISION_US = 2_000_000
 PARKED_US = 60_000_000
@@ -33,6 +32,8 @@ class Invariant(ABC):
 
     number: ClassVar[str]
     title: ClassVar[str]
+    kinds: ClassVar[frozenset[str] | None] = None
+    """The kinds of entries that it looks at; None for all."""
 
     def __init__(self) -> None:
         self.judged_count = 0
@@ -62,11 +63,7 @@ class Canonical(Invariant):
 
     @override
     def see(self, entry: Entry) -> None:
-        try:
-            canonical.decode(entry.leaf)
-            wrong = shapes.wrong_fields(entry.fields)
-        except canonical.CanonicalError as error:
-            wrong = str(error)
+        wrong = entry.misshapen or shapes.wrong_fields(entry.fields)
         self.judge(entry, holds=wrong is None, what=wrong or "")
 
 
@@ -132,6 +129,7 @@ class Messages(Invariant):
     """Signatures under what was accepted."""
 
     number, title = "I9", "every accepted trade is in a received, validly signed message"
+    kinds = frozenset({"config", "trade.received", "trade.accepted"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,6 +173,7 @@ class Once(Invariant):
     """Trade ids."""
 
     number, title = "I10", "a trade id is accepted once for each rising revision"
+    kinds = frozenset({"trade.accepted"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,6 +193,7 @@ class Decided(Invariant):
     """Every message gets an answer."""
 
     number, title = "I11", "every received message is decided within 2 s or at the next start"
+    kinds = frozenset({"trade.received", "trade.accepted", "trade.refused"})
     # A cancellation may wait a minute for the trade it overtook.
 
     def __init__(self) -> None:
@@ -240,6 +240,7 @@ class InTime(Invariant):
     """The gate and the horizon."""
 
     number, title = "I12", "accepted before the gate, inside the horizon, with valid time"
+    kinds = frozenset({"config", "trade.received", "trade.accepted"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -289,6 +290,7 @@ class Planned(Schedule):
     """Plans hold what was accepted."""
 
     number, title = "I13", "each trade and interval is planned once, with the accepted energy"
+    kinds = frozenset({"trade.accepted", "plan"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -320,6 +322,7 @@ class Balanced(Invariant):
     """Energy in is energy out."""
 
     number, title = "I14", "planned energies sum to zero and are those of the trades"
+    kinds = frozenset({"plan"})
 
     @override
     def see(self, entry: Entry) -> None:
@@ -340,6 +343,7 @@ class Reported(Schedule):
     """Every trade ends in a delivery."""
 
     number, title = "I15", "each accepted trade and interval has exactly one delivery"
+    kinds = frozenset({"trade.accepted", "delivery"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -368,6 +372,7 @@ class Recomputed(Invariant):
     """The published rule."""
 
     number, title = "I16", "delivered energies follow from the readings by the published rule"
+    kinds = frozenset({"config", "plan", "reading", "time_step", "delivery"})
 
     def __init__(self) -> None:
         super().__init__()

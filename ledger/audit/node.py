@@ -41,10 +41,8 @@ class Form(Invariant):
 
     @override
     def see(self, entry: Entry) -> None:
-        try:
-            canonical.decode(entry.leaf)
-        except canonical.CanonicalError as error:
-            self.judge(entry, holds=False, what=str(error))
+        if entry.misshapen:
+            self.judge(entry, holds=False, what=entry.misshapen)
             return
         own = KINDS.get(entry.kind)
         wrong = f"unknown kind {entry.kind!r}" if own is None else ""
@@ -60,6 +58,7 @@ class Heights(Invariant):
     """One height after another."""
 
     number, title = "N2", "a node works at one height, the one after its last final block"
+    kinds = frozenset({"net.block", "net.vote", "net.final"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +79,7 @@ class Blocks(Invariant):
     """Names of blocks."""
 
     number, title = "N3", "every block recomputes to its name"
+    kinds = frozenset({"net.block"})
 
     @override
     def see(self, entry: Entry) -> None:
@@ -95,6 +95,7 @@ class Votes(Invariant):
     """One vote a height, and for what was seen."""
 
     number, title = "N4", "a node votes once a height, for the block that it had written down"
+    kinds = frozenset({"net.block", "net.vote", "net.final"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +123,7 @@ class Certificates(Invariant):
     """What makes a block final."""
 
     number, title = "N5", "a final block has identical votes of different nodes, on what was seen"
+    kinds = frozenset({"net.block", "net.vote", "net.final"})
 
     def __init__(self) -> None:
         super().__init__()

@@ -111,11 +111,12 @@ def wrong_fields(entry: Mapping[str, Any]) -> str | None:
     own = KINDS.get(str(kind))
     if own is None:
         return f"unknown kind {kind!r}"
-    for name, test in (*COMMON.items(), *own.items()):
-        if name not in entry:
-            return f"{kind} lacks {name}"
-        if not test(entry[name]):
-            return f"{kind}.{name} is {type(entry[name]).__name__}"
+    for fields in (COMMON, own):
+        for name, test in fields.items():
+            if name not in entry:
+                return f"{kind} lacks {name}"
+            if not test(entry[name]):
+                return f"{kind}.{name} is {type(entry[name]).__name__}"
     if entry["tq"] not in QUALITIES:
         return f"time quality {entry['tq']!r}"
     return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ledger.audit import auditor, evidence, shapes
+from ledger.audit import auditor, evidence, node, shapes
 from ledger.audit.auditor import Fold
 from ledger.cli import sopledger
 from ledger.cli.output import run
@@ -203,3 +203,22 @@ def test_schemas_of_all_kinds() -> None:
         schema = shapes.json_schema(kind)
         assert schema["$id"] == f"sopgw/v1/entry/{kind}"
         assert set(schema["required"]) == set(schema["properties"])
+
+
+def test_the_kinds_that_a_rule_names_are_all_it_looks_at(day: Any) -> None:
+    narrow, wide = Fold(), Fold()
+    wide._looking_at = lambda _kind, *, of_node=False: (  # type: ignore[method-assign]
+        wide.node_others if of_node else wide.others
+    )
+    for index, entry in enumerate(day.entries):
+        for fold in (narrow, wide):
+            fold.see(evidence.decoded(index, canonical.encode(entry)))
+    assert list(narrow.findings()) == list(wide.findings())
+
+
+def test_every_kind_that_a_rule_names_is_a_kind() -> None:
+    fold = Fold()
+    for rule in fold.others:
+        assert rule.kinds is None or rule.kinds <= set(shapes.KINDS)
+    for rule in fold.node_others:
+        assert rule.kinds is None or rule.kinds <= set(node.KINDS)

@@ -82,3 +82,39 @@ def test_any_bytes_are_refused_or_canonical(data: bytes) -> None:
     except CanonicalError:
         return
     assert json.loads(data) == obj
+
+
+@given(objects, st.sampled_from([1.5, 1 << 53, -(1 << 53), 1 << 70]), st.integers(0, 9))
+def test_a_number_that_may_not_stand_is_found_at_any_depth(
+    obj: dict[str, object], number: float, depth: int
+) -> None:
+    value: object = number
+    for level in range(depth):
+        value = [value] if level % 2 else {"k": value}
+    bad = json.dumps({**obj, "z": value}, sort_keys=True, separators=(",", ":"))
+    with pytest.raises(CanonicalError):
+        canonical.decode(bad.encode())
+    with pytest.raises(CanonicalError):
+        canonical.encode({**obj, "z": value})
+
+
+@pytest.mark.parametrize("depth", [0, 5, 6, 7, 63, 64])
+def test_nesting_counts_the_same_both_ways(depth: int) -> None:
+    value: object = "é" if depth % 2 else 7
+    for _ in range(depth):
+        value = [value]
+    if depth == 64:
+        with pytest.raises(CanonicalError, match="too deeply"):
+            canonical.encode({"a": value})
+        with pytest.raises(CanonicalError, match="too deeply"):
+            canonical.decode(b'{"a":' + b"[" * 64 + b"7" + b"]" * 64 + b"}")
+    else:
+        assert canonical.decode(canonical.encode({"a": value})) == {"a": value}
+
+
+@given(objects)
+def test_whatever_is_sound_also_passes_the_check_that_names_the_place(
+    obj: dict[str, object],
+) -> None:
+    if canonical.sound(obj, 0):
+        canonical.check(obj, "$", 0)
