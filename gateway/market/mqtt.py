@@ -235,6 +235,7 @@ class MarketLink:
                 self._client = client
                 try:
                     await self._greet(client)
+                    _raise_if_cancelled()
                     self.online.set()
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._receive(client))
@@ -334,6 +335,17 @@ class MarketLink:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.Event().wait()
+
+
+def _raise_if_cancelled() -> None:
+    """End a task whose cancellation was swallowed.
+
+    ``asyncio.wait_for`` of Python 3.11, which the client library waits with, does so when the
+    broker's answer comes in the same turn of the loop: the session would then go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 @contextlib.contextmanager

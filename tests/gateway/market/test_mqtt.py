@@ -198,6 +198,32 @@ async def test_two_gateways_of_one_name_back_off_from_each_other(mosquitto, monk
     assert max(pauses) >= 4 * mqtt.BACKOFF_S_MIN
 
 
+async def test_a_cancellation_swallowed_while_greeting_ends_the_link_all_the_same(
+    mosquitto, monkeypatch
+):
+    greet, greeted = MarketLink._greet, asyncio.Event()
+
+    async def swallowing(self, client):
+        await greet(self, client)
+        greeted.set()
+        with contextlib.suppress(asyncio.CancelledError):  # as wait_for does when an answer comes
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(MarketLink, "_greet", swallowing)
+    link = MarketLink(
+        broker=Broker(host="127.0.0.1", port=mosquitto.port),
+        identifier="x",
+        subscriptions=[TRADES],
+        availability=AVAILABILITY,
+    )
+    task = asyncio.create_task(link.run())
+    async with asyncio.timeout(60):
+        await greeted.wait()
+        task.cancel()
+        await asyncio.wait({task})
+    assert task.cancelled()
+
+
 async def test_a_full_outbox_drops_the_oldest_and_counts_it(monkeypatch):
     monkeypatch.setattr(mqtt, "OUTBOX_MAX", 3)
     link = MarketLink(
