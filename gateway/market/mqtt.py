@@ -235,7 +235,7 @@ class MarketLink:
                 self._client = client
                 try:
                     await self._greet(client)
-                    _raise_if_cancelled()
+                    raise_if_cancelled()
                     self.online.set()
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._receive(client))
@@ -337,7 +337,7 @@ class MarketLink:
                 await asyncio.Event().wait()
 
 
-def _raise_if_cancelled() -> None:
+def raise_if_cancelled() -> None:
     """End a task whose cancellation was swallowed.
 
     ``asyncio.wait_for`` of Python 3.11, which the client library waits with, does so when the

@@ -17,7 +17,7 @@ from typing import Any
 import aiomqtt
 
 from gateway.hmi.state import SiteView
-from gateway.market.mqtt import Broker, finished
+from gateway.market.mqtt import Broker, finished, raise_if_cancelled
 from gateway.northbound import home_assistant
 from gateway.northbound.sparkplug import Message, SparkplugNode
 from gateway.northbound.values import Content, Sureness, values_of
@@ -87,6 +87,7 @@ class MqttPublisher:
                     await client.publish(*self._discovery(availability), qos=1, retain=True)
                 told = b""
                 while True:
+                    raise_if_cancelled()
                     body = as_json(self._views())
                     if body != told:
                         await client.publish(self._out, body, qos=1, retain=True)
@@ -115,6 +116,7 @@ class MqttPublisher:
         async with self._client(f"sopgw-{self._site}-{self._sop}-spb", will) as client:
             self.sessions_count += 1
             await client.subscribe(node.commands, qos=1)
+            raise_if_cancelled()
             async with asyncio.TaskGroup() as group:
                 reborn = asyncio.Event()
                 reborn.set()  # the first words are a birth
@@ -133,6 +135,7 @@ class MqttPublisher:
                 told = say(values, utc_ms=utc_ms)
                 for message in told:
                     await client.publish(message.topic, message.payload, qos=message.qos_level)
+                    raise_if_cancelled()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._period_s):
                         await reborn.wait()
