@@ -145,7 +145,7 @@ class Counters(Invariant):
 
     def __init__(self) -> None:
         super().__init__()
-        self.last: dict[str, tuple[Mapping[str, Any], Entry]] = {}
+        self.last: dict[str, tuple[Mapping[str, Any], Entry, int]] = {}
         self.rating_va: dict[str, int] = {}
 
     @override
@@ -161,11 +161,12 @@ class Counters(Invariant):
     def check(self, entry: Entry, meter: Mapping[str, Any]) -> None:
         """One good reading against the good one before it."""
         name = meter["meter"]
-        last, self.last[name] = self.last.get(name), (meter, entry)
+        now_us = int(entry.fields["mono_us"]) - 1000 * int(meter["age_ms"])  # nobody sets it
+        last, self.last[name] = self.last.get(name), (meter, entry, now_us)
         if last is None:
             return
-        before, at = last
-        passed_us = read_us(meter, entry) - read_us(before, at)
+        before, at, then_us = last
+        passed_us = now_us - then_us
         if at.fields["boot"] != entry.fields["boot"]:
             passed_us = max(passed_us, meter["utc_us"] - before["utc_us"])
         allowed_us = max(0, passed_us) + STAMP_US
@@ -178,11 +179,6 @@ class Counters(Invariant):
         steps = [imported, exported]
         what = "" if holds else f"{name}: {steps} Wh in {passed_us / 1e6:.0f} s"
         self.judge(entry, holds=holds, what=what)
-
-
-def read_us(meter: Mapping[str, Any], entry: Entry) -> int:
-    """When a meter was read, by the clock that nobody sets."""
-    return int(entry.fields["mono_us"]) - 1000 * int(meter["age_ms"])
 
 
 class Echoed(Invariant):
