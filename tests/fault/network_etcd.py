@@ -5,10 +5,10 @@
 
 Agents send sealed offers without pause and repeat them until they are acknowledged. Every few
 seconds something is killed (a node or a member, as by a power cut), frozen, cut off from etcd or
-slowed down, and comes back. Beside that the last node lies about the state it reached, or the
-ordering service shows it other blocks than the rest, or a node's clock goes wrong. At the end
-everything heals and must agree: one block a height on all four ledgers, every acknowledged message
-in every ledger, no evidence against an honest node, and settling goes on.
+slowed down, and comes back. Beside that the last node lies about the state it reached or proposes
+blocks of rubbish, or the ordering service shows it other blocks than the rest, or a node's clock
+goes wrong. At the end everything heals and must agree: one block a height on all four ledgers, every
+acknowledged message in every ledger, no evidence against an honest node, and settling goes on.
 """
 
 import argparse
@@ -212,7 +212,9 @@ async def crashes(rng, nodes, members, until, report):
 
 
 async def oddities(rng, nodes, until, report):
-    """Beside the crashes: a liar, an orderer that equivocates, a wrong clock; one at a time.
+    """Beside the crashes: a liar, blocks of rubbish, an orderer that equivocates, a wrong clock.
+
+    One at a time.
 
     Only the last node lies or is lied to, for no more than one may: with two at once the nodes
     stop, as they should.
@@ -220,11 +222,13 @@ async def oddities(rng, nodes, until, report):
     loop = asyncio.get_running_loop()
     while loop.time() < until:
         await asyncio.sleep(rng.uniform(0.5, 2.0))
-        kind = rng.choice(["lying node", "equivocating orderer", "clock skew"])
+        kind = rng.choice(["lying node", "equivocating orderer", "clock skew", "rubbish"])
         report[kind] = report.get(kind, 0) + 1
         node = nodes[-1]
         if kind == "lying node":
             node.tell(lie=True)
+        elif kind == "rubbish":
+            node.tell(rubbish=rng.choice(["nothing", "bytes", "refused"]))
         elif kind == "equivocating orderer":
             node.tell(equivocate=True)
         else:
@@ -253,7 +257,8 @@ def check(folder, agents):
         for _, leaf in reader.entries(folder / f"ledger{i}"):
             entry = json.loads(leaf)
             if entry["kind"] == "net.block":
-                block = entry["sha256"], [m["sig"] for m in entry["block"]["messages"]]
+                messages = entry.get("block", {}).get("messages", [])
+                block = entry["sha256"], [m["sig"] for m in messages if m]
             elif entry["kind"] == "net.final":
                 subjects = {(v["block"], v["state"]) for v in entry["votes"]}
                 assert len(subjects) == 1, "a certificate of one subject"

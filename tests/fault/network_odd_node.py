@@ -3,8 +3,10 @@
     python tests/fault/network_odd_node.py CONTROL.json -c node.yaml
 
 The control file is read again before everything it decides: ``{"skew_ms": 0, "lie": false,
-"equivocate": false}``. A liar publishes countersignatures of another state than it reached; with
-``equivocate`` the ordering service shows this node another block than the others get.
+"equivocate": false, "rubbish": ""}``. A liar publishes countersignatures of another state than it
+reached; with ``equivocate`` the ordering service shows this node another block than the others get.
+With ``rubbish`` its countersignatures are about no hash and its blocks hold ``nothing``, no ``bytes``
+of a block, or what must be refused; the messages that were due it drops.
 """
 
 import json
@@ -19,7 +21,7 @@ from ledger.network.etcd import EtcdOrdering
 from ledger.network.message import sign_vote
 
 CONTROL = Path(sys.argv[1])
-HONEST = {"skew_ms": 0, "lie": False, "equivocate": False}
+HONEST = {"skew_ms": 0, "lie": False, "equivocate": False, "rubbish": ""}
 
 
 def told():
@@ -44,7 +46,21 @@ class OddOrdering(EtcdOrdering):
             other = (true["block"], true["transactions"], "00" * 32)
             market = self._prefix.split("/")[2]
             vote = sign_vote(market, node, height, other, OddOrdering.signer).encode()
+        if told()["rubbish"]:
+            market = self._prefix.split("/")[2]
+            vote = sign_vote(market, node, height, ("x" * 21_000,) * 3, OddOrdering.signer).encode()
         await super().vote(height, node, vote)
+
+    async def propose(self, height, block, taken):
+        match told()["rubbish"]:
+            case "bytes":
+                block = b"\xff" * 70_000
+            case "nothing":
+                block = encode({**decode(block), "messages": [{}] * 19_000})
+            case "refused":
+                again = decode(block)["messages"][:1] * 150
+                block = encode({**decode(block), "messages": again})
+        return await super().propose(height, block, taken)
 
     async def block(self, height):
         raw = await super().block(height)
