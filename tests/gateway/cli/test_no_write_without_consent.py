@@ -169,11 +169,14 @@ def test_the_service_lends_control_for_a_test_and_has_it_back(service, sopgw):
 
 def test_a_setpoint_by_hand_ends_by_itself(service, sopgw):
     until(lambda: [r.split(":")[0] for r in status(sopgw)["reasons"]] == ["mode_blocked"])
-    answer = sopgw("point", "set", "T2", "p=10kW", "--for", "60s", "--yes", "--json")
+    before = len(entries(service, "intent"))
+    answer = sopgw("point", "set", "T2", "p=10kW", "--for", "20s", "--yes", "--json")
     assert answer.exit_code == 0, answer.out
-    assert status(sopgw)["control"]["what"] == "setpoint"
+    until(lambda: status(sopgw)["control"]["holder"] == "trades")
     until(lambda: not status(sopgw)["terminals"][1]["p_w_set"])
-    assert status(sopgw)["control"]["holder"] == "trades"
+    intents = [e for e in entries(service, "intent")[before:] if e.get("command") is None]
+    powers = [next(s["p_w"] for s in e["setpoints"] if s["terminal"] == "T2") for e in intents]
+    assert (powers[0], powers[-1]) == (10_000, 0), "there, and back without being told"
 
 
 def test_a_single_point_is_not_written_beside_the_service(service, sopgw):
