@@ -26,8 +26,8 @@ SALT_LENGTH = 64
 """Hex digits of the salt: 32 bytes can not be guessed."""
 OPEN_ROUNDS_MAX = 512
 """Five days of quarter hours ahead."""
-
-
+AHEAD_DAYS_MAX = 31
+"""A round stays open until its time comes: one with a mistyped year would stay for good."""
 WORK_COUNT_MAX = 20_000_000
 """Transitions of the dynamic programme: some ten seconds on a slow machine, on every node."""
 
@@ -106,6 +106,8 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
     start_ms = instant_ms(read.start)
     if now_ms >= start_ms - 1000 * clock.commit_s:
         node.at("clock").wrong("the gate would already be closed")
+    if start_ms > now_ms + 86_400_000 * AHEAD_DAYS_MAX:
+        node.at("document").wrong(f"begins more than {AHEAD_DAYS_MAX} days ahead")
     parties = {t.id: registry.at_terminal(t.id) for t in read.terminals}
     for terminal in sorted(t for t, party in parties.items() if party is None):
         node.at("document").wrong(f"no party trades at {terminal!r}")

@@ -212,6 +212,7 @@ def test_only_once_and_only_by_who_takes_part(opened, registry):
         ({"clock": {"commit_s": 60, "reveal_s": 60, "clear_s": 0}}, "must close the gate before the reveals end, and those before clearing"),
         ({"clock": {"commit_s": 3_600, "reveal_s": 60, "clear_s": 0}}, "the gate would already be closed"),
         ({"colour": 1}, "has the unknown key 'colour'"),
+        ({"document": {**DOCUMENT, "interval": {"start": "2062-01-02T02:00Z", "end": "2062-01-02T02:15Z"}}}, "begins more than 31 days ahead"),
         ({"document": {**DOCUMENT, "k_dc": 1000, "terminals": [{"id": t, "s_va": 10**9, "k_min": -1000, "k_max": 1000} for t in ("T1", "T2")]}}, "may take 4010008002 steps to clear: coarser levels"),
     ],
 )  # fmt: skip
