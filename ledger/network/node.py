@@ -171,6 +171,8 @@ class Node:
     def remember(self, leaves: Iterable[bytes]) -> None:
         """Know again, after a start, what became of the messages in the node's ledger."""
         for leaf in leaves:
+            if b'"net.final"' not in leaf:
+                continue
             entry: dict[str, Any] = decode(leaf)
             if entry.get("kind") != "net.final":
                 continue

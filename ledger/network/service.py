@@ -39,6 +39,10 @@ STATE = "market.state"
 """Beside the ledger: the state at some recent height, so that a restart need not execute all."""
 
 
+REMEMBERED_COUNT = 3_000
+"""Entries before the kept state that are read for the answers in them: a thousand blocks."""
+
+
 UNREADABLE = (
     msgspec.DecodeError,
     CanonicalError,
@@ -115,7 +119,7 @@ async def serve(
             known=known,
         )
         stack.push_async_callback(writer.close)
-        leaves = ledger_leaves(config.ledger_directory, replica)
+        earlier, leaves = ledger_leaves(config.ledger_directory, replica)
         replay(replica, leaves, signer)
         ordering = ordering or ordering_of(config)
         stack.push_async_callback(ordering.close)
@@ -129,8 +133,8 @@ async def serve(
             utc_ms=utc_ms,
             keep_state=lambda data: tiles.write_file(config.ledger_directory / STATE, data),
         )
-        node.remember(leaves)
-        del leaves
+        node.remember([*earlier, *leaves])
+        del earlier, leaves
         app = Door(node, key=signer, public=public, delivery=config.delivery).application()
         if mutual is not None:
             witness = witness_of(mutual, config.ledger_directory, utc_ms)
@@ -150,19 +154,24 @@ async def serve(
     return replica.halted
 
 
-def ledger_leaves(directory: Path, replica: Replica) -> list[bytes]:
-    """Entries still to be executed: all, or those after the kept state where it can be believed."""
+def ledger_leaves(directory: Path, replica: Replica) -> tuple[list[bytes], list[bytes]]:
+    """Entries still to be executed: all, or those after the kept state where it can be believed.
+
+    Before them those just before the kept state, which only tell what became of messages.
+    """
     path = directory / STATE
     if path.exists():
         try:
             document = msgspec.json.decode(path.read_bytes())
-            leaves = [leaf for _, leaf in reader.entries(directory, document["index"])]
-            restore(replica, document, leaves[0])
+            index: int = document["index"]
+            found = list(reader.entries(directory, max(0, index - REMEMBERED_COUNT)))
+            restore(replica, document, dict(found)[index])
         except UNREADABLE as error:
             log.warning("kept state not used: %s", error)
         else:
-            return leaves[1:]
-    return [leaf for _, leaf in reader.entries(directory)]
+            earlier = [leaf for place, leaf in found if place <= index]
+            return earlier, [leaf for place, leaf in found if place > index]
+    return [], [leaf for _, leaf in reader.entries(directory)]
 
 
 async def resume(ordering: Ordering, replica: Replica) -> None:

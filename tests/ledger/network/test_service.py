@@ -59,13 +59,17 @@ async def test_a_restart_goes_on_from_the_kept_state(config, net, monkeypatch):
     monkeypatch.setattr(node_module, "SNAPSHOT_EVERY", 3)
     clock, send = net.Clock(), net.Sender()
     async with serving(config, clock) as (url, node):
-        for message in send.joins():
+        joins = list(send.joins())
+        for message in joins:
             assert await post(url, message) == 200
         height, root = node.replica.height, node.replica.market.root()
     state = config.ledger_directory / STATE
     assert state.exists()
     async with serving(config, clock) as (url, node):
         assert (node.replica.height, node.replica.market.root()) == (height, root)
+        # What was final before the kept state is answered as it was.
+        assert [await post(url, message) for message in joins] == [200] * len(joins)
+        assert node.replica.height == height
         assert await post(url, send("op", kind="deposit", id="R1", amount=5)) == 200
         height, root = node.replica.height, node.replica.market.root()
     # A kept state that was tampered with is not believed: the ledger decides.
