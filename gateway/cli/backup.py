@@ -161,12 +161,16 @@ def verify(*, file: Path, passphrase_file: Path | None, identity_file: Path | No
 @click.option(
     "--allow", multiple=True, type=click.Path(path_type=Path), help="A further folder to write to."
 )
+@click.option(
+    "--owner", metavar="USER", help="Whom root hands the files to; else the folders' owner."
+)
 @passphrase_option
 @identity_option
 @site_option
 def restore(
     *,
     file: Path,
+    owner: str | None,
     confirm: str,
     replace: bool,
     receipts: tuple[Path, ...],
@@ -181,6 +185,7 @@ def restore(
 
     opener = _opener(passphrase_file, identity_file)
     with restoring.staging() as folder, _told(file):
+        handed = restoring.owner_named(owner) if owner else None
         contents, ledger = _read(file, opener, folder)
         _refuse_damaged(file, contents, ledger)
         planned = restoring.places(contents, site_file=config_path, allowed=allow)
@@ -195,7 +200,7 @@ def restore(
         }
         _refuse_unconfirmed(contents, planned, ways, confirm=confirm, replace=replace, data=data)
         target = restoring.ledger_target(contents, site_file=config_path)
-        data["replaced"] = [str(p) for p in restoring.put(planned, ledger=target)]
+        data["replaced"] = [str(p) for p in restoring.put(planned, ledger=target, owner=handed)]
         data["entry"] = _note(contents, ledger, config_path) if ledger.entries_count else None
     lines = [*_lines(contents, ledger), f"put back: {len(planned)} files"]
     lines += [f"moved aside: {p}" for p in data["replaced"]]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,10 +25,14 @@ from gateway.config.site_file import load_site
 from gateway.journal.ledger_journal import LedgerJournal
 from ledger.log import checkpoint, note
 from ledger.log.anchor import contradictions
+from ledger.log.owner import as_owner
 from ledger.log.writer import LedgerBusy, take_lock
 
 STATE = Path("/var/lib/sopgw")
 ASIDE = ".before-restore"
+
+Owner = tuple[int, int]
+"""User and group a file is for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +147,8 @@ def evidence_here(contents: Contents, *, site_file: Path) -> list[bytes]:
     target = ledger_target(contents, site_file=site_file)
     if target.is_dir():
         try:
-            os.close(take_lock(target))
+            with as_owner(target):
+                os.close(take_lock(target))
         except LedgerBusy:
             raise BackupError(f"{target} is being written: stop the service first") from None
     return own_evidence(target)
@@ -157,10 +163,26 @@ def in_the_way(planned: Sequence[Place]) -> list[Path]:
     ]
 
 
-def put(planned: Sequence[Place], *, ledger: Path) -> list[Path]:
+def owner_named(user: str) -> Owner:
+    """Return a user of this machine; BackupError when there is no such user."""
+    try:
+        found = pwd.getpwnam(user)
+    except KeyError:
+        raise BackupError(f"there is no user {user} here") from None
+    return found.pw_uid, found.pw_gid
+
+
+def owner_of(path: Path) -> Owner:
+    """Return who owns the folder a file goes to, or the nearest one there is."""
+    there = next(p for p in path.parents if p.exists())
+    return there.stat().st_uid, there.stat().st_gid
+
+
+def put(planned: Sequence[Place], *, ledger: Path, owner: Owner | None = None) -> list[Path]:
     """Write every file where it belongs; return what was moved aside.
 
-    The ledger is moved aside whole: segments of two histories must never lie side by side.
+    The ledger is moved aside whole: segments of two histories must never lie side by side. What
+    root puts back is for ``owner``, or for whoever owns the folder it goes to.
     """
     aside = []
     if ledger.exists() and any(ledger.iterdir()):
@@ -171,7 +193,7 @@ def put(planned: Sequence[Place], *, ledger: Path) -> list[Path]:
                 place.target.chmod(place.mode)
                 continue
             aside.append(_aside(place.target))
-        _put(place)
+        _put(place, owner or owner_of(place.target))
     return aside
 
 
@@ -185,14 +207,20 @@ def _aside(path: Path) -> Path:
     return to
 
 
-def _put(place: Place) -> None:
+def _put(place: Place, owner: Owner) -> None:
     folder = place.target.parent
     secret = place.mode & 0o077 == 0
+    is_root = os.geteuid() == 0
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700 if secret else 0o755)
+    for new in made if is_root else ():
+        os.chown(new, *owner)
     handle, name = tempfile.mkstemp(dir=folder, prefix=".restore-")
     with os.fdopen(handle, "wb") as out, place.source.open("rb") as file:
         shutil.copyfileobj(file, out)
         out.flush()
+        if is_root:
+            os.fchown(out.fileno(), *owner)
         os.fchmod(out.fileno(), place.mode)
         os.fsync(out.fileno())
     Path(name).replace(place.target)

@@ -13,6 +13,7 @@ from ledger.audit import receipt
 from ledger.log import reader
 from ledger.log.canonical import CanonicalError, decode, encode
 from ledger.log.keys import KeyFileError, create_key, load_key
+from ledger.log.owner import as_owner
 from ledger.log.segment import LedgerCorrupt
 from ledger.log.writer import LedgerBusy, LedgerFailed, LedgerFull, LedgerWriter
 
@@ -63,9 +64,10 @@ class LedgerJournal:
             make = create_key if not key_file.exists() else load_key
             key_file.parent.mkdir(parents=True, exist_ok=True)
             signer = make(key_file, origin, passphrase)
-            writer = LedgerWriter.open(
-                directory, signer=signer, origin=origin, known=known, mono_us=clock.mono_us
-            )
+            with as_owner(directory):
+                writer = LedgerWriter.open(
+                    directory, signer=signer, origin=origin, known=known, mono_us=clock.mono_us
+                )
         except KeyFileError as error:
             raise JournalError(explained(error)) from error
         except (LedgerBusy, LedgerCorrupt, LedgerFailed, OSError, ValueError) as error:

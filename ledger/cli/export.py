@@ -11,6 +11,7 @@ from ledger.audit import evidence
 from ledger.cli.arguments import directory_argument, first_header, key_option, read_vkeys
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, command
 from ledger.log import bundle, checkpoint, derived, note, reader, retention, tiles
+from ledger.log.owner import as_owner
 from ledger.log.writer import LedgerBusy, take_lock
 
 
@@ -114,11 +115,13 @@ def prune(directory: Path, tree: Path, kinds: tuple[str, ...], before: int, *, y
         text = f"up to {count} bodies of {', '.join(sorted(wanted))} would go; add --yes"
         return Answer(data={"planned": count}, lines=(text,), exit_code=ExitCode.PLANNED)
     try:
-        lock = take_lock(directory)
+        with as_owner(directory):
+            lock = take_lock(directory)
     except LedgerBusy as error:
         raise Failure(ExitCode.BUSY, "busy", str(error)) from None
     try:
-        done = retention.prune(directory, tree, chosen)
+        with as_owner(directory):
+            done = retention.prune(directory, tree, chosen)
     except retention.NotExported as error:
         raise Failure(ExitCode.REFUSED, "not-exported", str(error),
                       "sopledger export DIR --tiles OUT first") from None  # fmt: skip
@@ -134,5 +137,6 @@ def prune(directory: Path, tree: Path, kinds: tuple[str, ...], before: int, *, y
 def rebuild(directory: Path) -> Answer:
     """Build tiles, checkpoint file and query index again from the entries."""
     first_header(directory)
-    size = derived.rebuild(directory) if reader.last_checkpoint(directory) else 0
+    with as_owner(directory):
+        size = derived.rebuild(directory) if reader.last_checkpoint(directory) else 0
     return Answer(data={"size": size}, lines=(f"tiles and index at {size} entries",))

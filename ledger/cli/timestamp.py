@@ -10,6 +10,7 @@ import click
 from ledger.cli.arguments import directory_argument, first_header
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, command
 from ledger.log import anchor, reader, timestamp
+from ledger.log.owner import as_owner
 
 
 @click.group("timestamp", cls=ExampleGroup)
@@ -57,7 +58,9 @@ def keep(directory: Path, stamped: Path, token: Path, ca: Path) -> Answer:
     """Keep the authority's answer beside the ledger once it checks."""
     first_header(directory)
     try:
-        path = timestamp.keep(directory, stamped.read_bytes(), token.read_bytes())
+        point, answered = stamped.read_bytes(), token.read_bytes()
+        with as_owner(directory):
+            path = timestamp.keep(directory, point, answered)
     except timestamp.TimestampError as error:
         raise Failure(ExitCode.VERIFICATION, "timestamp", str(error)) from None
     except OSError as error:

@@ -27,6 +27,7 @@ from ledger.log import anchor, checkpoint
 from ledger.log.cosign import create_cosigner, load_cosigner
 from ledger.log.keys import KeyFileError
 from ledger.log.note import Key, NoteError
+from ledger.log.owner import as_owner
 from ledger.log.treeview import NothingSigned, TreeView
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ def submit(directory: Path, policy_file: Path | None) -> Answer:
     signed = checkpoint.parse(cosigned)
     good: list[Key] = checkpoint.verified_keys(signed.note, policy.keys())
     if len(signed.note.signatures) > 1:
-        anchor.keep(directory, cosigned)
+        with as_owner(directory):
+            anchor.keep(directory, cosigned)
     remarks = tuple(Remark(code="witness", message=text) for text in refused)
     data = {"size": signed.checkpoint.size, "by": [k.name for k in good], "refused": refused}
     lines = (f"size {signed.checkpoint.size} signed by {', '.join(k.name for k in good)}",)

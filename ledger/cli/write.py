@@ -22,6 +22,7 @@ from ledger.cli.arguments import (
 from ledger.cli.output import Answer, ExitCode, Failure, Remark, command
 from ledger.log import canonical, note, segment
 from ledger.log.keys import KeyFileError, Signer, create_key, load_key, names_token
+from ledger.log.owner import as_owner
 from ledger.log.writer import LedgerBusy, LedgerCorrupt, LedgerFailed, LedgerFull, LedgerWriter
 
 CHUNK_COUNT = 1_000
@@ -132,7 +133,8 @@ async def write(
 ) -> tuple[int, int]:
     """Append leaves and close; returns the first index and the size."""
     try:
-        writer = LedgerWriter.open(directory, signer=signer, origin=signer.name, also=also)
+        with as_owner(directory):
+            writer = LedgerWriter.open(directory, signer=signer, origin=signer.name, also=also)
     except LedgerBusy as error:
         raise Failure(ExitCode.BUSY, "busy", str(error)) from None
     except LedgerCorrupt as error:

@@ -8,6 +8,5 @@ backup_restore() {
     local file
     file=$(ls /root/backups/*.sopbackup | head -1)
     sopgw backup verify "$file" --passphrase-file /root/backup.pass \
-        && sopgw backup restore "$file" --passphrase-file /root/backup.pass --confirm elm --allow /var/lib/sopgw \
-        && chown -R sopgw:sopgw /var/lib/sopgw
+        && sopgw backup restore "$file" --passphrase-file /root/backup.pass --confirm elm --allow /var/lib/sopgw
 }

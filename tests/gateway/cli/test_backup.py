@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import os
 import shutil
 import stat
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gateway.cli import backup_box
+from gateway.cli import backup_box, backup_restore, backup_store
 from gateway.journal.ledger_journal import LedgerJournal, read_entries
 from gateway.runtime.clock import SystemClock
 from ledger.log import note
@@ -364,3 +365,25 @@ def test_every_file_that_the_site_names_goes_along(create, restore, lost, tmp_pa
     shutil.rmtree(lost.folder)
     assert restore(file, "--confirm", "elm").exit_code == 0
     assert lost.modes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_puts_back_belongs_to_the_folders_owner_or_whom_it_names(tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65_534, 65_534)
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+
+    def place(name):
+        target = state / name / "segments" / "0.seg"
+        return backup_restore.Place(name=name, source=source, target=target, mode=0o600)
+
+    backup_restore.put([place("ledger")], ledger=state / "ledger")
+    named = backup_restore.owner_named("daemon")
+    backup_restore.put([place("other")], ledger=state / "other", owner=named)
+    for name, uid in (("ledger", 65_534), ("other", named[0])):
+        made = [state / name, *sorted((state / name).rglob("*"))]
+        assert [p.stat().st_uid for p in made] == [uid] * 3
+    with pytest.raises(backup_store.BackupError, match="no user"):
+        backup_restore.owner_named("nobody-of-that-name")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +336,16 @@ def test_verify_judges_kept_evidence(sh: Shell, made: Path, tmp_path: Path) -> N
     path.write_bytes(path.read_bytes().replace(b"\n40\n", b"\n41\n"))
     assert sh("verify", made, "--key", tmp_path / "ledger.vkey") == 8
     assert "evidence/" in sh.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_rebuilds_in_the_services_ledger_is_the_services(sh: Shell, made: Path) -> None:
+    with tempfile.TemporaryDirectory() as reachable:
+        Path(reachable).chmod(0o755)
+        theirs = Path(reachable) / "ledger"
+        shutil.copytree(made, theirs)
+        for path in (theirs, *theirs.rglob("*")):
+            os.chown(path, 65_534, 65_534)
+        assert sh("rebuild", theirs) == 0
+        assert (theirs / "index.sqlite").exists()
+        assert {path.stat().st_uid for path in theirs.rglob("*")} == {65_534}
