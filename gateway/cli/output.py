@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA_PREFIX = "sopgw/v1/"
+SENTENCE_MAX = 120  # letters of a one-line help: a whole sentence, folded, not cut in its middle
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -374,7 +375,7 @@ class SopCommand(click.Command):
 
     @override
     def get_short_help_str(self, limit: int = 45) -> str:
-        return f"[{self.impact}] {super().get_short_help_str(limit)}"
+        return f"[{self.impact}] {super().get_short_help_str(max(limit, SENTENCE_MAX))}"
 
 
 class SopGroup(click.Group):

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.output import command, note
+from gateway.cli.output import command, emit, note
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -60,6 +60,7 @@ def relay(
     note(f"carrying messages of {market} from {broker} to {node}")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(until_asked(carrying.run()))
+    emit({"market": market, "broker": broker, "node": node}, text=f"{market}: carrying ended")
 
 
 async def until_asked(running: Coroutine[Any, Any, None]) -> None:
