@@ -85,22 +85,23 @@ def counters(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[Counter]]:
     """Readings that count, by meter, from ``reading`` entries in the ledger's order."""
     found: dict[str, list[Counter]] = {}
     for entry in entries:
-        for meter in entry["meters"]:
-            if meter["quality"] == "good":
-                reading = Counter(
-                    utc_us=int(meter["utc_us"]),
-                    import_wh=int(meter["import_wh"]),
-                    export_wh=int(meter["export_wh"]),
-                )
-                count_in(found.setdefault(meter["meter"], []), [reading])
+        take_in(found, entry)
     return found
 
 
-def count_in(series: list[Counter], found: Iterable[Counter]) -> None:
-    """Add readings; one stamped no later than one that counts already does not count."""
-    for reading in found:
-        if not series or reading.utc_us > series[-1].utc_us:
-            series.append(reading)
+def take_in(readings: dict[str, list[Counter]], entry: Mapping[str, Any]) -> None:
+    """Add the good readings of one ``reading`` entry.
+
+    One stamped no later than one that counts already does not count.
+    """
+    for meter in entry["meters"]:
+        if meter["quality"] != "good":
+            continue
+        utc_us = int(meter["utc_us"])
+        series = readings.setdefault(meter["meter"], [])
+        if not series or utc_us > series[-1].utc_us:
+            imported, exported = int(meter["import_wh"]), int(meter["export_wh"])
+            series.append(Counter(utc_us=utc_us, import_wh=imported, export_wh=exported))
 
 
 def strike_after(series: list[Counter], utc_us: int) -> None:

@@ -81,7 +81,9 @@ class Boots(Invariant):
     def see(self, entry: Entry) -> None:
         boot = entry.fields["boot"]
         if entry.kind != "boot":
-            self.judge(entry, holds=boot == self.boot, what=f"boot {boot} during {self.boot}")
+            holds = boot == self.boot
+            what = "" if holds else f"boot {boot} during {self.boot}"
+            self.judge(entry, holds=holds, what=what)
             return
         previous = entry.fields["previous_boot_index"]
         self.judge(
@@ -110,7 +112,7 @@ class Time(Invariant):
         same = before.fields["boot"] == entry.fields["boot"]
         mono = entry.fields["mono_us"] >= before.fields["mono_us"] or not same
         stepped = "time_step" in (entry.kind, before.kind) or entry.kind == "boot"
-        self.judge(entry, holds=mono, what=f"earlier than entry {before.index}")
+        self.judge(entry, holds=mono, what="" if mono else f"earlier than entry {before.index}")
         if stepped:
             self.backwards = None  # whoever noticed it, or started anew, says so here
         elif entry.fields["utc_us"] < before.fields["utc_us"]:
@@ -388,8 +390,7 @@ class Recomputed(Invariant):
             key = (entry.fields["sop"], bounds_ms(entry.fields["interval"]))
             self.plans[key] = (self.config, entry)
         elif entry.kind == "reading":
-            for meter, found in delivery.counters([entry.fields]).items():
-                delivery.count_in(self.readings.setdefault(meter, []), found)
+            delivery.take_in(self.readings, entry.fields)
         elif entry.kind == "time_step":
             for series in self.readings.values():
                 delivery.strike_after(series, entry.fields["utc_us"])

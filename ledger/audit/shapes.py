@@ -104,22 +104,47 @@ KINDS: Mapping[str, Mapping[str, Test]] = {
 
 QUALITIES = frozenset({"good", "degraded", "invalid"})
 
+TYPES: Mapping[Test, type] = {whole: int, text: str, flag: bool, mapping: dict, sequence: list}
+"""Tests that ask for a type and nothing else."""
+
+Split = tuple[tuple[tuple[str, type], ...], tuple[tuple[str, Test], ...]]
+
+
+def split(own: Mapping[str, Test]) -> Split:
+    """The fields of a kind that need a type alone, and the others."""
+    tests = {**COMMON, **own}
+    return (
+        tuple((name, TYPES[test]) for name, test in tests.items() if test in TYPES),
+        tuple((name, test) for name, test in tests.items() if test not in TYPES),
+    )
+
+
+SPLITS: Mapping[str, Split] = {kind: split(own) for kind, own in KINDS.items()}
+
 
 def wrong_fields(entry: Mapping[str, Any]) -> str | None:
     """What is wrong with an entry's fields; None when nothing is."""
     kind = entry.get("kind")
-    own = KINDS.get(str(kind))
-    if own is None:
+    found = SPLITS.get(str(kind))
+    if found is None:
         return f"unknown kind {kind!r}"
-    for fields in (COMMON, own):
-        for name, test in fields.items():
-            if name not in entry:
-                return f"{kind} lacks {name}"
-            if not test(entry[name]):
-                return f"{kind}.{name} is {type(entry[name]).__name__}"
+    typed, tested = found
+    for name, wanted in typed:
+        if type(entry.get(name)) is not wanted:
+            return wrong_field(entry, name)
+    for name, test in tested:
+        if name not in entry or not test(entry[name]):
+            return wrong_field(entry, name)
     if entry["tq"] not in QUALITIES:
         return f"time quality {entry['tq']!r}"
     return None
+
+
+def wrong_field(entry: Mapping[str, Any], name: str) -> str:
+    """What is wrong with a field."""
+    if name not in entry:
+        return f"{entry['kind']} lacks {name}"
+    return f"{entry['kind']}.{name} is {type(entry[name]).__name__}"
 
 
 def json_schema(kind: str) -> dict[str, Any]:
