@@ -154,6 +154,16 @@ kill -KILL "$(systemctl show -P MainPID sopgw)"
 until_holds 60 state_is READY || die "READY after SIGKILL"
 say "killed process started again, in control again"
 
+main=$(systemctl show -P MainPID sopgw)
+send_trade trd-2 || die "second trade accepted"
+until_holds 60 state_is EXECUTING || die "EXECUTING, is $(status_field state)"
+! dpkg -i "$deb" > /root/powered.log 2>&1 || die "an upgrade under power must be refused"
+grep -q 'power is commanded now' /root/powered.log || { cat /root/powered.log; die "refusal under power"; }
+[ "$(systemctl show -P MainPID sopgw)" = "$main" ] || die "the service was touched"
+until_holds 90 delivered trd-2 || die "trade delivered all the same"
+until_holds 60 state_is READY || die "READY after the trade"
+say "upgrade refused while power is commanded, the trade delivered all the same"
+
 if [ -n "$bad" ]; then
     before=$(dpkg-query -W -f '${Version}' sopgw)
     ! dpkg -i "$bad" > /root/bad.log 2>&1 || die "an upgrade that refuses the site file must fail"
@@ -163,6 +173,10 @@ if [ -n "$bad" ]; then
     dpkg -i "$deb" > /root/good.log 2>&1 || { cat /root/good.log; die "back to $before"; }
     until_holds 60 state_is READY || die "READY after the upgrade"
     say "good version installed over it"
+    /usr/lib/sopgw/rollback "by hand" > /root/rollback.log 2>&1 || { cat /root/rollback.log; die "rollback by hand"; }
+    grep -q "back to version $before (by hand)" /root/rollback.log || { cat /root/rollback.log; die "which version"; }
+    until_holds 60 state_is READY || die "READY after the rollback by hand"
+    say "rolled back by hand, in control"
 fi
 
 systemctl stop sopgw || die "stop"
