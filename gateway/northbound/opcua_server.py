@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import json
 import logging
 import os
@@ -138,7 +139,12 @@ class StateServer:
         own = trust.load_certificate(Path(settings["certificate"]))
         validate = await validator_of(Path(settings["trusted"]))
         await prove_stranger_refused(validate, self._known)
-        await server.init()  # takes seconds: what is wrong with the files was told before
+        # Takes a second: what is wrong with the files was told before. The address space is a
+        # hundred thousand objects that stay, which the collector need not look through.
+        gc.disable()
+        await server.init()
+        gc.freeze()
+        gc.enable()
         await server.set_application_uri(trust.application_uri(own))
         server.set_server_name("sop-gateway state")
         server.limits.max_message_size = MESSAGE_BYTES_MAX

@@ -177,7 +177,7 @@ class OpcuaServed(SimulatedBench):
             cwd=ROOT,
         )
         self.ports = json.loads(self.process.stdout.readline())["listening"]
-        (self.folder / "trusted").mkdir()
+        (self.folder / "trusted").mkdir(exist_ok=True)
         shutil.copy(self.folder / "station" / "opcua-server.der", self.folder / "trusted")
         own = self.folder / "own"
         own_files(own, name="contract", now_utc_us=time.time_ns() // 1000)
@@ -191,9 +191,15 @@ class OpcuaServed(SimulatedBench):
         self.process.stdout.close()
 
 
+@pytest.fixture(scope="session")
+def opcua_folder(tmp_path_factory):
+    """Certificates and keys of both sides: each station is another process, not another device."""
+    return tmp_path_factory.mktemp("opcua")
+
+
 @pytest.fixture
-def opcua_served(tmp_path_factory):
-    served = OpcuaServed(tmp_path_factory.mktemp("opcua")).start()
+def opcua_served(opcua_folder):
+    served = OpcuaServed(opcua_folder).start()
     yield served
     served.stop()
 

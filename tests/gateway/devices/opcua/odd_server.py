@@ -8,6 +8,7 @@ Prints its URL; a line on stdin is an order: ``forget`` drops every subscription
 """
 
 import asyncio
+import gc
 import sys
 from pathlib import Path
 
@@ -84,7 +85,10 @@ async def fill(server, namespaces):
 
 async def main(port, folder, *namespaces):
     server = Server(user_manager=Users())
+    gc.disable()  # what this makes stays
     await server.init()
+    gc.freeze()
+    gc.enable()
     await server.set_application_uri("urn:sop-gateway:bench:opcua")
     await server.load_certificate(str(Path(folder) / "opcua-server.der"))
     await server.load_private_key(str(Path(folder) / "opcua-server-key.pem"))
