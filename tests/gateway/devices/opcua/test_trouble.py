@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from gateway.commissioning.equipment import OpcuaReader
 from gateway.devices.modbus.client import BackOff
 from gateway.devices.opcua.child import MEMORY_BYTES_MAX
 from gateway.devices.opcua.device import OpcuaDevice
+from gateway.devices.opcua.meter import OpcuaMeter
 from gateway.devices.opcua.process import Spare
-from gateway.devices.profile import Kind, Node, Point, PointType, Profile, Protocol
+from gateway.devices.profile import Kind, Node, Point, PointType, Profile, Protocol, Sign
 from gateway.model.errors import (
+    BadAnswer,
     ConfigError,
     DeviceError,
     DeviceNotSent,
@@ -181,3 +185,39 @@ async def test_a_method_that_does_not_know_its_outcome_is_unknown_and_not_refuse
             await client.call("nsu=http://opcfoundation.org/UA/;i=85", "nsu=urn:odd:a;s=Slow")
         (reading,) = await client.read([A], utc_us=now_us)
         assert reading.quality is not Quality.BAD
+
+
+METER = Profile(
+    id="odd-meter", kind=Kind.METER, protocol=Protocol.OPCUA, namespaces={"a": "urn:odd:a", "b": "urn:odd:bcd"},
+    points=(
+        Point(name="e.import", type=PointType.UINT64, unit="Wh", node=Node(path="Objects/a:Value")),
+        Point(name="e.export", type=PointType.UINT64, unit="Wh", node=Node(path="Objects/b:Value")),
+        Point(name="p", type=PointType.FLOAT64, unit="W", node=Node(path="Objects/a:Power")),
+    ),
+)  # fmt: skip
+
+
+async def test_a_meter_gives_good_values_or_no_reading(odd):
+    async with connected(odd) as client:
+        device = OpcuaDevice(client=client, profile=METER, clock=SystemClock())
+        meter = OpcuaMeter(device=device, profile=METER, clock=SystemClock())
+        found = await meter.read()
+        assert (found.import_wh, found.export_wh, found.p_w) == (9, 11, -1000)  # import positive
+        turned = dataclasses.replace(METER, sign={"p": Sign.INJECT_POSITIVE})
+        assert (
+            await OpcuaMeter(device=device, profile=turned, clock=SystemClock()).read()
+        ).p_w == 1000
+        await client.write(A, -5.0)
+        with pytest.raises(BadAnswer, match="below zero"):
+            await meter.read()
+        await client.write(A, 9.0)
+        gone = dataclasses.replace(METER.points[0], node=Node(path="Objects/a:Nothing"))
+        broken = dataclasses.replace(METER, points=(gone, *METER.points[1:]))
+        device = OpcuaDevice(client=client, profile=broken, clock=SystemClock())
+        with pytest.raises(BadAnswer, match=r"e\.import has no good value"):
+            await OpcuaMeter(device=device, profile=broken, clock=SystemClock()).read()
+        reader = OpcuaReader(device, SystemClock())
+        poll = await reader.read(["e.import", "e.export"])
+        assert (dict(poll.points), poll.missing) == ({"e.export": 11.0}, ("e.import",))
+        assert reader.has("p", "e.export")
+        assert not reader.has("p", "v1")
