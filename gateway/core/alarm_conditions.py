@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from gateway.core import interlock
 from gateway.core.delivery import tolerance_wh
-from gateway.core.energy import frozen, since
-from gateway.core.setpoints import current_plan
+from gateway.core.energy import since
+from gateway.core.setpoints import current_plan, stuck
 from gateway.core.state import State
 from gateway.model.reason import ReasonCode
 from gateway.model.telemetry import State as StationState
@@ -239,8 +239,7 @@ def _frozen(state: State, seen: Seen) -> str | None:
     if seen.station_frozen:
         return "the station's sign of life stands still"
     for terminal in state.site.sop.slaves:
-        held_w = state.held[terminal.id]
-        if frozen(state.readings.get(terminal.id, []), held_w=held_w, s_va=terminal.s_va):
+        if stuck(state, terminal):
             return f"{terminal.meter} stands still"
     return None
 

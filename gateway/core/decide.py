@@ -84,7 +84,7 @@ class Settle:
 class ReadBack:
     """Write down what the device holds: adopt it, or say that it is not ours."""
 
-    cause: str  # adopt | zero | foreign | failsafe
+    cause: str  # adopt | zero | foreign | failsafe | differs
     instr_id: int
     active: Mapping[str, int]
     station_state: str
@@ -279,7 +279,7 @@ def endings(state: State, station: StationTelemetry | None, why: Reason) -> tupl
 
 
 def _still_moves(state: State, station: StationTelemetry) -> bool:
-    """Whether a person's stop was lost on its way: what it should have ended is still held."""
+    """Whether a stop was lost, or never ordered: what it should have ended is still held."""
     return (
         state.stopped_id != 0
         and station.instruction_id == state.stopped_id
@@ -313,6 +313,8 @@ def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
             return as_read("failsafe")
     elif expected and (failsafe or not moves) and not state.adopted:
         return as_read("failsafe")
+    if moves and not failsafe and not ours and _failed(state, station.instruction_id, holds):
+        return as_read("differs")
     if moves and not failsafe and not ours:
         return None if state.foreign else as_read("foreign")
     if not state.adopted:
@@ -320,6 +322,18 @@ def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
     if state.foreign and not moves:
         return as_read("zero")
     return None
+
+
+def _failed(state: State, instr_id: int, holds: Mapping[str, int]) -> bool:
+    """Whether the station holds what we sent last and did not see done: cut, or only late.
+
+    The id alone does not say so: a SELECT that came late shows another one.
+    """
+    failed = state.failed
+    return failed is not None and (
+        instr_id == failed.instr_id != 0
+        or all(holds.get(t.id) == failed.setpoints[t.id] for t in state.site.sop.slaves)
+    )
 
 
 def _own_state(state: State, image: Image, reasons: tuple[Reason, ...]) -> list[Action]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 FROZEN_US = 30_000_000  # the same digits for so long …
 FROZEN_PERCENT = 5  # … while so much of the rating is held …
 FROZEN_WH = 50  # … and the counters should have moved by so much
+FROZEN_COUNTER_WH = 1_500  # told by the meter's own power: some counters step by whole kWh
 ESTIMATED_AFTER_US = 10_000_000  # wider brackets than this are an estimate, said openly
 
 
@@ -88,22 +89,28 @@ def since(readings: Sequence[Counters], start_ms: int, now_us: int) -> int | Non
 
 
 def frozen(readings: Sequence[Counters], *, held_w: int, s_va: int) -> bool:
-    """Tell whether a meter repeats itself to the digit while power must move its counters."""
+    """Tell whether a meter's counters stand still while power must move them.
+
+    Either it repeats itself to the digit, or it says itself that power flows, and so much of it
+    that the coarsest counter had to step.
+    """
     if abs(held_w) * 100 < FROZEN_PERCENT * s_va or not readings:
         return False
     last = readings[-1]
-    same_us = 0
+    same_us, repeats, least_w = 0, True, abs(last.p_w)
     for reading in reversed(readings):
-        if (reading.import_wh, reading.export_wh, reading.p_w) != (
-            last.import_wh,
-            last.export_wh,
-            last.p_w,
-        ):
+        if (reading.import_wh, reading.export_wh) != (last.import_wh, last.export_wh):
             break
+        repeats = repeats and reading.p_w == last.p_w
+        least_w = min(least_w, abs(reading.p_w))
         same_us = last.utc_us - reading.utc_us
-        if same_us >= FROZEN_US:
+        if least_w * same_us >= FROZEN_COUNTER_WH * 3_600_000_000:
+            return True
+        if repeats and same_us >= FROZEN_US:
+            return abs(held_w) * same_us >= FROZEN_WH * 3_600_000_000
+        if not repeats and least_w * 100 < FROZEN_PERCENT * s_va:
             break
-    return same_us >= FROZEN_US and abs(held_w) * same_us >= FROZEN_WH * 3_600_000_000
+    return False
 
 
 def rounded_wh(mwh: int) -> int:

@@ -92,6 +92,14 @@ class Active:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The last instruction that the station was not seen to carry out as it was sent."""
+
+    instr_id: int
+    setpoints: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """The gateway's own state from this instant on, and why."""
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.core import feeder, ramps, reactive, tracking
-from gateway.core.energy import frozen, since
+from gateway.core.energy import since
 from gateway.core.netting import net
+from gateway.core.standing import stands_still
 from gateway.core.state import Manual, PlanRecord, State
 from gateway.model.interval import Interval
 from gateway.model.terminal import Sop, Terminal
@@ -307,7 +308,10 @@ def _tracked(
         for t in sop.slaves:
             done = done_mwh[t.id]
             if done is None:
-                asked[t.id] = max(t.p_w_min, min(held[t.id], t.p_w_max))
+                # A counter that stood still had raised what is held before it was known to.
+                open_w = course.schedule_w[t.id] if stuck(state, t) else held[t.id]
+                most_w = available_va.get(t.id, 0)
+                asked[t.id] = max(t.p_w_min, -most_w, min(open_w, t.p_w_max, most_w))
                 continue
             solved_w = tracking.solve_w(
                 remaining_mwh=1000 * record.target_wh[t.id] - done,
@@ -334,11 +338,20 @@ def _done_mwh(state: State, terminal: Terminal, interval: Interval, at_ms: int) 
     """Energy of this interval so far by meter; None: no meter, so open loop to the end."""
     readings = state.readings.get(terminal.id, [])
     done_mwh = since(readings, interval.start_ms, at_ms * 1000)
-    stuck = frozen(readings, held_w=state.held[terminal.id], s_va=terminal.s_va)
-    if done_mwh is None or stuck or at_ms * 1000 - readings[-1].utc_us > METER_STALE_US:
+    if (
+        done_mwh is None
+        or stuck(state, terminal)
+        or at_ms * 1000 - readings[-1].utc_us > METER_STALE_US
+    ):
         late = at_ms - interval.start_ms > tracking.FREEZE_MS
         return None if late and state.held[terminal.id] else 0
     return done_mwh
+
+
+def stuck(state: State, terminal: Terminal) -> bool:
+    """Whether a terminal's meter stands still since power was to move it."""
+    readings = state.readings.get(terminal.id, [])
+    return stands_still(state.busy.get(terminal.id), readings, s_va=terminal.s_va)
 
 
 def _gain_ppm(state: State, terminal: Terminal, at_ms: int) -> int:

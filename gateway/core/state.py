@@ -7,10 +7,11 @@ recovery is the normal path (law 9). Only entries change it; ``decide`` reads it
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from gateway.core import derating, feeder
+from gateway.core import derating, feeder, standing
 from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters
 from gateway.core.envelope import Planned
@@ -18,6 +19,7 @@ from gateway.core.netting import Leg
 from gateway.core.ramps import duration_ms
 from gateway.core.records import (
     Active,
+    Failed,
     Fields,
     IntentRecord,
     Manual,
@@ -74,7 +76,9 @@ class State:
     adopted: bool = False  # the device was read and reconciled since this boot
     adopt_pending: bool = False  # the first write after a restart repeats what the device holds
     foreign: bool = False
-    stopped_id: int = 0  # the instruction that a person's stop ended
+    stopped_id: int = 0  # the instruction that a person's stop ended, or that had to be ended
+    failed: Failed | None = None
+    busy: dict[str, standing.Busy] = field(default_factory=dict)  # by slave under power
     high_water_ms: int = 0  # end of the last delivered interval
     received: dict[int, Received] = field(default_factory=dict)
     known: dict[str, Known] = field(default_factory=dict)
@@ -184,10 +188,8 @@ def _mode(state: State, entry: Fields) -> None:
     if state.mode != entry["mode"]:
         state.manual = None
     state.mode = entry["mode"]
-    moment = Moment(
-        utc_us=entry["utc_us"], state=entry["state"], reasons=reasons_from(entry["reasons"])
-    )
-    _remember(state, moment)
+    why = reasons_from(entry["reasons"])
+    _remember(state, Moment(utc_us=entry["utc_us"], state=entry["state"], reasons=why))
 
 
 def _remember(state: State, moment: Moment) -> None:
@@ -262,10 +264,6 @@ def _accepted(state: State, entry: Fields) -> None:
         )
 
 
-def _refused(state: State, entry: Fields) -> None:
-    _decided(state, entry)
-
-
 def _plan(state: State, entry: Fields) -> None:
     interval = interval_from(entry["interval"])
     planned = tuple(
@@ -314,14 +312,6 @@ def _step(state: State, entry: Fields, event: Event) -> IntentRecord:
     return intent
 
 
-def _prepared(state: State, entry: Fields) -> None:
-    _step(state, entry, Event.PREPARED)
-
-
-def _commit(state: State, entry: Fields) -> None:
-    _step(state, entry, Event.COMMIT)
-
-
 def _abort(state: State, entry: Fields) -> None:
     intent = _step(state, entry, Event.ABORT)
     state.last_write_mono_us = entry["mono_us"]
@@ -337,6 +327,8 @@ def _outcome(state: State, entry: Fields) -> None:
 def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     del state.intents[intent.index]
     state.last_write_mono_us = entry["mono_us"]
+    if intent.phase is Phase.FAILED and intent.command is None:
+        state.failed = Failed(instr_id=intent.instr_id, setpoints=dict(intent.setpoints))
     if intent.phase is not Phase.EXECUTED or intent.command is not None:
         return
     state.adopt_pending = False
@@ -347,6 +339,7 @@ def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     if intent.plan_index >= 0 and (short := derating.by_echo(sent_w, held_w)):
         state.derated.setdefault(intent.plan_index, set()).update(short)
     state.held_since_open.append((entry["utc_us"], {**intent.setpoints, **held_w}))
+    state.busy = standing.after(state.busy, held_w, state.site.sop, entry["utc_us"])
     full = state.site.ramp_permille_per_s
     own = {t.id: intent.ramps.get(t.id, 0) or full for t in state.site.sop.slaves}
     state.active = Active(
@@ -387,6 +380,7 @@ def _readback(state: State, entry: Fields) -> None:
     state.foreign = cause == "foreign"
     if cause == "adopt" and state.active is not None:
         state.adopt_pending = any(entry["active"].values())
+        state.busy = standing.after(state.busy, entry["active"], state.site.sop, entry["utc_us"])
         state.active = Active(
             instr_id=entry["instr_id"],
             setpoints=dict(entry["active"]),
@@ -398,6 +392,13 @@ def _readback(state: State, entry: Fields) -> None:
         )
         return
     state.held_since_open.clear()
+    state.busy.clear()
+    if cause == "differs" and state.failed is not None:
+        state.stopped_id = entry["instr_id"]  # until it rests
+        sent = state.failed.setpoints
+        # What came late is what was meant; what was cut in silence is for a person.
+        differs = any(entry["active"].get(t.id) != sent.get(t.id) for t in state.site.sop.slaves)
+        state.armed = state.armed and not differs
     if cause == "failsafe" and state.site.rearm == "manual":
         state.armed = False
     state.active = None
@@ -438,8 +439,8 @@ def _operator(state: State, entry: Fields) -> None:
     elif entry["verb"] == "stop":
         state.armed = False
         state.stopped_id = state.active.instr_id if state.active else state.stopped_id
-        state.active = None
-        state.manual = None
+        state.active = state.manual = None
+        state.busy.clear()
     elif entry["verb"] == "setpoint":
         arguments = entry["arguments"]
         state.manual = Manual(
@@ -470,23 +471,21 @@ def _limits(state: State, arguments: Fields) -> None:
 
 
 def _alarm(state: State, entry: Fields) -> None:
-    if entry["active"]:
-        state.alarms.add(entry["code"])
-    else:
-        state.alarms.discard(entry["code"])
+    change = state.alarms.add if entry["active"] else state.alarms.discard
+    change(entry["code"])
 
 
-_FOLDS = {
+_FOLDS: Mapping[str, Callable[[State, Fields], object]] = {
     "boot": _boot,
     "mode": _mode,
     "time_step": _time_step,
     "trade.received": _received,
     "trade.accepted": _accepted,
-    "trade.refused": _refused,
+    "trade.refused": _decided,
     "plan": _plan,
     "intent": _intent,
-    "prepared": _prepared,
-    "commit": _commit,
+    "prepared": partial(_step, event=Event.PREPARED),
+    "commit": partial(_step, event=Event.COMMIT),
     "abort": _abort,
     "outcome": _outcome,
     "readback": _readback,

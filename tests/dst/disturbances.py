@@ -18,6 +18,7 @@ async def carry_out(world, fault):
         await asyncio.sleep(fault.lasts_s)
         for fate in WINDOWS[kind]:
             world.network.trouble.pop(fate, None)
+        world.troubled_us = world.loop.now_us
         return
     await _KINDS[kind](world, fault)
 
@@ -27,7 +28,15 @@ async def _cut(world, fault):
     world.reachable_us = None
     await asyncio.sleep(fault.lasts_s)
     world.network.cut = None
-    world.reachable_us = world.loop.now_us
+    world.reachable_us = world.loop.now_us if world.frozen_station is None else None
+
+
+async def _longer(world, fault):
+    """Some outages last until somebody is told."""
+    lasts_s = fault.lasts_s + (100 if fault.size % 3 == 0 else 0)
+    now_s = world.loop.now_us / 1e6
+    world.disturbed.append((now_s, now_s + lasts_s))
+    await asyncio.sleep(lasts_s)
 
 
 async def _tear(world, fault):
@@ -125,8 +134,40 @@ async def _derate(world, fault):
 async def _meters(world, fault):
     chosen = {f"T{k}" for k in range(1, 5) if fault.size >> k & 1} or {"T2"}
     world.mute_meters |= chosen
-    await asyncio.sleep(fault.lasts_s)
+    await _longer(world, fault)
     world.mute_meters -= chosen
+
+
+async def _frozen_meter(world, fault):
+    """Values stand still to the digit, stamped anew at every poll."""
+    await _stands_still(world, fault, noisy=False)
+
+
+async def _frozen_counter(world, fault):
+    """Only the counters stand still; power goes on being told."""
+    await _stands_still(world, fault, noisy=True)
+
+
+async def _stands_still(world, fault, *, noisy):
+    terminal = ("T2", "T3", "T4")[fault.size % 3]
+    lasts_s = fault.lasts_s + 45 * (fault.size % 4)
+    now_s = world.loop.now_us / 1e6
+    world.disturbed.append((now_s, now_s + lasts_s))
+    world.freeze_meter(terminal, noisy=noisy)
+    await asyncio.sleep(lasts_s)
+    world.frozen_meters.pop(terminal, None)
+
+
+async def _frozen_station(world, fault):
+    world.freeze_station()
+    await asyncio.sleep(fault.lasts_s)
+    world.thaw_station()
+
+
+async def _quit(world, fault):
+    world.restart_s = min(fault.lasts_s, 25.0)
+    if world.alive:
+        world.life.quit.set()
 
 
 async def _crash(world, fault):
@@ -175,7 +216,7 @@ async def _broken_disk(world, fault):
 async def _broker(world, fault):
     market = world.market
     market.online = False
-    await asyncio.sleep(fault.lasts_s)
+    await _longer(world, fault)
     market.online = True
     if market.link is not None:
         market.connect(market.link)
@@ -201,7 +242,8 @@ _KINDS = {
     "fault": _fault, "foreign": _foreign, "clip": _clip, "derate": _derate, "meters": _meters,
     "crash": _crash, "crash-seam": _crash_seam, "machine": _machine, "step": _step,
     "slow-disk": _slow_disk, "broken-disk": _broken_disk, "broker": _broker, "stall": _stall,
-    "stop": _stop, "mode": _mode,
+    "stop": _stop, "mode": _mode, "frozen-meter": _frozen_meter,
+    "frozen-counter": _frozen_counter, "frozen-station": _frozen_station, "quit": _quit,
 }  # fmt: skip
 
 
@@ -209,6 +251,8 @@ def heal(world):
     """Everything is well from here on."""
     world.network.heal()
     world.mute_meters.clear()
+    world.frozen_meters.clear()
+    world.thaw_station()
     for t in world.site.sop.terminals:
         world.plant.derate(t.id, t.s_va, world.loop.now_us)
     world.disk.fsync_us, world.disk.broken = (1_000, 8_000), False

@@ -1,6 +1,7 @@
 """The gateway's edges as one process sees them: every call is a seam where things go wrong."""
 
 import asyncio
+from dataclasses import replace
 
 from gateway.devices.guard import GuardReason, GuardRefused, StationGuard
 from gateway.devices.profile import Point
@@ -66,8 +67,14 @@ class SimStation:
             self._writing -= 1
 
     async def read(self):
-        self._seen = await self._exchange("read", self._telemetry)
+        self._seen = await self._exchange("read", self._shown)
         return self._seen
+
+    def _shown(self):
+        """What the registers say: of now, or of when they began to stand still."""
+        still, clock = self.world.frozen_station, self.world.clock
+        seen = self._telemetry()
+        return replace(still, utc_us=clock.utc_us(), mono_us=clock.mono_us()) if still else seen
 
     def _telemetry(self):
         plant, clock = self.plant, self.world.clock
@@ -189,11 +196,15 @@ class SimMeter:
         world.plant.advance(world.loop.now_us)
         import_wh = 100_000 + int(world.plant.import_wus[self.terminal] / 3.6e9)
         export_wh = 100_000 + int(world.plant.export_wus[self.terminal] / 3.6e9)
+        p_w = round(world.plant.p_w[self.terminal])
+        if still := world.frozen_meters.get(self.terminal):
+            import_wh, export_wh, still_w = still
+            p_w = p_w + self.draw.randint(-20, 20) if still_w is None else still_w
         error_us = (back_us - there_us) // 2  # the driver takes the middle of the round trip
         reading = MeterReading(
             meter=self.name, utc_us=world.clock.utc_us() + error_us,
             mono_us=world.clock.mono_us() + error_us, import_wh=import_wh, export_wh=export_wh,
-            p_w=round(world.plant.p_w[self.terminal]),
+            p_w=p_w,
             registers=(import_wh >> 16, import_wh & 0xFFFF, export_wh >> 16, export_wh & 0xFFFF),
         )  # fmt: skip
         await self.life.pause(back_us)

@@ -7,6 +7,8 @@ KINDS = (
     "estop", "fault", "foreign", "clip", "derate", "meters", "crash", "crash", "crash-seam",
     "crash-seam", "machine", "step", "slow-disk", "broken-disk", "broker", "stall", "stop", "mode",
 )  # fmt: skip
+STANDING = ("frozen-meter", "frozen-meter", "frozen-counter", "frozen-station", "quit")
+"""Kinds with a draw of their own, so that the others fall as they always did."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class MemoryJournal:
 
     def status(self):
         return LedgerStatus(
-            size=self._disk.size, checkpoint=f"size {self._disk.size}", anchored=False
+            size=self._disk.size, checkpoint=f"sim\n{self._disk.size}\n", anchored=False
         )
 
     async def close(self):

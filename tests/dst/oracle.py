@@ -12,6 +12,7 @@ from .staged import block_of
 
 SETTLED_US = 6_000_000  # poll, staleness and one instruction: after this the gateway must know
 DETECT_US = 8_000_000
+UNSEEN_US = 22_000_000  # four seconds until it is known, five of the watchdog, and the ramp
 SEEN_US = 3_000_000
 MASTER_RATIO_MAX = 1.0  # the way between two safe plans is a straight line
 
@@ -28,7 +29,9 @@ class Oracle:
         self.plans = {}
         self.limits = None  # (since when durable, what a system operator sent)
         self.received = set()
+        self.differs_us = {}  # instr id -> since when the ledger says that it was not done as sent
         self.since = {}  # true condition -> when it began
+        self.ended_us = {}  # … and when it was over last, however short it was
         self.foreign_us = None
         self.stepped_us = -(1 << 60)  # when UTC was last set, seen by anybody or not
         self.known_step_us, self.step_seen, self.step_size_us = 0, None, 0
@@ -79,7 +82,7 @@ class Oracle:
                 if entry["verb"] == "feeder-limits":
                     self.limits = (self.world.loop.now_us, entry["arguments"])
             case "readback":
-                if entry["cause"] in ("foreign", "failsafe", "zero"):
+                if entry["cause"] in ("foreign", "failsafe", "zero", "differs"):
                     self.foreign_us = None
 
     def _intent(self, entry):
@@ -108,6 +111,8 @@ class Oracle:
 
     def _outcome(self, entry):
         self._no_false_difference(entry)
+        if entry["outcome"] == "failed":
+            self.differs_us[entry["instr_id"]] = self.world.loop.now_us
         if entry["outcome"] != "executed" or entry["instr_id"] not in self.sent["select"]:
             return
         done = {i for _, i in self.world.plant.operated}
@@ -284,6 +289,17 @@ class Oracle:
                 "names another entry",
             )
 
+    def left(self, state):
+        """An orderly end: nothing is open that could be read, and nothing of ours moves."""
+        world, plant = self.world, self.world.plant
+        net = world.network
+        reached = net.cut is None and not net.trouble and world.frozen_station is None
+        ours = not (plant.foreign or plant.local or plant.estop or plant.fault_bits)
+        if reached and ours and not world.disk_is_slow:
+            self.check(not state.open_intents, "I18", "left with an instruction open")
+            moving = any(plant.set_w[t.id] for t in plant.slaves) and plant.state is State.RUN
+            self.check(not moving, "L4", "left with power on")
+
     # -------------------------------------------------------------------- field
 
     def begins(self, name):
@@ -291,6 +307,7 @@ class Oracle:
 
     def ends(self, name):
         self.since.pop(name, None)
+        self.ended_us[name] = self.world.loop.now_us
 
     def second(self):
         """Once a second: what must hold of the true state whatever the gateway believes."""
@@ -303,6 +320,10 @@ class Oracle:
             self.check(
                 silent_us <= 12_000_000, "L4", f"power after {silent_us / 1e6:.1f} s of silence"
             )
+            unseen_us = now_us - max(world.frozen_us, world.living_us)
+            unseen = world.frozen_station is not None and unseen_us > UNSEEN_US
+            self.check(not unseen, "L4", f"power for {unseen_us / 1e6:.1f} s that nobody sees")
+            self._compensated(now_us)
         if plant.foreign and moving and world.reachable_us is not None and world.alive:
             since_us = max(world.reachable_us, world.foreign_us, world.living_us)
             if now_us - since_us > DETECT_US and not world.disk_is_slow:
@@ -313,6 +334,21 @@ class Oracle:
         if plant.foreign or not moving:
             return
         self._in_time(now_us)
+
+    def _compensated(self, now_us):
+        """What the station cut in silence is taken to zero in seconds (D14)."""
+        world, active = self.world, self.world.plant.active
+        known_us = self.differs_us.get(active)
+        if known_us is None or world.reachable_us is None or world.network.trouble:
+            return
+        plant, held = world.plant, world.recorder.state.held
+        shows = {t.id: plant.held_w(t.id) * plant.clip_percent // 100 for t in plant.slaves}
+        if all(held[t] == p_w for t, p_w in shows.items()):
+            return  # what was sent before it, or what came late: it is taken for what it is
+        since_us = max(known_us, world.reachable_us, world.living_us, world.troubled_us)
+        if world.alive and not world.disk_is_slow and not world.plant.local:
+            late_us = now_us - since_us
+            self.check(late_us < DETECT_US, "I29", f"held for {late_us / 1e6:.1f} s, not as sent")
 
     def _watch_clock(self, now_us):
         """A step counts from when a living gateway had time to see it; what undid itself is none."""

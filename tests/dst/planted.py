@@ -6,10 +6,11 @@ from unittest.mock import patch
 
 from gateway.core import decide, interlock, planning, readback, setpoints, verify
 from gateway.core import state as state_module
+from gateway.runtime.alarms import AlarmWatch
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.loop import Scan
-from gateway.runtime.telemetry import Heartbeat
+from gateway.runtime.telemetry import Heartbeat, StationPoller
 
 from .edges import SimStation
 from .machine import MemoryJournal
@@ -93,7 +94,7 @@ async def _no_read_back(self, instruction, intent_index):
     return True
 
 
-def _always_confirmed(*, setpoints, instr_id, master, station):
+def _always_confirmed(*, setpoints, instr_id, master, station, q_var=None):
     return readback.Confirmed(active=readback.active_setpoints(station))
 
 
@@ -221,6 +222,10 @@ PLANTED = {
     "a Wh too much delivered": _on(planning, "delivery_fields", _deliver_more),
     "messages never decided": _on(TradeDesk, "decide_open", lambda self, **_: _nothing(self)),
     "never closed": _on(setpoints, "_longest_ms", lambda *_: -60_000),
+    "standing values believed": _on(StationPoller, "_judged", lambda self, seen: seen),
+    "alarms never looked for": _on(AlarmWatch, "look", lambda self: _nothing(self)),
+    "left as it stood": _on(Scan, "safe_stop", lambda self, why: _nothing(self)),
+    "cut in silence, left alone": _on(decide, "_failed", lambda *_: False),
     "clock steps unseen": _on(Scan, "_watch_time", lambda self: _nothing(self)),
 }
 

@@ -134,6 +134,52 @@ def test_setpoints_of_a_stranger_are_not_fought():
     assert ReasonCode.FOREIGN_WRITE in {r.code for r in why}
 
 
+def failed(sent=None, instr_id=77):
+    """Something was sent, and the station was not seen to hold it as it was sent."""
+    book = executing()
+    book.execute(sent or {"T2": -50_000, "T3": 50_000}, outcome="failed", instr_id=instr_id)
+    return book
+
+
+@pytest.mark.parametrize(
+    ("held", "armed"),
+    [
+        ({"T2": -50_000, "T3": 50_000}, True),  # what was sent came late
+        ({"T2": -30_000, "T3": 30_000}, False),  # cut in silence
+        ({"T1": -4_000, "T2": -50_000, "T3": 50_000}, True),  # a residual is not compared
+    ],
+)
+def test_what_is_held_otherwise_than_sent_is_stopped_and_a_person_arms_again(held, armed):
+    book = failed()
+    station = make_station(held, instruction_id=77, mono_us=2_000_000)
+    (read,) = of(ReadBack, actions(book, station=station))
+    assert read.cause == "differs"
+    book.add(
+        "readback", sop="SOP-1", instr_id=77, active=dict(read.active), state="RUN", cause="differs"
+    )
+    assert book.state.armed is armed
+    assert not any(book.state.held.values())
+    (stop,) = of(StationCommand, actions(book, station=station, mono_us=9_000_000))
+    assert stop.command is Command.ENTER_STANDBY
+    rests = make_station(instruction_id=77, mono_us=9_000_000, state=StationState.STANDBY)
+    again = of(StationCommand, actions(book, station=rests, mono_us=9_000_000))
+    assert Command.ENTER_STANDBY not in [c.command for c in again]
+
+
+def test_what_came_late_is_known_by_its_setpoints_where_a_late_select_hides_its_id():
+    book = failed({"T2": -40_000, "T3": 40_000})
+    hidden = make_station({"T2": -40_000, "T3": 40_000}, instruction_id=31, mono_us=2_000_000)
+    assert of(ReadBack, actions(book, station=hidden))[0].cause == "differs"
+    other = make_station({"T2": -40_000, "T3": 40_001}, instruction_id=31, mono_us=2_000_000)
+    assert of(ReadBack, actions(book, station=other))[0].cause == "foreign"
+
+
+def test_anothers_setpoint_after_a_failure_is_still_a_strangers():
+    station = make_station({"T2": -5_000, "T3": 5_000}, instruction_id=78, mono_us=2_000_000)
+    assert of(ReadBack, actions(failed(), station=station))[0].cause == "foreign"
+    assert of(ReadBack, actions(failed(instr_id=0), station=station))[0].cause == "foreign"
+
+
 def restarted(phase="commit", outcome=None):
     book = executing(instr_id=50)
     intent = book.add(

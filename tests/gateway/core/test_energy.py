@@ -85,5 +85,40 @@ def test_a_meter_that_repeats_itself_under_power_stands_still(seconds, step_wh, 
     assert frozen(readings, held_w=held_w, s_va=250_000) is still
 
 
+@pytest.mark.parametrize(
+    ("seconds", "step_wh", "least_w", "still"),
+    [
+        (27, 0, 200_000, True),  # 1.5 kWh
+        (26, 0, 200_000, False),
+        (60, 0, 90_000, True),
+        (59, 0, 90_000, False),
+        (60, 1, 200_000, False),  # it moves
+        (600, 0, 9_000, True),
+        (600, 0, 8_999, False),  # less than a coarse counter shows
+    ],
+)
+def test_a_counter_that_stands_still_while_its_own_power_moves_is_frozen(
+    seconds, step_wh, least_w, still
+):
+    readings = [
+        Counters(
+            utc_us=s * 1_000_000,
+            import_wh=5,
+            export_wh=s * step_wh,
+            p_w=-least_w - s % 7 if s % 2 else least_w + s % 5,
+        )
+        for s in range(seconds + 1)
+    ]
+    assert frozen(readings, held_w=200_000, s_va=150_000) is still
+
+
+def test_a_meter_that_repeated_itself_for_long_over_little_energy_is_not_frozen():
+    readings = [
+        Counters(utc_us=s * 1_000_000, import_wh=5, export_wh=5, p_w=7) for s in range(0, 31, 5)
+    ]
+    assert frozen(readings, held_w=6_000, s_va=6_000)
+    assert not frozen(readings, held_w=5_999, s_va=6_000)
+
+
 def test_nothing_read_stands_not_still():
     assert not frozen([], held_w=200_000, s_va=250_000)

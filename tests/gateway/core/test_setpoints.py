@@ -2,7 +2,7 @@
 
 from fakes.core import FIRST_MS, QUARTER, Book
 
-from gateway.core.setpoints import TTL_MARGIN_S, ramps_to, wanted
+from gateway.core.setpoints import TTL_MARGIN_S, ramps_to, stuck, wanted
 from gateway.model.interval import Interval
 
 FULL = {f"T{k}": 250_000 for k in range(1, 5)}
@@ -250,3 +250,63 @@ def test_in_the_last_seconds_the_master_is_not_left_with_what_it_cannot_carry():
     found = wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=less).setpoints
     assert found["T3"] <= 20_000
     assert abs(sum(found.values())) < 150_000
+
+
+def test_a_meter_that_stood_still_is_followed_no_more_and_its_terminal_goes_to_the_schedule():
+    book = executing({"T2": -180_000, "T3": 195_000})  # raised while nobody knew it
+    for second in range(0, 331, 5):
+        book.utc_us = (FIRST_MS + second * 1000) * 1000
+        done_wh = second * 50  # 180 kW
+        still_wh = min(done_wh, 290 * 50)
+        book.read(book.utc_us, T1=0, T2=-done_wh, T3=still_wh, T4=0)
+    found = ask(book, FIRST_MS + 331_000).setpoints
+    assert found["T3"] == 180_000
+    assert abs(found["T2"] + 180_000) < 3_000
+
+
+def at_rest_then(held_w, minutes_read=2):
+    """A meter that repeated itself at rest, then power was written and nothing was read since."""
+    book = planned()
+    for second in range(-60 * minutes_read, 1, 5):
+        book.utc_us = (FIRST_MS + second * 1000) * 1000
+        book.read(book.utc_us, T1=0, T2=0, T3=0, T4=0)
+    book.execute(held_w, plan_index=book.state.plans[FIRST_MS].index)
+    return book
+
+
+def test_readings_of_before_power_flowed_say_nothing_about_a_meter():
+    book = at_rest_then({"T2": -180_000, "T3": 180_000})
+    terminal = book.state.site.sop.terminal("T3")
+    assert not stuck(book.state, terminal)
+    for second, still in ((5, False), (29, False), (30, True)):
+        book.utc_us = (FIRST_MS + second * 1000) * 1000
+        book.read(book.utc_us, T3=0)
+        assert stuck(book.state, terminal) is still
+    assert not stuck(book.state, book.state.site.sop.terminal("T4")), "nothing is held there"
+
+
+def test_it_counts_over_corrections_and_not_over_a_start_from_little():
+    book = at_rest_then({"T2": -20_000, "T3": 20_000})
+    terminal = book.state.site.sop.terminal("T3")
+    plan_index = book.state.plans[FIRST_MS].index
+    for second in range(5, 31, 5):
+        book.utc_us = (FIRST_MS + second * 1000) * 1000
+        book.read(book.utc_us, T3=0)
+    book.execute({"T2": -180_000, "T3": 180_000}, plan_index=plan_index)
+    assert not stuck(book.state, terminal), "so far little was to move it"
+    for second in range(35, 71, 5):
+        book.utc_us = (FIRST_MS + second * 1000) * 1000
+        book.read(book.utc_us, T3=0)
+        book.execute({"T2": -182_000, "T3": 182_000}, plan_index=plan_index)
+    assert stuck(book.state, terminal)
+
+
+def test_open_loop_asks_for_no_more_than_a_derated_terminal_carries():
+    book = at_rest_then({"T2": -180_000, "T3": 180_000})
+    for second in range(5, 61, 5):
+        book.utc_us = (FIRST_MS + second * 1000) * 1000
+        book.read(book.utc_us, T2=-50 * second, T3=0)
+    less = FULL | {"T3": 60_000}
+    at_ms = FIRST_MS + 61_000
+    found = wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=less).setpoints
+    assert found["T3"] == 60_000
