@@ -76,6 +76,8 @@ class StationPoller:
             self._advanced_us = now_us
         limit_us = max(FROZEN_US, self._clock.at_least(FROZEN_REAL_US))
         self.frozen = now_us - self._advanced_us > limit_us
+        if self.frozen:  # nobody sees what it does: without heartbeats it goes to zero by itself
+            self.configured = False
         return replace(seen, quality=Quality.UNCERTAIN) if self.frozen else seen
 
 

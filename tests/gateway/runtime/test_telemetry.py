@@ -69,10 +69,12 @@ async def test_a_station_whose_sign_of_life_stands_still_is_not_believed(moves, 
 
     station.read = read
     poller = StationPoller(station=station, clock=clock, period_us=1_000_000)
+    poller.configured = True
     for _ in range(6):
         await poller.poll()
         clock.now_us += 1_000_000
     assert poller.frozen is not good
+    assert poller.configured is good  # its watchdog is no longer fed
     assert (poller.last.quality is Quality.GOOD) is good
     if not moves:  # and believed again as soon as it moves
         station.read = life
