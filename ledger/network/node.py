@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AGAIN_S = 5.0
+"""How long a message may be under way before it is handed in once more."""
 WAIT_S = 0.5
 """Longest sleep between looks at the ordering service, should its notices fail."""
 RANK_DELAY_S = 0.15
@@ -142,7 +145,13 @@ class Node:
         self._waiters.under_way[message.party] += 1
         try:
             await self._ordering.submit(raw)
-            return await future
+            while not future.done():
+                await asyncio.wait((future,), timeout=AGAIN_S)
+                if not future.done():
+                    # A node that lies may have taken it without putting it into its block.
+                    with suppress(OrderingUnavailable):
+                        await self._ordering.submit(raw)
+            return future.result()
         finally:
             self._waiters.under_way[message.party] -= 1
             self._waiters.forget(message.id, future)

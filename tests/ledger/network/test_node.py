@@ -7,6 +7,7 @@ import pytest
 from ledger.audit.auditor import Fold
 from ledger.audit.evidence import decoded
 from ledger.log.canonical import LEAF_BYTES_MAX, decode, encode
+from ledger.network import node as node_module
 from ledger.network.block import Block
 from ledger.network.message import MessageRefused, sign_vote
 from ledger.network.ordering import EmbeddedOrdering, OrderingUnavailable, SharedOrder
@@ -374,6 +375,26 @@ async def test_one_party_does_not_fill_the_ordering_service(net):
         answers = await asyncio.gather(*stopped)
         assert [answer.accepted for answer in answers] == [True] + [False] * 63
     assert node._waiters.under_way["R1"] == 0
+
+
+async def test_a_message_that_a_proposer_drops_is_handed_in_again(net, monkeypatch):
+    monkeypatch.setattr(node_module, "AGAIN_S", 0.05)
+
+    class Dropping(EmbeddedOrdering):
+        drops = 2
+
+        async def propose(self, height, block, taken):
+            if self.drops and taken:
+                self.drops -= 1
+                block = encode({**decode(block), "messages": []})
+            return await super().propose(height, block, taken)
+
+    ordering = Dropping()
+    node, _ = net.make_node("n0", ordering, net.Clock(), committee_=net.committee(1, 0))
+    message = next(iter(net.Sender().joins()))
+    async with net.running(node):
+        answer = await node.submit(message)
+        assert (answer.accepted, answer.height, ordering.drops) == (True, 3, 0)
 
 
 async def test_a_vote_about_no_hash_is_no_vote(net):
