@@ -23,21 +23,25 @@ _PIECE_BYTES = 65536
 
 
 def door_of(config_path: Path, site: Site | None = None) -> Path:
-    """Return the socket of a site: beside its ledger.
+    """Return the socket of a site: beside its ledger."""
+    folder = ledger_of(config_path) if site is None else site.ledger.dir
+    return folder.parent / SOCKET
+
+
+def ledger_of(config_path: Path) -> Path:
+    """Return the ledger's folder of a site.
 
     A file that is not even YAML or names no ledger raises what ``config check`` would say.
     """
-    if site is not None:
-        return site.ledger.dir.parent / SOCKET
     from gateway.config.yaml_reader import read_file
 
     document = read_file(config_path, prefix="C")
     folder = document.root.word("ledger", "dir") if document.root and not document.failed else None
-    if not folder:
-        from gateway.config.site_file import load_site
+    if folder:
+        return config_path.parent / folder
+    from gateway.config.site_file import load_site
 
-        return door_of(config_path, load_site(config_path))
-    return (config_path.parent / folder).parent / SOCKET
+    return load_site(config_path).ledger.dir
 
 
 def ask_at(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:

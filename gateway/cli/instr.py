@@ -133,9 +133,9 @@ def folder_of(directory: Path | None, config_path: Path) -> Path:
     """Return the ledger folder that is meant."""
     if directory is not None:
         return directory
-    from gateway.config.site_file import load_site
+    from gateway.cli.door import ledger_of
 
-    folder = load_site(config_path).ledger.dir
+    folder = ledger_of(config_path)
     if not folder.exists():
         fail(
             ExitCode.USAGE,

@@ -15,6 +15,7 @@ from gateway.cli.instr import folder_of, ledger_option
 from gateway.cli.output import CommandFailed, ExitCode, Finding, emit, fail, group, site_option
 from gateway.cli.quantities import DURATION_MS, POWER
 from gateway.cli.trade_export import export
+from gateway.cli.trade_watch import watch
 from gateway.model.interval import RESOLUTIONS_MS, Interval, utc_ms_from
 from gateway.model.reason import Reason
 
@@ -28,7 +29,6 @@ INTERVALS_MAX = 200  # what a message of 16 KiB can hold with room to spare
 
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-DIRECTORY = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @group(
@@ -203,17 +203,18 @@ def submit(
 @trade_.command(
     "ls",
     examples=(
-        ("sopgw trade ls --ledger out/ledger", "every trade and what became of it"),
+        ("sopgw trade ls -c site.yaml", "every trade and what became of it"),
         ("sopgw trade ls --ledger out/ledger --json", "for scripts"),
     ),
     schema="trade.ls",
 )
-@click.option("--ledger", "directory", type=DIRECTORY, required=True)
-def ls(directory: Path) -> None:
+@ledger_option
+@site_option
+def ls(directory: Path | None, config_path: Path) -> None:
     """List the trades of a ledger."""
     from gateway.cli import trade_story
 
-    stories = trade_story.read(directory)
+    stories = trade_story.read(folder_of(directory, config_path))
     rows = [story.data() for story in stories.values()]
     emit({"trades": rows}, text=lambda: trade_story.table(stories.values()))
 
@@ -221,18 +222,19 @@ def ls(directory: Path) -> None:
 @trade_.command(
     "show",
     examples=(
-        ("sopgw trade show trd-1 --ledger out/ledger", "its story, line by line"),
+        ("sopgw trade show trd-1 -c site.yaml", "its story, line by line"),
         ("sopgw trade show trd-1 --ledger out/ledger --json", "the entries themselves"),
     ),
     schema="trade.show",
 )
 @click.argument("trade_id", metavar="ID")
-@click.option("--ledger", "directory", type=DIRECTORY, required=True)
-def show(trade_id: str, directory: Path) -> None:
+@ledger_option
+@site_option
+def show(trade_id: str, directory: Path | None, config_path: Path) -> None:
     """Tell what became of one trade, with the ledger index of each step."""
     from gateway.cli import trade_story
 
-    story = trade_story.read(directory).get(trade_id)
+    story = trade_story.read(folder_of(directory, config_path)).get(trade_id)
     if story is None:
         fail(ExitCode.FAILED, f"no trade {trade_id} in this ledger", code="T105")
     emit(
@@ -251,14 +253,15 @@ def show(trade_id: str, directory: Path) -> None:
     impact="rw",
 )
 @click.argument("trade_id", metavar="ID")
-@click.option("--ledger", "directory", type=DIRECTORY, required=True)
+@ledger_option
+@site_option
 @click.option("-o", "--output", type=FILE, required=True)
-def receipt(trade_id: str, directory: Path, output: Path) -> None:
+def receipt(trade_id: str, directory: Path | None, config_path: Path, output: Path) -> None:
     """Write the receipt of a trade: the evidence a counterparty keeps."""
     from ledger.audit.receipt import ReceiptError, build
 
     try:
-        found = build(directory, trade_id)
+        found = build(folder_of(directory, config_path), trade_id)
     except ReceiptError as error:
         fail(ExitCode.FAILED, str(error), code="T106")
     output.write_text(json.dumps(found, sort_keys=True, indent=1) + "\n")
@@ -268,6 +271,7 @@ def receipt(trade_id: str, directory: Path, output: Path) -> None:
 
 
 trade_.add_command(export)
+trade_.add_command(watch)
 
 
 @trade_.command(
@@ -292,7 +296,7 @@ def explain_(trade_id: str, directory: Path | None, config_path: Path) -> None:
             ExitCode.FAILED,
             f"no trade {trade_id} in this ledger",
             code="T105",
-            help="`sopgw trade ls --ledger DIR` lists them",
+            help="`sopgw trade ls` lists them",
         )
     emit(told.data(), text=told.text)
 

@@ -49,6 +49,12 @@ def test_status_watched_is_plain_text_again_and_again(service, sopgw):
     assert "\x1b" not in out
 
 
+def test_trades_are_watched_as_long_as_one_likes(service, sopgw):
+    watched = ("trade", "watch", "--every", "50ms", "--count", "2")
+    assert sopgw(*watched, "--json").json["data"] == {"changes": []}
+    assert "no trade of these hours" in sopgw(*watched).out
+
+
 def test_everybody_is_told_who_he_is_and_what_he_may(service, sopgw):
     found = sopgw("whoami", "--json").json["data"]
     assert (found["user"], found["roles"]) == (ME, ["engineer"])
@@ -190,7 +196,7 @@ def test_without_the_service_the_ledger_answers_and_orders_are_unreachable(
     stats = sopgw("alarm", "stats", "--json").json["data"]
     assert stats["raised_count"] >= 2
     assert "aim" in sopgw("alarm", "stats").out
-    for command in (("status",), ("whoami",), ("access",), ("mode", "show"), ("arm",), ("limits", "show"),
+    for command in (("status",), ("whoami",), ("access",), ("trade", "watch"), ("mode", "show"), ("arm",), ("limits", "show"),
                     ("alarm", "ack", "A-104"), ("point", "set", "T2", "p=1kW", "--yes")):  # fmt: skip
         answer = sopgw(*command, "--json")
         assert answer.exit_code == 4, command

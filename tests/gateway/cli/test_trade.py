@@ -291,6 +291,10 @@ def test_the_list_says_what_became_of_each_trade(run, ledger, capsys):
     }  # fmt: skip
     assert second["id"] == "message in entry 4"
     assert second["status"] == "refused"
+    site = ledger.parent / "site.yaml"  # only where its ledger lies is asked
+    site.write_text("ledger: {dir: ledger}\n")
+    assert run("ls", "-c", site)[1]["data"] == answer["data"]
+    assert run("show", "trd-1", "-c", site)[0] == 0
     assert main(["trade", "ls", "--ledger", str(ledger)]) == 0
     assert "trd-1               1    T2 → T1  30.00 kWh   27.99 kWh  partial guard_p" in (
         capsys.readouterr().out
