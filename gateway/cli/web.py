@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import ssl
@@ -12,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 from gateway.app import Parts
+from gateway.cli.full_check import FullCheck
 from gateway.cli.output import note
 from gateway.config.secret import read_secret
 from gateway.config.site_doors import Northbound, PageTls
@@ -21,7 +23,7 @@ from gateway.hmi.login import Login
 from gateway.hmi.observer import Observer
 from gateway.hmi.page import Page
 from gateway.hmi.records import LedgerRecords
-from gateway.hmi.state import DeviceView, PointView, SiteView
+from gateway.hmi.state import DeviceView, PointView, PollTimes, SiteView
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.market.mqtt import broker_from
 from gateway.model.errors import ConfigError, JournalError
@@ -55,7 +57,13 @@ def doors_beside(
             simulated=simulated,
             polygons={t: c.corners for t, c in config.measured.items()},
         )
-        book = observer.daybook
+        book, times = observer.daybook, PollTimes()
+        meters = {t.id: t.meter for t in config.sop.terminals}
+        parts.poller.polled = functools.partial(times.take, config.station)
+        parts.meter_poller.polled = lambda terminal, duration_ms, *, answered: times.take(
+            meters[terminal], duration_ms, answered=answered
+        )
+        check = FullCheck(directory=site.ledger.dir, vkey=parts.journal.vkey, clock=parts.clock)
         long = parts.journal.status().size > READ_WHOLE_MAX
         for index, entry in parts.keeper.memory.entries() if long else parts.journal.entries():
             book.take(index, entry)
@@ -72,7 +80,9 @@ def doors_beside(
             return observer.view(
                 station=station,
                 ledger=parts.journal.status(),
-                devices=devices(site, config, parts, book.counters),
+                devices=[times.into(d) for d in devices(site, config, parts, book.counters)],
+                feeder=parts.recorder.state.feeder_limits,
+                checked=check.last,
                 points=points(config.station, station, parts, book.counters),
                 time_quality=parts.scan.time_quality(),
             )
@@ -87,7 +97,7 @@ def doors_beside(
             except ConfigError as error:
                 log.warning("no northbound doors: %s", error)
                 runs = []
-            for run in runs:
+            for run in (*runs, check.run):
                 await doors.enter_async_context(alongside(run))
             yield
 

@@ -16,7 +16,14 @@ from gateway.hmi.diagrams import capability, one_line
 from gateway.hmi.gantt import gantt, short
 from gateway.hmi.language import Words
 from gateway.hmi.markup import Cell, Column, Html
-from gateway.hmi.state import AlarmView, SiteView, TradeView
+from gateway.hmi.state import (
+    POLL_BOUNDS_MS,
+    AlarmView,
+    DeviceView,
+    SiteView,
+    TradeView,
+    poll_quantile,
+)
 from gateway.hmi.trend import Trend
 
 STEP_MARKS = {"passed": "✓", "failed": "✕", "open": "!", "next": "▶", "waiting": "·"}
@@ -50,6 +57,7 @@ def overview(view: SiteView, trend: Trend, words: Words) -> list[Part]:
             wide=False,
         ),
         trades_now(view, words),
+        *feeder(view, words),
         Part(name="dc", heading=words("plot.dc"), html=_dc(view, trend, words), wide=False),
         alarms(view, words, heading=words("nav.alarms")),
         Part(
@@ -72,6 +80,35 @@ def trades_now(view: SiteView, words: Words) -> Part:
         html=f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(heading)}">'
         f"{drawn}</div>",
     )
+
+
+def feeder(view: SiteView, words: Words) -> list[Part]:
+    """Return what the network operator allows now; nothing where he never said anything."""
+    if not view.feeder:
+        return []
+    keys = ("region", "terminals", "least", "most", "cause", "valid")
+    columns = [
+        Column(words(f"feeder.{k}"), "number" if k in {"least", "most"} else "word") for k in keys
+    ]
+    rows: list[list[Cell]] = []
+    for limit in view.feeder:
+        ends = svg.utc_text(limit.end_us, "%m-%d %H:%M")
+        valid: Cell = f"{svg.utc_text(limit.start_us, '%m-%d %H:%M')}–{ends}"
+        if view.utc_us >= limit.end_us:
+            told = escape(f"! {valid} {words('feeder.over')}")
+            valid = Html(f'<span class="warn">{told}</span>')
+        rows.append(
+            [
+                limit.domain,
+                ", ".join(limit.terminals) or "–",
+                f"{figures.kw(limit.p_w_min)} kW",
+                f"{figures.kw(limit.p_w_max)} kW",
+                limit.cause.replace("_", " "),
+                valid,
+            ]
+        )
+    heading = words("feeder.heading")
+    return [Part(name="feeder", heading=heading, html=markup.table(columns, rows, caption=heading))]
 
 
 def _dc(view: SiteView, trend: Trend, words: Words) -> str:
@@ -334,6 +371,20 @@ def system(view: SiteView, words: Words) -> Sequence[Part]:
     ]
 
 
+def _polls(device: DeviceView, words: Words) -> Cell:
+    """Return how long a device's polls take: two bounds, and the histogram as small bars."""
+    counts = device.poll_counts
+    if not any(counts):
+        return "–"
+    last = POLL_BOUNDS_MS[-1]
+    half, most = (
+        f"> {last} ms" if bound is None else f"≤ {bound} ms"
+        for bound in (poll_quantile(counts, 50), poll_quantile(counts, 99))
+    )
+    said = words("device.polls_says", count=str(sum(counts)), half=half, most=most)
+    return Html(f"{svg.small_bars(counts, title=said)} {escape(half)}, {escape(most)}")
+
+
 def _devices(view: SiteView, words: Words) -> str:
     if not view.devices:
         return f"<p>{escape(words('device.none'))}</p>"
@@ -345,6 +396,7 @@ def _devices(view: SiteView, words: Words) -> str:
         Column(words("point.age"), "number"),
         Column(words("device.requests"), "number"),
         Column(words("device.errors"), "number"),
+        Column(words("device.polls"), "number"),
         Column(words("device.last_error"), "long"),
     ]
     stale = set(view.stale)
@@ -365,6 +417,7 @@ def _devices(view: SiteView, words: Words) -> str:
                 figures.age(device.age_ms),
                 str(device.request_count),
                 str(device.error_count),
+                _polls(device, words),
                 device.last_error or "–",
             ]
         )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gateway.hmi.daybook import DayBook
-from gateway.hmi.state import Corner, DeviceView, LedgerView, PointView, SiteView, terminal_views
+from gateway.hmi.state import (
+    Corner,
+    DeviceView,
+    LedgerView,
+    PointView,
+    SiteView,
+    feeder_views,
+    terminal_views,
+)
+from gateway.model.limits import FeederLimits
 from gateway.model.telemetry import StationTelemetry
 from gateway.model.terminal import Sop
 from gateway.ports import Clock, LedgerStatus
@@ -43,8 +52,13 @@ class Observer:
         points: Sequence[PointView] = (),
         time_quality: str = "good",
         clock_error_ms: int | None = None,
+        feeder: FeederLimits | None = None,
+        checked: tuple[int, bool] | None = None,
     ) -> SiteView:
-        """Return the site as it is now."""
+        """Return the site as it is now.
+
+        ``checked`` is when the whole ledger was last verified, and whether nothing was found.
+        """
         now_us = self._clock.utc_us()
         book = self.daybook
         return SiteView(
@@ -69,13 +83,16 @@ class Observer:
             settled=book.settled(),
             devices=tuple(devices),
             points=tuple(points),
-            ledger=self._ledger(ledger, now_us),
+            ledger=self._ledger(ledger, now_us, checked),
+            feeder=feeder_views(feeder, self._sop),
             version=book.version,
             config_sha256=book.config_sha256,
             started_us=book.started_us,
         )
 
-    def _ledger(self, status: LedgerStatus, now_us: int) -> LedgerView:
+    def _ledger(
+        self, status: LedgerStatus, now_us: int, checked: tuple[int, bool] | None
+    ) -> LedgerView:
         """Read origin, size and root of the checkpoint; its time is when it was first seen."""
         if status.checkpoint != self._checkpoint:
             self._checkpoint, self._checkpoint_us = status.checkpoint, now_us
@@ -88,4 +105,6 @@ class Observer:
             checkpoint_us=self._checkpoint_us if signed else None,
             root=lines[2] if signed else "",
             anchored=status.anchored,
+            checked_us=checked[0] if checked else None,
+            checked_ok=checked[1] if checked else None,
         )

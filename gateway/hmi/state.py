@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from gateway.model.limits import FeederLimits
 from gateway.model.telemetry import StationTelemetry
 from gateway.model.terminal import Sop
 
@@ -125,6 +126,19 @@ class LedgerView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeederView:
+    """One limit of the network operator for a region, and how long his word holds."""
+
+    domain: str
+    terminals: tuple[str, ...]
+    p_w_min: int
+    p_w_max: int
+    cause: str
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettledView:
     """All intervals of one outcome since the ledger began; sums that only grow."""
 
@@ -171,6 +185,7 @@ class SiteView:
     points: tuple[PointView, ...] = ()
     steps: tuple[StepView, ...] = ()
     settled: tuple[SettledView, ...] = ()
+    feeder: tuple[FeederView, ...] = ()
     version: str = ""
     config_sha256: str = ""
     started_us: int | None = None
@@ -214,6 +229,63 @@ def observe(counts: Sequence[int], duration_ms: int) -> Counts:
     """Return the poll counts with one more poll of that duration."""
     place = bisect_left(POLL_BOUNDS_MS, duration_ms)
     return tuple(n + (k == place) for k, n in enumerate(counts))
+
+
+class PollTimes:
+    """How long the polls of each device took, since the start."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counts] = {}
+        self._sum_ms: dict[str, int] = {}
+        self._errors: dict[str, int] = {}
+
+    def take(self, name: str, duration_ms: int, *, answered: bool) -> None:
+        """Count one poll of a device."""
+        none: Counts = (0,) * (len(POLL_BOUNDS_MS) + 1)
+        self._counts[name] = observe(self._counts.get(name, none), duration_ms)
+        self._sum_ms[name] = self._sum_ms.get(name, 0) + duration_ms
+        self._errors[name] = self._errors.get(name, 0) + (not answered)
+
+    def into(self, view: DeviceView) -> DeviceView:
+        """Return a device's view with its polls."""
+        counts = self._counts.get(view.name)
+        if counts is None:
+            return view
+        return replace(
+            view,
+            request_count=sum(counts),
+            error_count=self._errors[view.name],
+            poll_counts=counts,
+            poll_sum_ms=self._sum_ms[view.name],
+        )
+
+
+def poll_quantile(counts: Sequence[int], percent: int) -> int | None:
+    """Return the bound in ms that so many per cent of the polls kept; None above the last."""
+    wanted, seen = -(-sum(counts) * percent // 100), 0
+    for bound_ms, count in zip(POLL_BOUNDS_MS, counts, strict=False):
+        seen += count
+        if seen >= wanted:
+            return bound_ms
+    return None
+
+
+def feeder_views(limits: FeederLimits | None, sop: Sop) -> tuple[FeederView, ...]:
+    """Return the network operator's limits by region; none where he sent none."""
+    if limits is None:
+        return ()
+    return tuple(
+        FeederView(
+            domain=limit.domain,
+            terminals=tuple(t.id for t in sop.terminals if t.domain == limit.domain),
+            p_w_min=limit.p_w_min,
+            p_w_max=limit.p_w_max,
+            cause=limit.cause,
+            start_us=limits.valid.start_ms * 1000,
+            end_us=limits.valid.end_ms * 1000,
+        )
+        for limit in limits.limits
+    )
 
 
 def terminal_views(

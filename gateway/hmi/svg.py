@@ -307,3 +307,18 @@ def bars(
         reach = max(x(row.contracted_kwh), x(row.delivered_kwh))
         out.append(text(reach + 8, y + 15, row.mark, "label"))
     return "".join(out) + "</svg>"
+
+
+def small_bars(counts: Sequence[int], *, title: str) -> str:
+    """Draw a histogram the height of a line of text, with its words for who does not see it."""
+    pitch, height, most = 6, 16, max(counts)
+    out = [
+        f'<svg class="small-bars" role="img" aria-label="{escape(title)}" '
+        f'viewBox="0 0 {pitch * len(counts)} {height}" width="{pitch * len(counts)}" '
+        f'height="{height}">'
+    ]
+    for index, count in enumerate(counts):
+        tall = max(1.0, height * count / most) if count else 0.0
+        if tall:
+            out.append(rect(pitch * index, height - tall, pitch - 1, tall, "delivered"))
+    return "".join(out) + "</svg>"

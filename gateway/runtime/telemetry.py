@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.core.state import STEP_US
 from gateway.model.errors import DeviceError
@@ -24,6 +24,30 @@ FROZEN_REAL_US = 2_000_000
 COLLECT_REAL_S = 0.2  # a poll's answers make one entry; who is later joins the next one
 
 
+class Polled(Protocol):
+    """Told how long a poll of the station took, and whether it was answered."""
+
+    def __call__(self, duration_ms: int, /, *, answered: bool) -> None:
+        """Take note of one poll."""
+        ...
+
+
+class MeterPolled(Protocol):
+    """The same of the meter of a terminal."""
+
+    def __call__(self, terminal: str, duration_ms: int, /, *, answered: bool) -> None:
+        """Take note of one poll."""
+        ...
+
+
+def _nobody_counts(*_poll: object, answered: bool) -> None:
+    """Without a page nobody counts polls."""
+
+
+def _since_ms(began_s: float) -> int:
+    return round(1000 * (asyncio.get_running_loop().time() - began_s))
+
+
 class StationPoller:
     """Keeps the last telemetry of the station and knows whether this connection is configured."""
 
@@ -33,6 +57,7 @@ class StationPoller:
         self.errors_count = 0
         self.link_up = False
         self.frozen = False
+        self.polled: Polled = _nobody_counts
         self._advanced_us = clock.mono_us()
         self._station = station
         self._clock = clock
@@ -52,15 +77,18 @@ class StationPoller:
 
     async def poll(self) -> None:
         """Read once."""
+        began_s = asyncio.get_running_loop().time()
         try:
             seen = await self._station.read()
         except DeviceError as error:
+            self.polled(_since_ms(began_s), answered=False)
             self.errors_count += 1
             self.configured = False  # its watchdog may have acted: arm it anew
             if self.link_up or self.errors_count == 1:
                 log.warning("station does not answer: %s", error)
             self.link_up = False
             return
+        self.polled(_since_ms(began_s), answered=True)
         if not self.link_up and self.errors_count:
             log.warning("station answers again")
         self.link_up = True
@@ -128,6 +156,7 @@ class MeterPoller:
     ) -> None:
         """Poll ``meters`` (by terminal); ``boundaries`` gives open intervals in UTC ms."""
         self.failed: set[str] = set()
+        self.polled: MeterPolled = _nobody_counts
         self._meters = meters
         self._recorder = recorder
         self._clock = clock
@@ -176,12 +205,15 @@ class MeterPoller:
             await self._recorder.record("reading", meters=rows)
 
     async def _read(self, terminal: str, meter: Meter) -> MeterReading | None:
+        began_s = asyncio.get_running_loop().time()
         try:
             reading = await meter.read()
         except DeviceError as error:
+            self.polled(terminal, _since_ms(began_s), answered=False)
             self.failed.add(terminal)
             log.info("meter poll failed: %s", error)
             return None
+        self.polled(terminal, _since_ms(began_s), answered=True)
         self.failed.discard(terminal)
         return reading
 

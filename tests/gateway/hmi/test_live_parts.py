@@ -5,7 +5,7 @@ import pytest
 
 from gateway.hmi import live_parts
 from gateway.hmi.language import LANGUAGES, Words
-from gateway.hmi.state import AlarmView
+from gateway.hmi.state import AlarmView, DeviceView, FeederView
 from gateway.hmi.trend import Trend
 
 
@@ -103,3 +103,30 @@ def test_bare_site_is_shown_without_figures(make_view):
     assert "No trades" in html
     assert "No alarm is active" in html
     assert "sopgw sat new" in live_parts.commissioning(bare, Words("en")).html
+
+
+def test_limits_of_the_network_operator_are_shown_and_expired_ones_said_so(make_view):
+    def shown(end_us):
+        limit = FeederView(
+            domain="region-c", terminals=("T3",), p_w_min=-40_000, p_w_max=60_000,
+            cause="congestion", start_us=0, end_us=end_us,
+        )  # fmt: skip
+        (part,) = live_parts.feeder(make_view(feeder=(limit,)), Words("en"))
+        return " ".join(text_of(part.html))
+
+    now_us = make_view().utc_us
+    assert live_parts.feeder(make_view(), Words("en")) == []
+    text = shown(now_us + 1)
+    assert all(word in text for word in ("region-c", "T3", "−40.0 kW", "60.0 kW", "congestion"))
+    assert "expired" not in text
+    assert "expired" in shown(now_us)
+
+
+def test_polls_are_told_as_bounds_and_drawn_with_their_words(make_view):
+    device = DeviceView(
+        name="station", kind="k", address="a", connected=True, age_ms=10,
+        poll_counts=(60, 30, 9, 1, 0, 0, 0, 0, 0, 0),
+    )  # fmt: skip
+    html = live_parts.system(make_view(devices=(device,)), Words("en"))[1].html
+    assert "≤ 5 ms, ≤ 25 ms" in " ".join(text_of(html))
+    assert 'aria-label="100 polls: half of them within ≤ 5 ms, 99 of 100 within ≤ 25 ms"' in html

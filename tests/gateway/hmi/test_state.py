@@ -6,10 +6,15 @@ from gateway.hmi.state import (
     FAULTS,
     POLL_BOUNDS_MS,
     DeviceView,
+    PollTimes,
     bit_words,
+    feeder_views,
     observe,
+    poll_quantile,
     terminal_views,
 )
+from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimit, FeederLimits
 from gateway.model.telemetry import State, StationTelemetry, TerminalTelemetry
 from gateway.model.terminal import LossCurve, Sop, Terminal
 
@@ -97,3 +102,40 @@ def test_terminals_from_telemetry_and_meters(sop):
         ("dc_overvoltage",),
     )
     assert second.polygon == ((1, 2),)
+
+
+def test_poll_times_are_kept_by_device_and_errors_counted():
+    times = PollTimes()
+    for duration_ms, answered in ((3, True), (30, True), (3_000, False)):
+        times.take("m1", duration_ms, answered=answered)
+    bare = DeviceView(name="m1", kind="k", address="a", connected=True)
+    view = times.into(bare)
+    assert (view.request_count, view.error_count, view.poll_sum_ms) == (3, 1, 3_033)
+    assert view.poll_counts == (1, 0, 0, 1, 0, 0, 0, 0, 0, 1)
+    other = dataclasses.replace(bare, name="m2")
+    assert times.into(other) is other
+
+
+def test_a_quantile_is_the_bound_that_holds_it():
+    counts = (60, 30, 9, 0, 0, 0, 0, 0, 0, 1)
+    assert [poll_quantile(counts, p) for p in (50, 60, 61, 99, 100)] == [5, 5, 10, 25, None]
+
+
+def test_limits_name_the_terminals_of_their_region():
+    terminal = Terminal(
+        id="T2", index=1, domain="r2", meter="m2", s_va=250_000, p_w_min=-230_000,
+        p_w_max=230_000, ramp_w_per_s=50_000, v_dv_min=3_600, v_dv_max=4_400,
+    )  # fmt: skip
+    other = dataclasses.replace(terminal, id="T3", index=2, domain="r3", meter="m3")
+    sop = Sop(
+        id="S", master="T2", terminals=(terminal, other), throughput_w=500_000,
+        losses=LossCurve(a_ppm=1, b_ppm=1, c_ppm=1), v_dc_dv_min=7_200, v_dc_dv_max=8_800,
+    )  # fmt: skip
+    limits = FeederLimits(
+        site="s", sop="S", sequence_number=1, created_utc_ms=0, valid=Interval(1_000, 61_000),
+        limits=(FeederLimit(domain="r2", p_w_min=-5, p_w_max=5, cause="congestion"),),
+    )  # fmt: skip
+    assert feeder_views(None, sop) == ()
+    (view,) = feeder_views(limits, sop)
+    assert (view.domain, view.terminals, view.p_w_max) == ("r2", ("T2",), 5)
+    assert (view.start_us, view.end_us) == (1_000_000, 61_000_000)
