@@ -255,7 +255,7 @@ def decode(
     finding = Finding(
         code="D109",
         message="more than one decoding, or none, is plausible",
-        help="read the device's display and compare",
+        help="sopgw check scale DEVICE --ref POINT=VALUE±TOLERANCE, read from its display",
     )
     emit(
         data,

@@ -14,7 +14,7 @@ from gateway.commissioning.decode import Decodings, plausible
 from gateway.devices.connect import client_of
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
-from gateway.devices.profile import ModbusSettings, Register, Table
+from gateway.devices.profile import ModbusSettings, Profile, Register, Table
 from gateway.model.errors import DeviceRefused
 from gateway.model.units import DIMENSION_OF, UnitError, parse_quantity
 
@@ -85,25 +85,40 @@ async def decoded(
             "scale": s.encoding.scale,
             "values": list(s.values),
             "guessed": s.guessed_offset,
+            "point": _point_at(target.profile, at.table, at.address + s.encoding.offset),
         }
         for s in found.survivors
     ]
     data = {"tried_count": found.tried_count, "unit": unit_name, "survivors": rows}
-    return data, _text(found, rows, unit_name), len(rows) == 1
+    return data, _text(found, rows, unit_name, target), len(rows) == 1
 
 
-def _text(found: Decodings, rows: list[dict[str, Any]], unit_name: str) -> str:
+def _point_at(profile: Profile | None, table: Table, address: int) -> str:
+    """Return the name of the profile's point that begins at a register; "" for none."""
+    points = profile.points if profile is not None else ()
+    wanted = Register(table=table, address=address)
+    return next((p.name for p in points if p.register == wanted), "")
+
+
+def _text(found: Decodings, rows: list[dict[str, Any]], unit_name: str, target: Target) -> str:
     lines = [f"{found.tried_count} decodings tried, {len(rows)} plausible:"]
     for row in rows:
         values = "  ".join(f"{v:9.6g}" for v in row["values"])
         note = "   guessed: a register is missing" if row["guessed"] else ""
+        if row["point"] and target.profile is not None:
+            note = f"   ← profile {target.profile.id}: {row['point']}"
         lines.append(
             f"   {row['register']:<14} {row['type']:<8} {row['order']:<9} ×{row['scale']:<5g}"
             f" {values}  {unit_name}{note}"
         )
     if len(rows) > 1:
         lines.append(f"They differ by up to {found.spread_ratio():.1%}. Only one is right:")
-        lines.append("read the device's display and compare.")
+        lines.append(
+            "read the device's display and give it here, the device being in the site file:"
+        )
+        point = next((row["point"] for row in rows if row["point"]), "POINT")
+        example = f"{rows[0]['values'][0]:.6g}{unit_name}"
+        lines.append(f"  sopgw check scale {target.name} --ref {point}={example}±0.1{unit_name}")
     return "\n".join(lines)
 
 

@@ -181,6 +181,15 @@ def test_decode_shows_every_survivor_and_decides_nothing(sopgw, ports):
     assert answer["exit_code"] == 9
     assert answer["data"]["tried_count"] == 320
     assert [s["order"] for s in answer["data"]["survivors"]] == ["ABCD", "CDAB"]
+    assert {s["point"] for s in answer["data"]["survivors"]} == {""}, "no profile was named"
+    named = ("holding/3027", "--expect", "230V±13%", "--profile", "schneider-iem3255")
+    assert (
+        sopgw("point", "decode", meter, *named, "--json").json["data"]["survivors"][0]["point"]
+        == "v1"
+    )
+    text = sopgw("point", "decode", meter, *named).out
+    assert "← profile schneider-iem3255: v1" in text
+    assert "--ref v1=" in text
     frequency = ("holding/3109", "--expect", "50Hz±1%", "--count", 1, "--json")
     assert len(sopgw("point", "decode", meter, *frequency).json["data"]["survivors"]) >= 1
     for wrong in (("holding", "230V±13%"), ("holding/1", "230±13%"), ("holding/1", "230V")):
