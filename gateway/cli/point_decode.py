@@ -118,7 +118,8 @@ def _text(found: Decodings, rows: list[dict[str, Any]], unit_name: str, target: 
         )
         point = next((row["point"] for row in rows if row["point"]), "POINT")
         example = f"{rows[0]['values'][0]:.6g}{unit_name}"
-        lines.append(f"  sopgw check scale {target.name} --ref {point}={example}±0.1{unit_name}")
+        device = "DEVICE" if ":" in target.name else target.name  # an address is not in the file
+        lines.append(f"  sopgw check scale {device} --ref {point}={example}±0.1{unit_name}")
     return "\n".join(lines)
 
 

@@ -189,7 +189,7 @@ def test_decode_shows_every_survivor_and_decides_nothing(sopgw, ports):
     )
     text = sopgw("point", "decode", meter, *named).out
     assert "← profile schneider-iem3255: v1" in text
-    assert "--ref v1=" in text
+    assert "sopgw check scale DEVICE --ref v1=" in text
     frequency = ("holding/3109", "--expect", "50Hz±1%", "--count", 1, "--json")
     assert len(sopgw("point", "decode", meter, *frequency).json["data"]["survivors"]) >= 1
     for wrong in (("holding", "230V±13%"), ("holding/1", "230±13%"), ("holding/1", "230V")):
