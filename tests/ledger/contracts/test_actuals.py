@@ -1,6 +1,7 @@
 import random
 
 import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts.actuals import (
     EXEMPT_REASONS,
@@ -47,7 +48,7 @@ def in_full(found):
 
 
 @pytest.mark.parametrize("quantum_w", [4, 40_000])
-@pytest.mark.parametrize("seed", range(150))
+@for_seeds(range(150))
 def test_full_delivery_moves_exactly_what_the_round_settled(seed, quantum_w):
     found = an_outcome(seed, quantum_w=quantum_w)
     settled = settle_actuals(found, in_full(found), Terms(penalty_ucur_per_kwh=10**6))
@@ -58,7 +59,7 @@ def test_full_delivery_moves_exactly_what_the_round_settled(seed, quantum_w):
     assert all(row["penalty"] == 0 for row in settled["rows"])
 
 
-@pytest.mark.parametrize("seed", range(200))
+@for_seeds(range(200))
 def test_money_sums_to_zero_whatever_is_delivered(seed):
     found = an_outcome(seed)
     rng = random.Random(seed)
@@ -119,7 +120,7 @@ def test_agreed_amounts_add_up_at_both_ends():
         assert all(edge.amount_ucur > 0 for edge in edges)
 
 
-@pytest.mark.parametrize("seed", range(200))
+@for_seeds(range(200))
 def test_nobody_ever_pays_more_than_its_transfer_and_its_penalties(seed):
     """Whatever part is delivered: what a deposit reserves at the clearing covers it."""
     found, rng = an_outcome(seed), random.Random(seed)

@@ -1,12 +1,13 @@
 import copy
 
 import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts import certificate
 from ledger.contracts.requests_document import day_from, flaws_of, outcome
 
 
-@pytest.mark.parametrize("seed", range(150))
+@for_seeds(range(150))
 def test_every_exact_result_is_accepted(tight, seed):
     day = day_from(tight(seed))
     assert flaws_of(day, outcome(day, "exact")) == []
@@ -23,7 +24,7 @@ def numbers_in(value, path=()):
         yield path
 
 
-@pytest.mark.parametrize("seed", range(12))
+@for_seeds(range(12))
 def test_any_altered_number_is_refused(tight, seed):
     day = day_from(tight(seed))
     result = outcome(day, "exact")

@@ -1,4 +1,4 @@
-import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts import certificate
 from ledger.contracts.day_graph import arcs_from, flows_from, graph_of, layout_of
@@ -6,7 +6,7 @@ from ledger.contracts.requests import nearest_first, run_day, walk
 from ledger.contracts.requests_document import day_from
 
 
-@pytest.mark.parametrize("seed", range(80))
+@for_seeds(range(80))
 def test_a_days_answer_is_a_flow_on_its_graph_and_reads_back(tight, seed):
     day = day_from(tight(seed))
     graph = graph_of(day)
@@ -18,7 +18,7 @@ def test_a_days_answer_is_a_flow_on_its_graph_and_reads_back(tight, seed):
     assert certificate.flow_flaws(graph, arcs) == []
 
 
-@pytest.mark.parametrize("seed", range(20))
+@for_seeds(range(20))
 def test_supplies_sum_to_zero_and_arcs_stay_inside(tight, seed):
     day = day_from(tight(seed))
     graph, at = graph_of(day), layout_of(day)

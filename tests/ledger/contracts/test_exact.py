@@ -1,6 +1,7 @@
 import itertools
 
 import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts import exact
 from ledger.contracts.day_graph import graph_of, objective_ncur
@@ -40,7 +41,7 @@ def test_equals_brute_force_on_a_small_slot(prices, capacity):
     assert exact.solve(day)[2].objective_ncur == best
 
 
-@pytest.mark.parametrize("seed", range(60))
+@for_seeds(range(60))
 def test_never_dearer_than_the_request_mechanism(tight, seed):
     day = day_from(tight(seed))
     bare = run_day(day, lambda problem: walk(problem, nearest_first(problem)))
@@ -57,7 +58,7 @@ def test_the_whole_day_is_solved_and_the_storage_returns_to_its_target(scenario)
         assert result["storage_wh"][user["id"]][-1] == user["storage"]["target_wh"]
 
 
-@pytest.mark.parametrize("seed", range(15))
+@for_seeds(range(15))
 def test_the_front_is_convex_and_starts_at_the_cheapest(tight, seed):
     day = day_from(tight(seed))
     points = exact.front(day)

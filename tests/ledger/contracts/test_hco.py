@@ -3,6 +3,7 @@ import itertools
 import random
 
 import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts import hco
 from ledger.contracts.hco import Losses, Round, Terminal
@@ -213,7 +214,7 @@ def test_ties_prefer_the_smaller_change_then_the_lexicographic_first():
     assert fresh.levels == (-2, 0, 2)
 
 
-@pytest.mark.parametrize("seed", range(120))
+@for_seeds(range(120))
 def test_a_wider_limit_never_lowers_the_value(seed):
     round_ = dataclasses.replace(random_round(seed), compat=False)
     value = hco.choose(round_).value_ucur
@@ -224,7 +225,7 @@ def test_a_wider_limit_never_lowers_the_value(seed):
     assert hco.choose(dataclasses.replace(round_, terminals=(freer, *round_.terminals[1:]))).value_ucur >= value  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(60))
+@for_seeds(range(60))
 def test_scaling_every_amount_leaves_the_choice(seed):
     round_ = dataclasses.replace(random_round(seed), loss_price_ucur_per_kwh=0)
     round_ = dataclasses.replace(round_, wheeling_fee_ucur_per_kwh=4_000)

@@ -1,6 +1,7 @@
 import random
 
 import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts import hco
 from ledger.contracts.hco_document import round_from
@@ -92,7 +93,7 @@ def test_no_unit_is_lost_when_the_surplus_does_not_divide():
     assert sum(result["transfers"].values()) == 0
 
 
-@pytest.mark.parametrize("seed", range(300))
+@for_seeds(range(300))
 def test_money_balances_and_nobody_loses(seed):
     round_ = round_from(random_document(seed))
     result = outcome(round_)
@@ -107,7 +108,7 @@ def test_money_balances_and_nobody_loses(seed):
             assert result["transfers"][terminal.id] == 0
 
 
-@pytest.mark.parametrize("seed", range(100))
+@for_seeds(range(100))
 def test_trades_add_up_to_every_terminals_energy(seed):
     round_ = round_from(random_document(seed))
     result = outcome(round_)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts import mopso, mopso_numpy
 from ledger.contracts.mopso import PureKernel, Settings
@@ -116,7 +117,7 @@ def test_hash_randomisation_changes_nothing(scenario, reference):
     assert run.stdout.decode().strip() == reference
 
 
-@pytest.mark.parametrize("seed", range(40))
+@for_seeds(range(40))
 def test_never_worse_than_the_requests_and_always_feasible(tight, seed):
     day = day_from(tight(seed, storage=False))
     for problem in slots_of(day)[:2]:

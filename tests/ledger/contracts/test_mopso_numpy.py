@@ -2,6 +2,7 @@ import dataclasses
 import random
 
 import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts import mopso, mopso_numpy
 from ledger.contracts.mopso import PureKernel, Settings
@@ -30,7 +31,7 @@ def random_problem(seed, *, size):
 
 
 @pytest.mark.parametrize("size", [3, 1_000, 300_000_000])
-@pytest.mark.parametrize("seed", range(12))
+@for_seeds(range(12))
 def test_the_twin_agrees_with_the_reference_on_every_bit(seed, size):
     problem = random_problem(seed, size=size)
     answers = [
@@ -40,7 +41,7 @@ def test_the_twin_agrees_with_the_reference_on_every_bit(seed, size):
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@for_seeds(range(10))
 def test_each_step_agrees(seed):
     problem = random_problem(seed, size=5_000)
     rng = random.Random(seed)

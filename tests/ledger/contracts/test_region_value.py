@@ -1,7 +1,7 @@
 import itertools
 import random
 
-import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts.region_value import Region, exchange, offers_ucur, with_terminal
 from ledger.contracts.requests_document import day_from
@@ -30,7 +30,7 @@ def region(seed, *, spare=True):
     )
 
 
-@pytest.mark.parametrize("seed", range(40))
+@for_seeds(range(40))
 def test_the_value_curve_is_concave_and_grows_with_the_import(seed):
     offers = offers_ucur(region(seed, spare=seed % 2 == 0), level_wh=500, k_min=-8, k_max=8)
     levels = sorted(offers)

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+from fakes.seeds import for_seeds
 
 from ledger.contracts.requests import (
     Storage,
@@ -78,7 +79,7 @@ def test_a_storage_request_stops_at_target_limit_and_charging_power(level, asked
     assert storage_request_wh(User(id="A", demand_wh=(0,), storage=storage), level) == asked
 
 
-@pytest.mark.parametrize("seed", range(120))
+@for_seeds(range(120))
 def test_a_day_balances_and_respects_every_limit(tight, seed):
     day = day_from(tight(seed))
     flows = run_day(day, lambda problem: walk(problem, nearest_first(problem)))
