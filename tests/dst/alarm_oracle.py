@@ -37,10 +37,10 @@ class AlarmOracle:
         self.then_life = None
         # code -> what is true (None: nobody can say), delays to come and to go, of the field
         self.laws = {
-            "A-101": (lambda w: w.plant.estop, 0, 2, True),
+            "A-101": (lambda w: self._shown(w.plant.estop), 0, 2, True),
             "A-104": (self._unarmed, 0, 0, True),
             "A-105": (lambda w: w.recorder.state.foreign, 0, 0, True),
-            "A-110": (lambda w: None if w.plant.estop else bool(w.plant.fault_bits), 1, 5, True),
+            "A-110": (self._fault, 1, 5, True),
             "A-120": (self._lost, 3 + 5, 5, False),
             "A-121": (lambda w: bool(w.mute_meters), 15 + 60, 5 + 10, True),
             "A-122": (lambda w: not w.market.online, 60, 10, False),
@@ -78,6 +78,13 @@ class AlarmOracle:
         if not world.alive or world.alarms is None or world.disk_is_slow:
             return False
         return not of_field or (net.cut is None and not net.trouble)
+
+    def _shown(self, true):
+        """What registers that stand still show is of another time."""
+        return None if self.world.frozen_station is not None else bool(true)
+
+    def _fault(self, world):
+        return None if world.plant.estop else self._shown(world.plant.fault_bits)
 
     @staticmethod
     def _unarmed(world):
