@@ -16,7 +16,8 @@ from ledger_check import Promises, broken_promises
 
 WRITER = Path(__file__).with_name("ledger_writer.py")
 ROOT = WRITER.parent.parent.parent
-CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "fallocate", "rename")
+CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "fallocate", "rename", "write")
+"""Whatever touches the disk, and ``write``, which is how callers hear and are heard."""
 FAULTS = {
     "kill": [(f"{call}:signal=KILL", call) for call in CALLS],
     "eio": [(f"{call}:error=EIO", call) for call in ("fdatasync", "fsync", "pwrite64")],
