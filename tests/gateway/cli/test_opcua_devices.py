@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.field import equipment_of
+from gateway.commissioning.equipment import Rack
+from gateway.commissioning.runs.silence import as_found_s
 from gateway.config.site_file import load_site
 from gateway.devices.connect import open_meter
 from gateway.devices.opcua.own import own_files
@@ -225,6 +228,14 @@ def test_a_site_of_opcua_devices_is_checked_like_any_other(sopgw, site):
     assert signs["exit_code"] == 9  # nothing flows
     clock = sopgw("check", "clock", "--for", "2s", "-c", site, "--json").json
     assert {r["name"] for r in clock["data"]["rows"]} >= {"host"}
+
+
+async def test_the_watchdogs_timeout_is_found_before_it_is_tested(site):
+    rack = Rack(equipment_of(load_site(site), None), SystemClock())
+    try:
+        assert await as_found_s(rack) == 5.0
+    finally:
+        await rack.close()
 
 
 async def test_a_meter_on_opcua_is_one_file(address, site):
