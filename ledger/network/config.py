@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FILE_BYTES_MAX = 1 << 20
 KEY_LENGTH = 64
+NODES_MAX = 32
 REQUIRED = {"market", "node", "key", "ledger", "operator", "nodes"}
 OPTIONAL = {"faulty", "ordering", "listen", "tls", "delivery", "witness"}
 
@@ -84,7 +85,7 @@ def config_from(value: Any, base: Path) -> NodeConfig:
     top.fields(required=REQUIRED, optional=OPTIONAL)
     if not isinstance(value, dict):
         raise DocumentRefused(mistakes)
-    keys = {name: _key(place) for name, place in top.at("nodes").members()}
+    keys = _nodes(top.at("nodes"))
     node = top.at("node").name()
     if keys and node not in keys:
         top.at("node").wrong(f"{node!r} is none of the nodes")
@@ -123,6 +124,20 @@ def config_from(value: Any, base: Path) -> NodeConfig:
     if mistakes:
         raise DocumentRefused(mistakes)
     return config
+
+
+def _nodes(place: Node) -> dict[str, str]:
+    """Who countersigns; every node votes with a key of its own."""
+    keys = {}
+    for name, node in place.members():
+        Node(name, place.mistakes, path=node.path).name()
+        key = _key(node)
+        if key in keys.values():
+            node.wrong("is another node's key: one vote would count twice")
+        keys[name] = key
+    if len(keys) > NODES_MAX:
+        place.wrong(f"at most {NODES_MAX} nodes: their votes stand in one entry")
+    return keys
 
 
 def _key(node: Node) -> str:

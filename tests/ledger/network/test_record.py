@@ -5,6 +5,7 @@ import pytest
 from ledger.contracts.document import Mistake
 from ledger.contracts.market import Effects, Refusal
 from ledger.log.canonical import LEAF_BYTES_MAX
+from ledger.network.config import NODES_MAX
 from ledger.network.record import finished
 
 VOTES = [{"node": f"n{i}", "block": "a" * 64, "sig": "b" * 128} for i in range(4)]
@@ -30,6 +31,14 @@ def test_as_many_reasons_as_fit(count, reasons, length):
     assert {len(one["errors"]) for one in found["refused"]} == {reasons}
     assert {len(error) for one in found["refused"] for error in one["errors"]} == {length}
     assert "no_messages" not in found
+
+
+def test_the_largest_committee_leaves_room_for_every_refusal_of_a_full_block():
+    votes = [{"node": f"{i:064}", "height": 10**9, "block": "a" * 64, "transactions": "b" * 64, "state": "c" * 64, "sig": "d" * 128} for i in range(NODES_MAX)]  # fmt: skip
+    refused = [refusal(n, party="R" * 64) for n in range(210)]  # a message has 280 bytes and more
+    (leaf,) = finished(10**9, None, votes, Effects(refused=refused))
+    assert len(leaf) <= LEAF_BYTES_MAX
+    assert len(json.loads(leaf)["effects"]["refused"]) == 210
 
 
 def test_what_no_party_sent_is_only_counted():
