@@ -128,7 +128,7 @@ def config_from(value: Any, base: Path) -> NodeConfig:
 
 def _nodes(place: Node) -> dict[str, str]:
     """Who countersigns; every node votes with a key of its own."""
-    keys = {}
+    keys: dict[str, str] = {}
     for name, node in place.members():
         Node(name, place.mistakes, path=node.path).name()
         key = _key(node)
