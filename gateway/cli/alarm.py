@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.names import ALARM, alarms
 from gateway.cli.output import ExitCode, emit, fail, group, site_option, warn
 from gateway.cli.quantities import DURATION_MS
 from gateway.cli.running import ask_gateway
@@ -55,7 +56,7 @@ def ls(*, config_path: Path, offline: bool) -> None:
         ("sopgw alarm ack A-121 --json -c site.yaml", "for a script"),
     ),
 )
-@click.argument("code")
+@ALARM
 @site_option
 def ack(*, code: str, config_path: Path) -> None:
     """Say that you have seen an alarm; an entry of the ledger says who and when."""
@@ -72,7 +73,7 @@ def ack(*, code: str, config_path: Path) -> None:
         ("sopgw alarm shelve A-190 --for 8h --why 'fan ordered' --json -c site.yaml", "a shift"),
     ),
 )
-@click.argument("code")
+@ALARM
 @click.option("--for", "for_", type=DURATION_MS, required=True, help="At most 24h.")
 @click.option("--why", required=True, help="The reason; it stands in the ledger.")
 @site_option
@@ -95,7 +96,7 @@ def shelve(*, code: str, for_: int, why: str, config_path: Path) -> None:
         ("sopgw alarm unshelve A-121 --json -c site.yaml", "for a script"),
     ),
 )
-@click.argument("code")
+@ALARM
 @site_option
 def unshelve(*, code: str, config_path: Path) -> None:
     """Bring a shelved alarm back; it is to be acknowledged again."""
@@ -111,7 +112,7 @@ def unshelve(*, code: str, config_path: Path) -> None:
         ("sopgw alarm explain --json -c site.yaml", "the whole alarm list"),
     ),
 )
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=alarms)
 @site_option
 def explain(*, code: str | None, config_path: Path) -> None:
     """Say why an alarm exists, what follows when nobody acts and what to do; all without CODE."""

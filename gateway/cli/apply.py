@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.names import PLAN
 from gateway.cli.output import ExitCode, command, current, fail, say, site_option
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         ("sopgw apply p-7K3A --confirm SOP-1 -c site.yaml", "a severe one, in a script"),
     ),
 )
-@click.argument("plan_id")
+@PLAN
 @click.option("--confirm", default="", metavar="SOP", help="Name of the SOP, for severe plans.")
 @site_option
 def apply(*, plan_id: str, confirm: str, config_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.names import DEVICE, devices
 from gateway.cli.output import group, site_option
 from gateway.cli.perform import perform, power_options, sop_option, typed
 from gateway.cli.quantities import DURATION_MS, POWER, Reference
@@ -31,7 +32,7 @@ def check() -> None:
         ("sopgw check signs m2 --for 2min -c site.yaml", "one meter, longer"),
     ),
 )
-@click.argument("device", required=False)
+@click.argument("device", required=False, shell_complete=devices)
 @click.option("--for", "span", type=DURATION_MS, default="30s", show_default=True)
 @site_option
 @sop_option
@@ -50,7 +51,7 @@ def signs(*, device: str | None, span: int, **common: Any) -> None:
         ("sopgw check scale m1 --ref v1=231.2V±0.1V -c site.yaml", "and the meter's display"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.option("--ref", type=Reference(), multiple=True, metavar="POINT=VALUE±TOL")
 @site_option
 @sop_option
@@ -103,7 +104,7 @@ def network(*, count: int, **common: Any) -> None:
         ("sopgw check wiring m2 --inject 10kW --yes -c site.yaml", "inject and decide"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.option("--inject", type=POWER, default="10kW", show_default=True, help="Amplitude, ±.")
 @click.option("--via", help="Terminal that injects; the meter's own by default.")
 @click.option("--half", type=DURATION_MS, default="10s", show_default=True)

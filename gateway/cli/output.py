@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA_PREFIX = "sopgw/v1/"
+DEFAULT_SITE = "/etc/sopgw/sopgw.yaml"
 SENTENCE_MAX = 120  # letters of a one-line help: a whole sentence, folded, not cut in its middle
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -462,7 +463,7 @@ def site_option(function: F) -> F:
         "config_path",
         type=click.Path(path_type=Path),
         envvar="SOPGW_CONFIG",
-        default=Path("/etc/sopgw/sopgw.yaml"),
+        default=Path(DEFAULT_SITE),
         show_default=True,
         help="Site file.",
     )(function)

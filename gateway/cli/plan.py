@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from gateway.cli.names import PLAN
 from gateway.cli.output import ExitCode, emit, fail, group, site_option
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def ls(*, config_path: Path) -> None:
         ("sopgw plan show p-7K3A --json -c site.yaml", "with the state it was made in"),
     ),
 )
-@click.argument("plan_id")
+@PLAN
 @site_option
 def show(*, plan_id: str, config_path: Path) -> None:
     """Show what a plan would do."""
@@ -89,7 +88,7 @@ def show(*, plan_id: str, config_path: Path) -> None:
         ("sopgw plan cancel p-7K3A --json -c site.yaml", "for a script"),
     ),
 )
-@click.argument("plan_id")
+@PLAN
 @site_option
 def cancel(*, plan_id: str, config_path: Path) -> None:
     """Take a plan away."""

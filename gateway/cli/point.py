@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gateway.cli.names import DEVICE
 from gateway.cli.output import ExitCode, Finding, emit, fail, group, say
 from gateway.cli.where import (
     device_options,
@@ -59,7 +60,7 @@ def point() -> None:
         ("sopgw point ls 127.0.0.1:5020 --profile sunspec-vsc", "points of a profile"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @device_options
 def ls(device: str, config_path: Path, profile_name: str, unit: int | None, timeout: str) -> None:
     """List the points and the requests that read them."""
@@ -84,7 +85,7 @@ def ls(device: str, config_path: Path, profile_name: str, unit: int | None, time
         ("sopgw point get 127.0.0.1:5020 --unit 2 --profile sunspec-vsc --json", "by URL"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.argument("points", nargs=-1)
 @click.option("--raw", is_flag=True, help="Show the registers too.")
 @click.option("--repeat", type=click.IntRange(1), default=1, help="How often.")
@@ -166,7 +167,7 @@ def _known(device: ModbusDevice | OpcuaDevice, names: Sequence[str]) -> None:
         ("sopgw point watch station t1.p t2.p --interval 200ms --count 50", "for ten seconds"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.argument("points", nargs=-1, required=True)
 @click.option("--interval", default="1s", show_default=True, help="Between two readings.")
 @click.option("--count", "count", type=click.IntRange(1), help="Readings; for ever by default.")
@@ -230,7 +231,7 @@ async def _changes(
         ("sopgw point decode 127.0.0.1:502 holding/3027 --expect 400V±10%", "by URL"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.argument("register")
 @click.option("--expect", required=True, help="What it should be, like 230V±13%.")
 @click.option("--count", type=click.IntRange(1, 8), default=1, help="Values in a row.")
@@ -273,7 +274,7 @@ def decode(
         ("sopgw point map 127.0.0.1:502 --table input --from 0 --to 100", "of the input table"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.option("--from", "first", type=click.IntRange(0, 65535), default=0, show_default=True)
 @click.option("--to", "last", type=click.IntRange(0, 65535), default=200, show_default=True)
 @click.option("--table", type=click.Choice(["holding", "input"]), default="holding")
@@ -314,7 +315,7 @@ def map_(
         ("sopgw point set T2 p=10kW --for 30s --yes", "a terminal by hand, through the service"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.argument("assignment", metavar="POINT=VALUE")
 @click.option("--yes", is_flag=True, help="Write; without it only the plan is shown.")
 @click.option("--for", "hold", default="", help="Hold so long, then write the old value back.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.names import DEVICE, TERMINAL
 from gateway.cli.output import group, site_option
 from gateway.cli.perform import perform, power_options, sop_option, typed
 from gateway.cli.quantities import DURATION_MS, POWER, RATIOS
@@ -38,7 +39,7 @@ test_.__test__ = False  # type: ignore[attr-defined]  # a command, not a test
         ("sopgw test signals station --only local -c site.yaml", "one of them"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.option("--only", multiple=True, metavar="NAME", help="local, interlock or estop.")
 @site_option
 @sop_option
@@ -84,7 +85,7 @@ def interlock(
         ("sopgw test step T2 --to 25kW --return --repeat 3 --yes -c site.yaml", "measured"),
     ),
 )
-@click.argument("terminal")
+@TERMINAL
 @click.option("--to", type=POWER, required=True, help="Positive injects into the feeder.")
 @click.option("--from", "from_", type=POWER, default="0kW", show_default=True)
 @click.option("--hold", type=DURATION_MS, default="10s", show_default=True)
@@ -147,7 +148,7 @@ def step(
         ("sopgw test watchdog station --how drop-link --yes -c site.yaml", "close the connection"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.option("--how", type=click.Choice(HOW), default="stop-heartbeat", show_default=True)
 @click.option("--power", type=POWER, default="10kW", show_default=True)
 @click.option("--terminal", help="Which terminal carries it; the first slave by default.")
@@ -188,7 +189,7 @@ def watchdog(
         ("sopgw test estop station --power 10kW --yes -c site.yaml", "with a person at the panel"),
     ),
 )
-@click.argument("device")
+@DEVICE
 @click.option("--power", type=POWER, default="10kW", show_default=True)
 @click.option("--terminal", help="Which terminal carries it; the first slave by default.")
 @click.option("--limit", type=DURATION_MS, default="1s", show_default=True)
@@ -228,7 +229,7 @@ def estop(
         ("sopgw test sweep T2 --confirm SOP-1 --save capability.yaml -c site.yaml", "36 points"),
     ),
 )
-@click.argument("terminal")
+@TERMINAL
 @click.option("--angles", type=click.IntRange(4, 72), default=12, show_default=True)
 @click.option("--radius", type=RATIOS, default="30%,60%,90%", show_default=True)
 @click.option("--hold", type=DURATION_MS, default="4s", show_default=True)
@@ -272,7 +273,7 @@ def sweep(
         ("sopgw test hold T2 --power 10kW --for 5min --yes -c site.yaml", "to read a clamp meter"),
     ),
 )
-@click.argument("terminal")
+@TERMINAL
 @click.option("--power", type=POWER, required=True, help="Positive injects into the feeder.")
 @click.option(
     "--for", "span", type=DURATION_MS, default="60s", show_default=True, help="At most 15min."
