@@ -83,7 +83,7 @@ def sopledger(command, rig):
 
 
 async def test_a_trade_is_delivered_over_opcua(tmp_path):
-    rig = OpcuaRig(tmp_path, factor=FACTOR, to_minute_ms=40_000)
+    rig = OpcuaRig(tmp_path, factor=FACTOR, to_minute_ms=52_000)
     async with rig.up():
         await rig.until(lambda s: s["state"] == "READY")
         start_ms = rig.next_minute_ms()
