@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.contracts import rounds, slots
 from ledger.contracts.actuals import Terms, delivered_from, settle_actuals
 from ledger.contracts.document import Mistake, Node, canonical
+from ledger.contracts.hco_document import instant_ms
 from ledger.contracts.registry import Registry
 
 if TYPE_CHECKING:
@@ -243,8 +244,8 @@ class Market:
             return
         words = found["answers"].values()
         none_taken = bool(words) and not any(word["accepted"] for word in words)
-        if self.now_ms < found["start_ms"] and not none_taken:
-            node.wrong("nothing can have been delivered yet")
+        if self.now_ms < instant_ms(found["outcome"]["interval"]["end"]) and not none_taken:
+            node.wrong("the interval has not ended: more can still be delivered")
         delivered = delivered_from(node.at("trades"), found["outcome"])
         for trade, word in found["answers"].items():
             if not word["accepted"] and trade in delivered:

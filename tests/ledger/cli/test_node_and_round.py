@@ -153,7 +153,7 @@ def test_a_round_by_command_line_survives_kill_9(market):
         by_gw = ["--party", "gw", "--key", folder / "gw.key", *url]
         code, answer = run("round", "deliver", "R1", report, *by_gw)
         assert code == 5
-        assert "nothing can have been delivered yet" in answer["errors"][0]["message"]
+        assert "the interval has not ended" in answer["errors"][0]["message"]
         node.stop(signal.SIGKILL)
         node = node_at(config, -20)
         by_gw[-1] = url[-1] = node.url

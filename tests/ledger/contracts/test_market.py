@@ -79,6 +79,11 @@ def test_a_round_from_joining_to_money():
     outcome = cleared(bench)
     assert outcome["trades"]
     report = [{"trade_id": t["id"], "delivered_wh": t["wh"]} for t in outcome["trades"]]
+    for minutes in (1, -14):
+        early = bench.message("gw", kind="delivery", round="R1", trades=report)
+        assert refusal(bench, minutes, early) == [
+            "the interval has not ended: more can still be delivered"
+        ]
     effects = bench.block(-20, bench.message("gw", kind="delivery", round="R1", trades=report))
     assert effects.settled == ["R1"]
     balances = {n: bench.market.registry.parties[n]["balance"] for n in NAMES}
