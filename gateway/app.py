@@ -160,6 +160,7 @@ def ledger_of(
         policy,
         every_s=place.checkpoint_every_s,
         size=lambda: journal.status().size,
+        tls=place.tls,
     )
     journal.anchoring = anchoring
     return journal, anchoring, Shelf(place.dir, core)
@@ -323,7 +324,9 @@ async def run(
         raise ConfigError(f"name one of the SOPs with --sop: {[s.sop.id for s in site.sops]}")
     config = site.sop(sop_id) if sop_id else site.sops[0]
     witnesses = [(w.url, w.vkey) for w in site.ledger.witnesses]
-    known = await known_outside(site.ledger.origin, witnesses, site.ledger.policy_file)
+    known = await known_outside(
+        site.ledger.origin, witnesses, site.ledger.policy_file, site.ledger.tls
+    )
     parts = assemble(site, config, clock, known)
     parts.starts.began()
     why = Reason(code=ReasonCode.OPERATOR, detail="asked to stop")

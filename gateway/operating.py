@@ -43,6 +43,7 @@ def certificates_of(site: SiteFile) -> list[Path]:
         *((papers.certificate, papers.ca_file) if papers else ()),
         page.certificate if page else None,
         page.clients if page else None,
+        *(site.ledger.tls or ())[:2],
         opcua.certificate if opcua else None,
     ]
     return [path for path in named if path is not None]

@@ -7,8 +7,9 @@ monitors. Who needs proof runs ``sopledger verify`` himself, elsewhere, with the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import shutil
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 FIRST_REAL_US = 600_000_000  # a start has more urgent things to do
 EVERY_US = 86_400_000_000
 GOOD, BAD = 0, 8  # exit codes of sopledger verify; anything else is no verdict
+NICE = 19
 REAL_S_MAX = 6 * 3600  # 10 million entries take some minutes; a child that hangs is ended
 
 
@@ -45,14 +47,15 @@ class FullCheck:
         with tempfile.NamedTemporaryFile("w", suffix=".vkey") as key:
             key.write(f"{self._vkey}\n")
             key.flush()
-            gentle = ("nice", "-n", "19") if shutil.which("nice") else ()
             child = await asyncio.create_subprocess_exec(
-                *gentle, sys.executable, "-m", "ledger", "verify", str(self._directory),
+                sys.executable, "-m", "ledger", "verify", str(self._directory),
                 "--key", key.name,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
             try:
+                with contextlib.suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, child.pid, NICE)
                 async with asyncio.timeout(REAL_S_MAX):
                     code = await child.wait()
             finally:

@@ -126,6 +126,7 @@ class LedgerConfig:
     checkpoint_every_s: int
     witnesses: tuple[Witness, ...]
     policy_file: Path | None
+    tls: tuple[Path, Path, Path] | None = None  # towards witnesses: authority, certificate, key
 
     def passphrase(self) -> bytes | None:
         """Read the passphrase of the keys, where one is named.
@@ -400,7 +401,12 @@ def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
         checkpoint_every_s=found.checkpoint.every,
         witnesses=tuple(Witness(url=w.url, vkey=w.key) for w in found.witnesses),
         policy_file=folder / found.policy if found.policy else None,
+        tls=_witness_tls(found.tls, folder) if found.tls else None,
     )
+
+
+def _witness_tls(found: site_shape.WitnessTlsShape, folder: Path) -> tuple[Path, Path, Path]:
+    return folder / found.ca, folder / found.certificate, secret_path(found.key, folder)
 
 
 def canonical(value: Any) -> bytes:

@@ -280,6 +280,20 @@ class WitnessShape(Shape):
     )
 
 
+class WitnessTlsShape(Shape):
+    """What the gateway shows witnesses, and whom it believes to be one."""
+
+    ca: str = described(
+        "Certificates that may sign the witnesses'", trust="secadm", example="witnesses-ca.pem"
+    )
+    certificate: str = described(
+        "Our certificate for them, PEM", trust="secadm", example="gateway.pem"
+    )
+    key: Secret = described(
+        "Where its private key lies", trust="secadm", example="{secret: witness-tls}"
+    )
+
+
 class LedgerShape(Shape):
     """The gateway's record."""
 
@@ -312,6 +326,12 @@ class LedgerShape(Shape):
         default=(),
         example="[]",
         max_length=16,
+    )
+    tls: WitnessTlsShape | None = described(
+        "For witnesses whose doors ask for certificates",
+        trust="secadm",
+        default=None,
+        example="{ca: …, certificate: …, key: …}",
     )
     policy: str | None = described(
         "C2SP tlog-policy that names witnesses and their quorum, instead of `witnesses`; relative "

@@ -27,6 +27,8 @@ from ledger.log.note import NoteError
 from ledger.log.policy import Policy, PolicyError
 from ledger.log.segment import LedgerCorrupt
 from ledger.log.tiles import TilesMissing, TileTree
+from ledger.network.tls import TlsFiles
+from ledger.network.tls import session as calling
 from ledger.network.witness import Collected, RolledBack, WitnessRefused, collect, last_seen
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ RECEIPT_BYTES_MAX = 16 << 20
 GROUP = "witnesses"
 Asked = Mapping[str, tuple[note.Key, str]]
 Urls = Sequence[tuple[str, str]]
+Papers = tuple[Path, Path, Path]
+"""An authority, our certificate and its key."""
 
 
 def trust(vkey: str, witnesses: Urls, policy_file: Path | None) -> Policy | None:
@@ -103,7 +107,17 @@ def kept_here(directory: Path, receipts: Path) -> list[bytes]:
     return found
 
 
-async def known_outside(origin: str, witnesses: Urls, policy_file: Path | None) -> list[bytes]:
+def session_with(tls: Papers | None) -> aiohttp.ClientSession:
+    """Return a session that calls witnesses; OSError when its files cannot be used."""
+    if tls is None:
+        return aiohttp.ClientSession()
+    authority, certificate, key = tls
+    return calling(TlsFiles(authority=authority, certificate=certificate, key=key))
+
+
+async def known_outside(
+    origin: str, witnesses: Urls, policy_file: Path | None, tls: Papers | None = None
+) -> list[bytes]:
     """Ask the witnesses what they saw last of this log; those that do not answer are named.
 
     Raises:
@@ -127,7 +141,12 @@ async def known_outside(origin: str, witnesses: Urls, policy_file: Path | None) 
             log.warning("witness=%s not asked at start: no answer in time", url)
 
     if urls:
-        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        try:
+            calling = session_with(tls)
+        except OSError as error:  # a start does not hang on a certificate
+            log.warning("witnesses not asked at start: %s", error)
+            return []
+        async with calling as session, asyncio.TaskGroup() as group:
             for url in urls:
                 group.create_task(ask(session, url))
     return [data for data in found if data]
@@ -143,9 +162,15 @@ class Anchoring:
         *,
         every_s: float,
         size: Callable[[], int] = lambda: 0,
+        tls: Papers | None = None,
     ) -> None:
-        """Work on one ledger; ``size`` tells how many entries it has now."""
+        """Work on one ledger; ``size`` tells how many entries it has now.
+
+        ``tls`` are the authority, our certificate and its key for witnesses that ask for one; they
+        are read again for each turn, for they are renewed in place.
+        """
         self.directory = directory
+        self._tls = tls
         self._size = size
         self.policy = trusted
         self.anchored: Anchored | None = None
@@ -234,13 +259,16 @@ class Anchoring:
         }
         try:
             tree = TileTree.open(self.directory)
-            async with aiohttp.ClientSession() as session:
+            async with session_with(self._tls) as session:
                 got = await collect(session, tree, asked)
+        except* OSError as errors:
+            self._tell("witnesses", str(errors.exceptions[0]))
         except* TilesMissing as missing:
             self._tell("publishing", f"all tiles are written again: {missing.exceptions[0]}")
             (self.directory / tiles.CHECKPOINT).unlink(missing_ok=True)
             self._follower = None
         else:
+            self._tell("witnesses", "")
             await self._take(asked, got)
 
     async def _take(self, asked: Asked, got: Collected) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.certificates import Authority
 from fakes.memory_journal import ManualClock
 
 from gateway.journal import anchoring
@@ -18,6 +19,7 @@ from gateway.model.errors import JournalError
 from ledger.log import anchor, checkpoint, note, tiles
 from ledger.log.cosign import Cosigner
 from ledger.log.verify import verify
+from ledger.network.tls import serving
 from ledger.network.witness import Witness
 
 ORIGIN = "bench.example/SOP-1"
@@ -40,7 +42,7 @@ async def grow(journal, count):
 
 
 @asynccontextmanager
-async def witness(folder, vkey, name="west.example/w"):
+async def witness(folder, vkey, name="west.example/w", tls=None):
     """Serve a witness of one log; gives its URL and verifier key."""
     cosigner = Cosigner.ed25519(Ed25519PrivateKey.generate(), name)
     made = Witness(
@@ -51,7 +53,7 @@ async def witness(folder, vkey, name="west.example/w"):
     )
     runner = web.AppRunner(made.application())
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}", cosigner.key.vkey
@@ -344,3 +346,28 @@ async def test_catching_up_ends_with_the_gateway(tmp_path, journal, monkeypatch)
     with pytest.raises(asyncio.CancelledError):
         await turn
     assert started[0].returncode == -signal.SIGTERM
+
+
+async def test_a_witness_that_asks_for_certificates_is_shown_ours(tmp_path, caplog):
+    authority = Authority(tmp_path / "pki")
+    server, server_key = authority.issue("witness", server=True)
+    ours, our_key = authority.issue("gateway")
+    door = serving(certificate=server, key=server_key, clients=authority.path)
+    papers = (authority.path, ours, our_key)
+    journal = open_journal(tmp_path)
+    await grow(journal, 4)
+    async with witness(tmp_path, journal.vkey, tls=door) as (url, key):
+        url = url.replace("http:", "https:")
+        policy = trust(journal.vkey, [(url, key)], None)
+        bare = Anchoring(tmp_path / "ledger", policy, every_s=60)
+        await bare.turn()
+        assert bare.anchored is None
+        await Anchoring(tmp_path / "ledger", policy, every_s=60, tls=papers).turn()
+        assert len(anchor.kept_files(tmp_path / "ledger")) == 1
+        assert len(await known_outside(ORIGIN, [(url, key)], None, papers)) == 1
+        our_key.write_text("half of a k")
+        assert await known_outside(ORIGIN, [(url, key)], None, papers) == []
+        await grow(journal, 1)
+        await Anchoring(tmp_path / "ledger", policy, every_s=60, tls=papers).turn()
+    assert "not asked" in caplog.text
+    await journal.close()
