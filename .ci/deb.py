@@ -196,6 +196,7 @@ def build(
         root = Path(scratch) / "root"
         root.mkdir()
         stage(root, wheels, python=python, epoch=epoch)
+        place(f"{version}\n", root / PREFIX / "version")
         control(root, version=version, arch=arch, python=python)
         normalise(root, epoch=epoch)
         subprocess.run(

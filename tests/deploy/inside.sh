@@ -174,7 +174,7 @@ if [ -n "$bad" ]; then
     until_holds 60 state_is READY || die "READY after the upgrade"
     say "good version installed over it"
     /usr/lib/sopgw/rollback "by hand" > /root/rollback.log 2>&1 || { cat /root/rollback.log; die "rollback by hand"; }
-    grep -q "back to version $before (by hand)" /root/rollback.log || { cat /root/rollback.log; die "which version"; }
+    grep -qF "back to version $before (by hand)" /root/rollback.log || { cat /root/rollback.log; die "which version"; }
     until_holds 60 state_is READY || die "READY after the rollback by hand"
     say "rolled back by hand, in control"
 fi
