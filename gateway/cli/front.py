@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("ro", "Recompute every decision from a ledger."),
     "backup": ("rw", "Back up and restore the state."),
     "support": ("ro", "Bundle for a maintainer, secrets left out."),
+    "cheat": ("ro", "The commands of an occasion, in order."),
     "errors": ("ro", "Explain an error code."),
     "completion": ("ro", "Completion for bash, zsh and fish."),
     "man": ("ro", "Manual pages."),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.front import COMMANDS
+from gateway.cli.cheat import SHEETS
 from gateway.cli.man import walk
 from gateway.cli.output import SopCommand, SopGroup
 from gateway.cli.root import cli
@@ -43,29 +43,52 @@ def test_help_shows_two_examples(path, found, sopgw):
         assert what
 
 
+def untypable(line):
+    """Say what of a line there is not: our program, its command or an option; "" when all is."""
+    match = re.search(rf"{PROGRAM} (.*?)(?:\)\"|\s[|>&].*)?$", line)
+    if match is None:
+        return "" if line.startswith(("sopledger ", "sopsim ")) else "not a program of ours"
+    words = [w for w in shlex.split(match[1]) if not w.startswith("$(")]
+    context, command = ROOT_CONTEXT, cli
+    while isinstance(command, SopGroup) and words:
+        inner = command.get_command(context, words[0])
+        if inner is None:
+            break
+        context = inner.make_context(words.pop(0), [], parent=context, resilient_parsing=True)
+        command = inner
+    if isinstance(command, SopGroup):
+        return "" if not words and command is not cli else f"no command {' '.join(words)}"
+    known = {o for p in command.get_params(context) for o in (*p.opts, *p.secondary_opts)}
+    used = {w.split("=")[0] for w in words if re.match(r"--?[a-z]", w)}
+    return " ".join(sorted(used - known))
+
+
 @pytest.mark.parametrize(("path", "found"), **named(LEAVES + GROUPS))
 def test_the_examples_can_be_typed(path, found):
     """Each runs our program, with a command and options there are."""
-    for line, _ in found.examples:
-        match = re.search(rf"{PROGRAM} (.*?)(?:\)\"|\s[|>&].*)?$", line)
-        if match is None:
-            assert line.startswith(("sopledger ", "sopsim ")), line
-            continue
-        words = [w for w in shlex.split(match[1]) if not w.startswith("$(")]
-        context, command = ROOT_CONTEXT, cli
-        while isinstance(command, SopGroup) and words:
-            inner = command.get_command(context, words[0])
-            if inner is None:
-                break
-            context = inner.make_context(words.pop(0), [], parent=context, resilient_parsing=True)
-            command = inner
-        if isinstance(command, SopGroup):
-            # An example of a group may name a command that a smaller installation lacks.
-            assert words[0] in COMMANDS, line
-            continue
-        known = {o for p in command.get_params(context) for o in (*p.opts, *p.secondary_opts)}
-        used = {w.split("=")[0] for w in words if re.match(r"--?[a-z]", w)}
-        assert used <= known, line
+    assert {line: untypable(line) for line, _ in found.examples if untypable(line)} == {}
+
+
+def test_what_cannot_be_typed_would_be_seen():
+    assert untypable("sopgw stop --quickly") == "--quickly"
+    assert untypable("sopgw halt") == "no command halt"
+    assert untypable("halt") == "not a program of ours"
+
+
+@pytest.mark.parametrize("topic", SHEETS)
+def test_a_cheat_sheet_can_be_typed(topic, sopgw):
+    rows = sopgw("cheat", topic, "--json").json["data"]["topics"][topic]
+    assert {r["command"]: untypable(r["command"]) for r in rows if untypable(r["command"])} == {}
+    text = sopgw("cheat", topic).out
+    assert all(r["command"] in text and r["what"] in text for r in rows)
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_sheet_of_commissioning_is_that_of_the_readme(sopgw):
+    readme = (OUTPUT.parents[2] / "README.md").read_text()
+    for line, _ in SHEETS["commission"]:
+        assert f"\n{line} " in readme
+    assert len(SHEETS["commission"]) == 11
 
 
 @pytest.mark.parametrize(("path", "found"), **named(LEAVES))
