@@ -68,7 +68,7 @@ class OddServer:
             trust=self.trust,
             user="operator",
             password="operator-bench",
-            **({"timeout_s": 5} | fields),
+            **({"timeout_s": 15} | fields),
         )
 
 

@@ -84,7 +84,7 @@ def trust_of(servers, *, pinned="station", trusted="station"):
 
 @contextlib.asynccontextmanager
 async def client_to(servers, *, url=None, trust=None, **fields):
-    options = {"user": "operator", "password": "operator-bench", "timeout_s": 2.0} | fields
+    options = {"user": "operator", "password": "operator-bench", "timeout_s": 15.0} | fields
     client = OpcuaClient(
         name="ua", url=url or servers["station"], trust=trust or trust_of(servers), **options
     )
@@ -182,7 +182,7 @@ async def test_without_trust_opcua_stays_off_for_good(servers):
 
 
 async def test_a_child_that_hangs_or_dies_is_replaced_and_nothing_is_repeated(servers):
-    async with client_to(servers, timeout_s=0.5) as client:
+    async with client_to(servers, timeout_s=3) as client:
         await client.read([at("State")], utc_us=now_us)
         for number in (signal.SIGSTOP, signal.SIGKILL):
             client._child.process.send_signal(number)

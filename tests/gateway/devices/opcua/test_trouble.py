@@ -15,7 +15,16 @@ from gateway.devices.opcua.child import MEMORY_BYTES_MAX
 from gateway.devices.opcua.device import OpcuaDevice
 from gateway.devices.opcua.meter import OpcuaMeter
 from gateway.devices.opcua.process import Spare
-from gateway.devices.profile import Kind, Node, Point, PointType, Profile, Protocol, Sign
+from gateway.devices.profile import (
+    Kind,
+    Node,
+    OpcuaSettings,
+    Point,
+    PointType,
+    Profile,
+    Protocol,
+    Sign,
+)
 from gateway.model.errors import (
     BadAnswer,
     ConfigError,
@@ -187,7 +196,9 @@ async def test_a_method_that_does_not_know_its_outcome_is_unknown_and_not_refuse
         assert reading.quality is not Quality.BAD
 
 
+# The odd server stamps a value when it changes, as many do.
 METER = Profile(
+    opcua=OpcuaSettings(stale_after_ms=3_600_000),
     id="odd-meter", kind=Kind.METER, protocol=Protocol.OPCUA, namespaces={"a": "urn:odd:a", "b": "urn:odd:bcd"},
     points=(
         Point(name="e.import", type=PointType.UINT64, unit="Wh", node=Node(path="Objects/a:Value")),
