@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 ESTIMATED_US = 10_000_000
 """A bracket wider than this makes the figure an estimate."""
@@ -21,8 +21,7 @@ class EntryError(Exception):
     """An entry lacks a field or has one of the wrong kind."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counter:
+class Counter(NamedTuple):
     """One good reading of one meter."""
 
     utc_us: int
@@ -101,7 +100,7 @@ def take_in(readings: dict[str, list[Counter]], entry: Mapping[str, Any]) -> Non
         series = readings.setdefault(meter["meter"], [])
         if not series or utc_us > series[-1].utc_us:
             imported, exported = int(meter["import_wh"]), int(meter["export_wh"])
-            series.append(Counter(utc_us=utc_us, import_wh=imported, export_wh=exported))
+            series.append(Counter(utc_us, imported, exported))
 
 
 def strike_after(series: list[Counter], utc_us: int) -> None:

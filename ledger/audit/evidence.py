@@ -15,9 +15,9 @@ from ledger.log import canonical, reader
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """One decoded entry with its place and its exact bytes."""
+    """One decoded entry with its place and its exact bytes; made for every entry of a ledger."""
 
     index: int
     leaf: bytes
@@ -28,7 +28,7 @@ class Entry:
     """The entry's kind; empty for entries that state none."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kind", str(self.fields.get("kind", "")))
+        self.kind = str(self.fields.get("kind", ""))
 
 
 def decoded(index: int, leaf: bytes) -> Entry:
