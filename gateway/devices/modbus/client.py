@@ -202,7 +202,10 @@ class ModbusUnit:
             link = self.client.open_link
             if link is None:
                 link = await self.client.link()
-            answer = await self._answer(link, request)
+            try:
+                answer = await link.ask(request, timeout_s=self.timeout_s, pause_s=self._pause_s)
+            except NotSent as ended:
+                answer = await self._ask_anew(request, ended)
         except NotSent as error:
             counts["not_sent"] += 1
             raise DeviceNotSent(self.name, str(error)) from None
@@ -226,21 +229,23 @@ class ModbusUnit:
             self._well()
         return answer
 
-    async def _answer(self, link: Link, request: Request) -> bytes:
-        """Ask; what waited when the line ended never left, and goes over the next one.
+    async def _ask_anew(self, request: Request, ended: NotSent) -> bytes:
+        """What waited when the line ended never left: it goes over the next one.
 
         A line mostly ends for a neighbour's silence, once for each neighbour at worst. Where it was
-        this very device that was silent, NotSent is the answer.
+        this very device that was silent, ``ended`` is the answer.
         """
-        for ends_left in range(self.client.unit_count, -1, -1):
-            try:
-                return await link.ask(request, timeout_s=self.timeout_s, pause_s=self._pause_s)
-            except NotSent:
-                if not ends_left or asyncio.get_running_loop().time() < self._not_before_s:
-                    raise
+        loop = asyncio.get_running_loop()
+        for _ in range(self.client.unit_count):
+            if loop.time() < self._not_before_s:
+                break
             self.counts["asked_anew"] += 1
             link = await self.client.link()
-        raise AssertionError("unreachable: the last try returns or raises")
+            try:
+                return await link.ask(request, timeout_s=self.timeout_s, pause_s=self._pause_s)
+            except NotSent as error:
+                ended = error
+        raise ended
 
     def _well(self) -> None:
         self._failures_count = 0
