@@ -29,12 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print(text: str) -> int:
-    """Print a whole answer; whoever reads us may have gone."""
+    """Print a whole answer; whoever reads us may have gone, or the disk is full."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        # Keep the interpreter from trying once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"sopgw: the answer cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -104,3 +104,16 @@ def test_a_reader_that_went_away_is_no_error():
         ["sh", "-c", f"({program}; echo $? >&2) | true"], capture_output=True, text=True, check=True
     )
     assert closed.stderr.strip() in ("0", "1")
+
+
+def test_an_answer_that_cannot_be_written_is_told():
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "gateway", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (run.returncode, b"No space left" in run.stderr) == (1, True)
+    assert b"Traceback" not in run.stderr
+    assert b"ignored" not in run.stderr
