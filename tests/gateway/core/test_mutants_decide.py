@@ -193,3 +193,33 @@ def test_a_lost_stop_is_sent_again_once_a_second(after_us, sent):
     station = holding(mono_us=last_us + 2_000_000)
     again = found(StationCommand, book, station=station, mono_us=last_us + after_us)
     assert len(again) == sent
+
+
+@pytest.mark.parametrize(("step_us", "blocks"), [(1_000_000, False), (-1_000_001, True)])
+def test_a_clock_that_was_wrong_by_more_than_a_second_takes_power_away(step_us, blocks):
+    book = executing()
+    book.utc_us += step_us
+    book.add("time_step", step_us=step_us)
+    reasons = decide.blocking(book.state, make_image(station=holding()))
+    assert any("UTC was set" in r.detail for r in reasons) is blocks
+
+
+def by_hand(for_ms=60_000):
+    book = Book(mode="test").adopted()
+    book.utc_us = make_image().utc_us
+    arguments = {"setpoints": {"T2": -5_000, "T3": 5_000}, "for_ms": for_ms}
+    book.add("operator", user="uid:1", verb="setpoint", arguments=arguments, reason="try")
+    return book
+
+
+@pytest.mark.parametrize(("at_ms", "holds"), [(0, True), (59_999, True), (60_000, False)])
+def test_a_persons_setpoint_lets_mode_test_command_until_it_ends(at_ms, holds):
+    now_ms = make_image().utc_ms + at_ms
+    reasons = decide.blocking(by_hand().state, make_image(at_ms=now_ms))
+    assert any(r.code.value == "mode_blocked" for r in reasons) is not holds
+
+
+def test_mode_test_lets_nothing_through_without_one():
+    book = Book(mode="test").adopted()
+    reasons = decide.blocking(book.state, make_image())
+    assert "mode_blocked" in {r.code.value for r in reasons}

@@ -78,3 +78,17 @@ def test_a_command_without_setpoints_changes_nothing_held():
     )
     assert book.state.held == held
     assert book.state.last_write_mono_us == book.mono_us
+
+
+@pytest.mark.parametrize(("room_w", "steps"), [(5_000, 20), (4_999, None)])
+def test_a_change_takes_twenty_steps_at_most(room_w, steps):
+    sop = make_sop()
+    to_w = {"T1": 0, "T2": -50_000, "T3": 50_000, "T4": 0}
+    # What the master has beside every loss and a watt a terminal at both ends of a step.
+    losses_w = 250_000 - stepped._room_w(sop, ZERO, to_w, FULL)
+    available_va = FULL | {"T1": room_w + losses_w + 2 * 3}
+    found = stepped.plan_steps(sop, from_w=ZERO, to_w=to_w, available_va=available_va)
+    if steps is None:
+        assert found.detail == "21 steps, at most 20"
+    else:
+        assert len(found.steps) == steps
