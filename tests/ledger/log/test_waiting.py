@@ -23,10 +23,9 @@ def answers(batch: Batch) -> list[asyncio.Future[int]]:
 
 def is_open(bell: Bell) -> bool:
     try:
-        os.eventfd_write(bell._descriptor, 1)
-    except OSError:
+        return "eventfd" in os.readlink(f"/proc/self/fd/{bell._descriptor}")
+    except FileNotFoundError:
         return False
-    return True
 
 
 async def test_indexes_follow_one_another() -> None:
