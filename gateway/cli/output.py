@@ -13,6 +13,7 @@ with an error. Exceptions of the gateway become exit codes in ``end_of``.
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -278,6 +279,8 @@ def end_of(error: BaseException) -> End:
         return _one(ExitCode.UNREACHABLE, "E004", str(error) or "no answer in time")
     if isinstance(error, OSError) and error.filename is not None:
         return _one(ExitCode.USAGE, "E006", f"{error.strerror}: {error.filename}")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _one(ExitCode.FAILED, "E007", f"cannot be written: {error.strerror}")
     return _one(
         ExitCode.INTERNAL,
         "E011",
