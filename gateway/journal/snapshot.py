@@ -19,7 +19,7 @@ import importlib.resources
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,13 +49,17 @@ REMEMBERED_MAX = {
 BOUNDS = "bounds"  # of a state: what the site file allows, never in a snapshot
 
 Indexed = tuple[int, dict[str, Any]]
+Written = tuple[int, msgspec.Raw]
 
 
 class Memory:
-    """The newest entries of each kind that a start looks back at."""
+    """The newest entries of each kind that a start looks back at.
+
+    Kept as JSON: as objects they would take several times the memory, for days.
+    """
 
     def __init__(self, entries: Iterable[Indexed] = ()) -> None:
-        self._by_kind = {kind: deque[Indexed](maxlen=n) for kind, n in REMEMBERED_MAX.items()}
+        self._by_kind = {kind: deque[Written](maxlen=n) for kind, n in REMEMBERED_MAX.items()}
         for index, entry in entries:
             self.take(index, entry)
 
@@ -63,10 +67,14 @@ class Memory:
         """Take note of an entry."""
         kept = self._by_kind.get(entry["kind"])
         if kept is not None:
-            kept.append((index, dict(entry)))
+            kept.append((index, msgspec.Raw(msgspec.json.encode(entry))))
 
     def entries(self) -> list[Indexed]:
         """Give what is remembered in the order of the ledger."""
+        return [(index, msgspec.json.decode(raw)) for index, raw in self.written()]
+
+    def written(self) -> list[Written]:
+        """Give the same as JSON; quick."""
         return sorted((e for kept in self._by_kind.values() for e in kept), key=lambda e: e[0])
 
 
@@ -96,10 +104,10 @@ class Frozen:
 
     size: int
     fields: Mapping[str, Any]
-    remembered: list[Indexed]
+    remembered: Sequence[Indexed | Written]
 
 
-def freeze(state: State, remembered: Iterable[Indexed]) -> Frozen:
+def freeze(state: State, remembered: Iterable[Indexed | Written]) -> Frozen:
     """Take a state aside; quick, for it is done between two entries."""
     fields = {
         f.name: _aside(getattr(state, f.name))
@@ -259,7 +267,7 @@ class SnapshotKeeper:
 
     async def make(self) -> None:
         """Make one; a disk that refuses the file costs a longer start, nothing else."""
-        frozen = freeze(self._state, self.memory.entries())
+        frozen = freeze(self._state, self.memory.written())
         self._last_size = frozen.size
         try:
             sha256 = await to_the_end(lambda: self._shelf.put(frozen))

@@ -12,7 +12,15 @@ from gateway.core.state import Site, State
 from gateway.journal import snapshot
 from gateway.journal.ledger_journal import LedgerJournal, read_entries
 from gateway.journal.recovery import recover
-from gateway.journal.snapshot import Memory, Shelf, SnapshotKeeper, freeze, lines, read
+from gateway.journal.snapshot import (
+    REMEMBERED_MAX,
+    Memory,
+    Shelf,
+    SnapshotKeeper,
+    freeze,
+    lines,
+    read,
+)
 from gateway.runtime.recorder import Recorder
 from ledger.audit.shapes import wrong_fields
 from ledger.log.verify import verify
@@ -259,3 +267,17 @@ async def test_entries_whose_bodies_were_removed_after_export_are_passed_over(tm
     state, _ = recover(Pruned(), SITE)
     assert state.size == 9
     assert [c.import_wh for c in state.readings["T1"]] == [0, 1, 5, 6, 7, 8]
+
+
+def test_what_is_remembered_is_bounded_by_kind_and_comes_back_as_it_was():
+    memory = Memory()
+    entry = {"kind": "delivery", "trades": [{"trade_id": "é", "delivered_wh": 7}], "tq": None}
+    for index in range(REMEMBERED_MAX["delivery"] + 3):
+        memory.take(index, entry)
+    memory.take(9_999, {"kind": "reading"})
+    kept = memory.entries()
+    assert (kept[0], len(kept)) == ((3, entry), REMEMBERED_MAX["delivery"])
+    assert kept[0][1] is not entry
+    assert b"".join(lines(freeze(State(SITE), memory.written()), SITE)) == b"".join(
+        lines(freeze(State(SITE), kept), SITE)
+    )
