@@ -120,3 +120,12 @@ def test_every_reason_is_told_at_once():
     assert sorted(found) == sorted(
         ["mode_blocked", "time_quality", "estop", "fault", "lease", "watchdog", "not_armed"]
     )
+
+
+def test_how_long_the_station_was_silent_is_told_in_milliseconds():
+    silent = Conditions(
+        mode="on", armed=True, station=make_station(), station_age_us=1_234_000_999,
+        configured=True, time_quality="good", executing=False,
+    )  # fmt: skip
+    (reason,) = permissives(make_sop(), silent, owner_id=OWNER)
+    assert reason.detail == "silent for 1234000 ms"

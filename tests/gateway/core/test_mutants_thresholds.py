@@ -264,3 +264,7 @@ def test_a_delay_is_held_to_the_microsecond(after_us, comes):
         )
         assert [c.active for c in changes] == ([not active] if comes else [])
         assert left == ({} if comes else {"A": 7})
+
+
+def test_the_rate_is_told_to_a_ten_thousandth():
+    assert counted([NOW_US]).per_ten_minutes_ratio == 0.0069
