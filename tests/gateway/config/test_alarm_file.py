@@ -30,7 +30,7 @@ def shipped(tmp_path_factory):
 
 def test_the_shipped_list_has_a_row_for_every_condition(shipped):
     assert [r.code for r in shipped] == list(CONDITIONS)
-    assert 14 <= len(shipped) <= 24
+    assert 14 <= len(shipped) <= 25
     for rule in shipped:
         assert all((rule.what, rule.cause, rule.consequence, rule.response)), rule.code
         assert rule.delay_ms < rule.respond_s * 1000 or rule.priority_level >= 3, rule.code
