@@ -35,7 +35,7 @@ SCHEMES = ("modbus+tcp", "modbus+tls", "modbus+rtu", "modbus+rtutcp")
 class Endpoints:
     """The lines that are open, one an endpoint, so that devices behind one of them share it.
 
-    ``spares`` is for who stays: each OPC UA device then has a second child ready (97 MiB).
+    ``spares`` is for who stays: each OPC UA device then has a second child ready (49 MiB).
     """
 
     def __init__(self, *, spares: bool = False) -> None:
