@@ -119,7 +119,7 @@ class _Teller:
                 self._ended(index, entry)
             case "mode":
                 self._mode(index, entry)
-            case "readback" if entry["cause"] in ("failsafe", "foreign"):
+            case "readback" if entry["cause"] in ("failsafe", "foreign", "differs"):
                 self._readback(index, entry)
             case "operator" if entry["verb"] in ("stop", "arm", "mode", "limits"):
                 self._order(index, entry)
@@ -190,8 +190,8 @@ class _Teller:
         intent_index, intent = self._intents.pop(entry["intent_index"])
         ended = "aborted" if entry["kind"] == "abort" else entry["outcome"]
         self._count += 1
-        told = intent["authority"] != "tracking" or ended != "executed" or self._count <= LINES_MAX
-        if not told:
+        usual = intent["authority"] == "tracking" and ended == "executed" and not entry["reasons"]
+        if usual and self._count > LINES_MAX:
             self._fold(index, entry)
             return
         mine = self._terminals(intent["plan_index"])
@@ -237,6 +237,7 @@ class _Teller:
             words = {
                 "failsafe": "the converter went to zero by itself",
                 "foreign": "the converter holds somebody else's setpoint",
+                "differs": "the converter holds an instruction otherwise than sent; it is stopped",
             }
             self._say(index, entry, f"read back: {words[entry['cause']]}")
 

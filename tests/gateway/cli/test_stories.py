@@ -75,6 +75,38 @@ def test_a_refusal_is_the_whole_story_and_a_stranger_has_none():
     assert told("B-2") is None
 
 
+def test_a_correction_of_a_derated_terminal_is_told_by_how_much():
+    day = full_day()
+    plan = next(n for n, e in enumerate(day.entries) if e["kind"] == "plan")
+    for number in range(20):
+        day.instruct(100 + number, f"t-{number}", plan, {"T2": 60_000}, authority="tracking")
+    detail = "T2 holds 9000 W of 60000 W, 9000 VA are available"
+    last = [e for e in day.entries if e["kind"] == "outcome"][-1]
+    assert not any(detail in line.what for line in told("A-1", day).lines)
+    last["reasons"] = [{"code": "derated", "detail": detail}]
+    assert any(detail in line.what for line in told("A-1", day).lines)
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("failsafe", "went to zero by itself"),
+        ("foreign", "holds somebody else's setpoint"),
+        ("differs", "holds an instruction otherwise than sent"),
+        ("adopt", None),
+    ],
+)
+def test_what_the_converter_held_otherwise_during_a_trade_is_told(cause, words):
+    day = full_day()
+    at = next(i for i, e in enumerate(day.entries) if e["kind"] == "delivery")
+    during = next(e for e in day.entries[:at] if e["kind"] == "intent")
+    read = {"sop": "SOP-1", "instr_id": 1, "active": {}, "state": "RUN", "cause": cause}
+    end_us = day.entries[at]["utc_us"] - 90_000_000
+    day.entries.insert(at, {**during, **read, "kind": "readback", "utc_us": end_us})
+    lines = [line.what for line in told("A-1", day).lines if line.what.startswith("read back")]
+    assert [words in line for line in lines] == ([True] if words else [])
+
+
 def test_many_corrections_are_one_line():
     day = full_day()
     plan = next(n for n, e in enumerate(day.entries) if e["kind"] == "plan")
