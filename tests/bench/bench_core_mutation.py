@@ -112,7 +112,7 @@ def main():
     killed = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for name in ("gateway", "ledger", "tests/gateway/core", "tests/fakes"):
+        for name in ("gateway", "ledger", "firmware_sim", "tests/gateway/core", "tests/fakes"):
             shutil.copytree(ROOT / name, copy / name)
         for name in ("pyproject.toml", "tests/conftest.py", "README.md"):
             shutil.copy(ROOT / name, copy / name)

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 from fakes.core import make_station
 
-from gateway.core.readback import Confirmed, Differed, judge
+from firmware_sim.plant.ratings import SPECS
+from firmware_sim.plant.sop import Sop
+from gateway.core.readback import Confirmed, Differed, carries_all_it_can, judge
 
 SENT = {"T1": 0, "T2": -100_000, "T3": 100_000, "T4": 0}
 
@@ -82,6 +84,31 @@ def test_less_that_derating_does_not_explain_is_a_difference(held, available_va,
     found = derated({"T3": held}, available_va, received=received)
     assert isinstance(found, Differed)
     assert {r.code.value for r in found.reasons} == {"readback_differs"}
+
+
+@pytest.mark.parametrize("q_first", [False, True])
+@pytest.mark.parametrize(("p_w", "q_var"), [(200_000, 0), (-200_000, 60_000), (100_000, 120_000)])
+@pytest.mark.parametrize("ratio", [0.1, 0.32, 0.5])
+def test_what_the_simulated_converter_holds_while_derated_is_what_counts(
+    ratio, p_w, q_var, q_first
+):
+    sop = Sop(SPECS["lv4x250"], seed=1, bias_ratio_max=0.0, noise_ratio=0.0, state="run")
+    converter = sop.converters[2]
+    converter.derate_ratio, converter.q_first = ratio, q_first
+    converter.accept(p_w, q_var)
+    (row,) = [
+        replace(
+            t,
+            p_w_set_active=int(converter.p_set_w),
+            p_w_set_received=converter.p_set_rx_w,
+            s_va_available=int(converter.s_va_available()),
+        )
+        for t in make_station().terminals
+        if t.id == "T3"
+    ]
+    cut = row.p_w_set_active != p_w
+    assert carries_all_it_can(row, p_w, q_var) is cut
+    assert not carries_all_it_can(replace(row, p_w_set_received=0), p_w, q_var)
 
 
 def test_the_masters_power_is_a_residual_and_not_compared():
