@@ -125,10 +125,13 @@ class Oracle:
         told = {s["terminal"]: s["p_w"] for s in intent["setpoints"] if s["mode"] == "P_Q"}
         words = {r["code"] for r in entry["reasons"]}
         same = all(
-            entry["active"].get(t) == p or ("derated" in words and 0 <= abs(entry["active"][t]) < abs(p))
+            entry["active"].get(t) == p
+            or ("derated" in words and 0 <= abs(entry["active"][t]) < abs(p))
             for t, p in told.items()
         )
-        self.check("derated" not in words or now_us - plant.short_us < 70_000_000, "I34", "derated?")
+        self.check(
+            "derated" not in words or now_us - plant.short_us < 70_000_000, "I34", "derated?"
+        )
         self.check(same, "I34", f"executed with another echo: {told} {entry['active']}")
 
     def _no_false_difference(self, entry):
