@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.core import interlock, planning, setpoints
+from gateway.core import interlock, planning, ramps, setpoints
 from gateway.core.dispatch import Phase
 from gateway.core.readback import Confirmed, active_setpoints, judge
 from gateway.core.state import IntentRecord, State
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.setpoint import Command
+from gateway.model.telemetry import Quality, StationTelemetry
 from gateway.model.telemetry import State as StationState
-from gateway.model.telemetry import StationTelemetry
 
 WRITE_GAP_US = 1_000_000  # one setpoint write a second at most, but for closing and fail-safe
 COMMAND_GAP_US = 5_000_000
@@ -165,6 +165,10 @@ def scan(state: State, image: Image) -> Decision:
         noticed = _notice(state, image.station)
         if noticed:
             return Decision(actions=(noticed,), wake_ms=image.utc_ms)
+        if _unseen_power(state, image.station):
+            rested = not 0 <= image.mono_us - state.last_write_mono_us < COMMAND_GAP_US
+            blind = StationCommand(command=Command.ENTER_STANDBY)
+            return Decision(actions=(blind,) if rested else ())
     reasons = blocking(state, image)
     actions += _own_state(state, image, reasons)
     available = available_va(state, image.station if fresh else None)
@@ -287,6 +291,15 @@ def _still_moves(state: State, station: StationTelemetry) -> bool:
     )
 
 
+def _unseen_power(state: State, station: StationTelemetry) -> bool:
+    """Whether power is held by a station that answers, but not of now.
+
+    Its watchdog takes it to zero, unless it lost that in a restart nobody could see: so it is
+    told as well. A stop sets a state and moves nothing, so it may be said again.
+    """
+    return station.quality is not Quality.GOOD and any(state.held.values())
+
+
 def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
     """See what the device holds that we did not know: after a start, a fail-safe, a stranger."""
     holds = active_setpoints(station)
@@ -404,6 +417,8 @@ def _move(
     timed = wanted.authority in ("close", "plan")
     if not rested and not timed:
         return [], wanted.wake_ms
+    if not state.active and _on_its_way(state, station):
+        return [], wanted.wake_ms
     dispatch = Dispatch(
         setpoints=wanted.setpoints,
         authority=wanted.authority,
@@ -414,6 +429,17 @@ def _move(
         q_var=wanted.q_var,
     )
     return [dispatch], wanted.wake_ms
+
+
+def _on_its_way(state: State, station: StationTelemetry) -> bool:
+    """Whether power still runs down after a fail-safe.
+
+    From a start that moves while it is read no ramps can be made that end together, and the
+    master would meet the difference.
+    """
+    return ramps.start_w(state.site.sop, held_w=state.held, measured_w=_measured_w(station)) != (
+        state.held
+    )
 
 
 def _measured_w(station: StationTelemetry) -> dict[str, int]:

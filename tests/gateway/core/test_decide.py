@@ -19,6 +19,7 @@ from gateway.core.decide import (
 )  # fmt: skip
 from gateway.model.reason import ReasonCode
 from gateway.model.setpoint import Command
+from gateway.model.telemetry import Quality
 from gateway.model.telemetry import State as StationState
 
 HELD = {"T2": -100_000, "T3": 100_000}
@@ -304,3 +305,34 @@ def test_a_terminal_that_does_not_follow_by_far_takes_all_power_away(alarmed, p_
     found = of(Dispatch, actions(book, station=dataclasses.replace(station, terminals=rows)))
     zero = [d for d in found if d.authority == "failsafe" and not any(d.setpoints.values())]
     assert bool(zero) is to_zero
+
+
+@pytest.mark.parametrize(
+    ("quality", "since_write_us", "told"),
+    [(Quality.UNCERTAIN, 6_000_000, True), (Quality.UNCERTAIN, 4_000_000, False),
+     (Quality.GOOD, 6_000_000, False)],
+)  # fmt: skip
+def test_power_that_nobody_sees_is_told_to_stop_not_only_left_to_the_watchdog(
+    quality, since_write_us, told
+):
+    book = executing()
+    mono_us = book.state.last_write_mono_us + since_write_us
+    station = dataclasses.replace(holding(), quality=quality)
+    stops = of(StationCommand, actions(book, station=station, mono_us=mono_us))
+    assert [s.command for s in stops] == [Command.ENTER_STANDBY] * told
+
+
+def test_a_station_at_rest_that_nobody_sees_is_told_nothing():
+    station = make_station(quality=Quality.UNCERTAIN, mono_us=2_000_000)
+    assert not of(StationCommand, actions(Book().adopted(), station=station, mono_us=9_000_000))
+
+
+@pytest.mark.parametrize(("p_w", "opened"), [(7_500, True), (7_501, False), (-40_000, False)])
+def test_nothing_opens_while_power_still_runs_down_after_a_fail_safe(p_w, opened):
+    book = Book().adopted()
+    book.plan({"T2": -25_000, "T3": 25_000})
+    station = make_station(mono_us=9_000_000)
+    rows = tuple(dataclasses.replace(t, p_w=p_w) if t.id == "T3" else t for t in station.terminals)
+    station = dataclasses.replace(station, terminals=rows)
+    found = of(Dispatch, actions(book, station=station, mono_us=9_000_000))
+    assert [d.authority for d in found] == ["plan"] * opened
