@@ -233,7 +233,12 @@ def _wanted(state: State, entry: Entry, image: Entry) -> dict[str, Any]:
         utc_ms=image["utc_us"] // 1000,
         lead_ms=image["lead_us"] // 1000,
         available_va={t.id: min(t.s_va, said[t.id]) for t in state.site.sop.terminals},
-        measured_w=image["p_w"],
+        measured_w=setpoints.flows_w(
+            state,
+            image["p_w"],
+            read_mono_us=image["station_mono_us"],
+            acts_mono_us=image["mono_us"] + image["lead_us"],
+        ),
         v_dv=image.get("v_dv"),
     )
     by_terminal = wanted.setpoints or {}

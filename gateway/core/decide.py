@@ -394,14 +394,14 @@ def _move(
     if reasons:
         refusing = codes & _REACHABLE_BUT_REFUSING
         if state.held and any(state.held.values()) and not refusing and rested:
-            return [_to_zero(state, _measured_w(station))], 0
+            return [_to_zero(state, _flows_w(state, image, station))], 0
         return [], 0
     wanted = setpoints.wanted(
         state,
         utc_ms=image.utc_ms,
         lead_ms=image.lead_us // 1000,
         available_va=available,
-        measured_w=_measured_w(station),
+        measured_w=_flows_w(state, image, station),
         v_dv={t.id: t.v_dv for t in station.terminals},
         ttl_margin_s=image.ttl_margin_s,
     )
@@ -444,6 +444,15 @@ def _on_its_way(state: State, station: StationTelemetry) -> bool:
 
 def _measured_w(station: StationTelemetry) -> dict[str, int]:
     return {t.id: t.p_w for t in station.terminals}
+
+
+def _flows_w(state: State, image: Image, station: StationTelemetry) -> dict[str, int]:
+    return setpoints.flows_w(
+        state,
+        _measured_w(station),
+        read_mono_us=station.mono_us,
+        acts_mono_us=image.mono_us + image.lead_us,
+    )
 
 
 def _to_zero(state: State, measured_w: Mapping[str, int]) -> Dispatch:

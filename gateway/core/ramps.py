@@ -58,3 +58,21 @@ def start_w(
         if now_w is not None and abs(now_w - held_w[t.id]) * 100 > FOLLOWS_PERCENT * t.s_va:
             found[t.id] = now_w
     return found
+
+
+def moved_on(
+    sop: Sop,
+    *,
+    held_w: Mapping[str, int],
+    measured_w: Mapping[str, int],
+    permille: Mapping[str, int],
+    for_ms: int,
+) -> dict[str, int]:
+    """What flows so much after it was measured, where every slave goes on to what it holds."""
+    found = dict(measured_w)
+    for t in sop.slaves:
+        if t.id in measured_w:
+            step_w = permille.get(t.id, 0) * t.s_va * for_ms // 1_000_000
+            gap_w = held_w[t.id] - measured_w[t.id]
+            found[t.id] += max(-step_w, min(gap_w, step_w))
+    return found

@@ -81,7 +81,8 @@ class Active:
     utc_us: int
     mono_us: int
     boot_number: int
-    ramp_ms: int = 0  # how long its ramps take from ``utc_us`` on
+    ramp_ms: int = 0  # how long its ramps take from ``utc_us`` on …
+    ramps: Mapping[str, int] = field(default_factory=dict)  # … in 0.1 %/s, of each slave
     slowed: bool = False  # a ramp is slower than the site's
     q_var: Mapping[str, int] = field(default_factory=dict)
 

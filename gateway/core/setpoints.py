@@ -69,7 +69,7 @@ def wanted(
 ) -> Wanted:
     """Decide what to write; ``lead_ms`` is what a write takes, so that it acts when it should.
 
-    ``measured_w`` is what flows by the station: where a ramp is still under way the next begins
+    ``measured_w`` is what flows (``flows_w``): where a ramp is still under way the next begins
     there. ``v_dv`` are the feeders' voltages, for reactive power by curve.
     """
     found = _wanted(state, utc_ms, lead_ms, Seen(available_va=available_va, v_dv=v_dv or {}))
@@ -77,6 +77,26 @@ def wanted(
         return found
     shaped = ramps_to(state, found.setpoints, measured_w or {}, small=found.authority == "tracking")
     return replace(found, ttl_s=found.ttl_s + ttl_margin_s, ramps=shaped)
+
+
+def flows_w(
+    state: State, measured_w: Mapping[str, int], *, read_mono_us: int, acts_mono_us: int
+) -> dict[str, int]:
+    """What will flow when a write acts, by what the station said when it was read.
+
+    A second is long for a ramp: from where a terminal was then, ramps would not end together.
+    """
+    if state.active is None:
+        return dict(measured_w)
+    ramp_end_us = state.active.mono_us + state.active.ramp_ms * 1000
+    for_us = max(0, min(acts_mono_us, ramp_end_us) - read_mono_us)
+    return ramps.moved_on(
+        state.site.sop,
+        held_w=state.held,
+        measured_w=measured_w,
+        permille=state.active.ramps,
+        for_ms=for_us // 1000,
+    )
 
 
 def ramps_to(

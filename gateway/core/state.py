@@ -357,6 +357,7 @@ def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
             )
             for t in state.site.sop.slaves
         ),
+        ramps=own,
         slowed=any(permille < full for permille in own.values()),
         q_var=intent.q_var,
     )

@@ -4,6 +4,7 @@ A cause counts from when a living gateway could see it: a start, a cut line, a s
 clock that was set begin the wait anew, for no promise is made then.
 """
 
+from gateway.core.standing import GROWS
 from gateway.runtime.look import Look
 
 LAG_S = 12.0  # poll, scan, watch, disk
@@ -33,6 +34,7 @@ class AlarmOracle:
         self.world = world
         self.since = {}  # code -> (what is true, since when in s)
         self.blind_s = {True: 0.0, False: 0.0}  # since then (the field, the box) could be seen
+        self.least_w = {}  # held at a terminal since its meter stood still
         self.then_s = 0.0
         self.then_life = None
         # code -> what is true (None: nobody can say), delays to come and to go, of the field
@@ -96,14 +98,21 @@ class AlarmOracle:
             return None
         return world.network.cut is not None
 
-    @staticmethod
-    def _standing(world):
+    def _standing(self, world):
         """The station's sign of life, or the counters of a meter at a terminal under power."""
         if world.frozen_station is not None:
             return True
         if not world.frozen_meters:
             return False
         held = world.recorder.state.held
+        least = self.least_w
+        grew = any(abs(held[t]) > GROWS * least.get(t, abs(held[t])) for t in world.frozen_meters)
+        self.least_w = {
+            t: abs(held[t]) if grew else min(abs(held[t]), least.get(t, abs(held[t])))
+            for t in world.frozen_meters
+        }
+        if grew:  # what is more than twice as much begins anew
+            return None
         steady = all(
             abs(held[t]) >= BUSY_W and abs(world.plant.p_w[t]) >= BUSY_W
             for t in world.frozen_meters

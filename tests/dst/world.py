@@ -439,10 +439,12 @@ class World:
         ledger_oracle.check(self)
 
     def _explained(self, number):
-        """What the auditor cannot know: that a disk was too slow for the promise."""
+        """What the auditor cannot know: that disk or host was too slow for the promise."""
         kinds = {f.kind for f in self.faults}
         if number == "I33":  # a counter that stood still leaps when it goes on
             return bool(kinds & {"frozen-meter", "frozen-counter"})
+        if number == "I11" and any(f.kind == "stall" and f.lasts_s > 2 for f in self.faults):
+            return True
         return number in ("I11", "I18") and "slow-disk" in kinds
 
 

@@ -109,3 +109,23 @@ def test_a_master_derated_after_the_plan_scales_all_alike(available_va):
     found = within_master(SOP, target_w, target_w, FULL | {"T1": available_va})
     assert abs(sum(found.values())) <= available_va
     assert abs(found["T2"] - 2 * found["T3"]) <= 2
+
+
+@pytest.mark.parametrize(
+    ("measured_w", "held_w", "for_ms", "flows_w"),
+    [
+        (48_000, 0, 500, 23_000),  # 20 %/s of 250 kVA: 25 kW in half a second
+        (48_000, 0, 1000, 0),  # and no further than what is held
+        (-48_000, 0, 500, -23_000),
+        (0, 100_000, 1000, 50_000),
+        (48_000, 0, 0, 48_000),
+    ],
+)
+def test_a_terminal_that_was_on_its_way_has_gone_on_since_it_was_read(
+    measured_w, held_w, for_ms, flows_w
+):
+    held = {"T1": 0, "T2": held_w, "T3": 0, "T4": 0}
+    found = ramps.moved_on(
+        SOP, held_w=held, measured_w={"T2": measured_w}, permille={"T2": 200}, for_ms=for_ms
+    )
+    assert found == {"T2": flows_w}

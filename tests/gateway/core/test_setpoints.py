@@ -1,8 +1,9 @@
 """What is written when: opened at the start, followed by meter, closed by one write in time."""
 
+import pytest
 from fakes.core import FIRST_MS, QUARTER, Book
 
-from gateway.core.setpoints import TTL_MARGIN_S, ramps_to, stuck, wanted
+from gateway.core.setpoints import TTL_MARGIN_S, flows_w, ramps_to, stuck, wanted
 from gateway.model.interval import Interval
 
 FULL = {f"T{k}": 250_000 for k in range(1, 5)}
@@ -310,3 +311,29 @@ def test_open_loop_asks_for_no_more_than_a_derated_terminal_carries():
     at_ms = FIRST_MS + 61_000
     found = wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=less).setpoints
     assert found["T3"] == 60_000
+
+
+@pytest.mark.parametrize(
+    ("read_s", "acts_s", "expected_w"),
+    [(0, 1, 50_000), (0, 3, 100_000), (3, 4, 0), (0, 0, 0)],
+)
+def test_what_flows_when_a_write_acts_goes_on_while_its_ramp_is_under_way(
+    read_s, acts_s, expected_w
+):
+    book = Book().adopted()
+    plan = book.plan({"T2": -25_000, "T3": 25_000})
+    book.execute({"T2": -100_000, "T3": 100_000}, plan_index=plan)
+    began_us = book.state.active.mono_us
+    assert book.state.active.ramp_ms == 2000
+    found = flows_w(
+        book.state,
+        {"T1": 0, "T2": 0, "T3": 0},
+        read_mono_us=began_us + read_s * 1_000_000,
+        acts_mono_us=began_us + acts_s * 1_000_000,
+    )
+    assert (found["T2"], found["T3"]) == (-expected_w, expected_w)
+
+
+def test_what_flows_without_a_setpoint_of_ours_is_what_was_read():
+    found = flows_w(Book().adopted().state, {"T2": 7_000}, read_mono_us=0, acts_mono_us=1_000_000)
+    assert found == {"T2": 7_000}
