@@ -13,9 +13,9 @@ SHEETS: Mapping[str, Sequence[Line]] = {
     "commission": (
         ("sopgw init /etc/sopgw", "a commented site file, mode blocked"),
         ("sopgw doctor", "is the host ready? each line has a mend"),
-        ("sopgw scan all --subnet 192.168.10.0/24 --save scan.json", "who answers; only reads"),
-        ("sopgw device add station --from scan.json:1 --yes", "into the site file"),
-        ("sopgw device add m1 --from scan.json:2 --yes", "once for every device found"),
+        ("sopgw scan all --subnet 192.168.10.0/24", "who answers; only reads"),
+        ("sopgw device add station --from scan:1 --yes", "into the site file"),
+        ("sopgw device add m1 --from scan:2 --yes", "once for every device found"),
         ("sopgw config check", "every mistake at once"),
         ("sopgw mode set blocked --yes", "all is computed, nothing written"),
         ("sopgw sat new --plan sop-lv --witness 'DSO witness'", "acceptance begins"),

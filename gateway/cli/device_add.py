@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.output import ExitCode, Finding, command, emit, fail, say, site_option
+from gateway.cli.scan_answer import last_scan
 
 if TYPE_CHECKING:
     from gateway.config.yaml_reader import Document
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     impact="rw",
     schema="device.add",
     examples=(
-        ("sopgw device add m5 --from scan.json:4 -c site.yaml", "what a scan found; shows it"),
+        ("sopgw device add m5 --from scan:4 -c site.yaml", "what the last scan found; shows it"),
         ("sopgw device add m5 --url modbus+tcp://192.168.10.34 --profile abb-b23 --yes", "do it"),
     ),
 )
 @click.argument("name")
-@click.option("--from", "source", default="", metavar="FILE:N", help="Number N of a saved scan.")
+@click.option(
+    "--from", "source", default="", metavar="scan:N", help="Number N of the last scan, or FILE:N."
+)
 @click.option("--url", default="", help="Where the device is.")
 @click.option("--profile", "profile_name", default="", help="Name or file of its profile.")
 @click.option("--unit", type=click.IntRange(0, 255), help="Modbus unit.")
@@ -44,7 +47,7 @@ def add(
     from gateway.config.profile_file import load_profile
 
     if bool(source) == bool(url):
-        raise click.UsageError("give either --url or --from FILE:N")
+        raise click.UsageError("give either --url or --from scan:N")
     found = _scanned(source) if source else {"url": url}
     profile_name = profile_name or str(found.get("profile", ""))
     if not profile_name:
@@ -70,19 +73,19 @@ def add(
 
 
 def _scanned(source: str) -> dict[str, Any]:
-    """The row of a saved scan that ``FILE:N`` names."""
+    """The row that ``scan:N`` names in the last scan, ``FILE:N`` in a saved one."""
     file, _, number = source.rpartition(":")
     if not file or not number.isdigit():
-        raise click.UsageError(f"{source!r} is not FILE:N, like scan.json:4")
+        raise click.UsageError(f"{source!r} is neither scan:N nor FILE:N, like scan.json:4")
+    path = last_scan() if file == "scan" else Path(file)
     try:
-        rows = json.loads(Path(file).read_text(encoding="utf-8"))["found"]
+        rows = json.loads(path.read_text(encoding="utf-8"))["found"]
         return next(dict(row) for row in rows if row["number"] == int(number))
     except StopIteration:
         raise click.UsageError(f"{file} has no number {number}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(
-            f"{file} is no saved scan ({error}); sopgw scan … --save {file}"
-        ) from None
+        scan_first = "sopgw scan all" if file == "scan" else f"sopgw scan … --save {file}"
+        raise click.UsageError(f"{path} is no saved scan ({error}); {scan_first}") from None
 
 
 def _text(path: Path) -> str:

@@ -205,6 +205,12 @@ def schema_of_name():
     return schema_of
 
 
+@pytest.fixture(autouse=True)
+def state_of_nobody(monkeypatch, tmp_path):
+    """What programs keep for their user is kept with the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def sopgw(capsys):
     """Run the program in this process: ``sopgw("config", "check", path)``."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.scan_answer import last_scan
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -45,6 +47,7 @@ def test_scan_finds_the_units_and_their_profiles(sopgw, ports, tmp_path):
         (str(ports["meters"][0]), 1): "schneider-iem3255",
     }
     assert json.loads(saved.read_text())["found"] == answer["data"]["found"]
+    assert last_scan().read_text() == saved.read_text()
     text = sopgw(
         "scan", "all", "--subnet", "127.0.0.1", "--serial", "none", "--port", both, "--units", "1"
     ).out

@@ -132,6 +132,7 @@ def test_a_device_is_added_by_its_url(sopgw, tmp_path):
         ("--url", "modbus+tcp://h"),
         ("--from", "nothing.json:1"),
         ("--from", "nothing"),
+        ("--from", "scan:1"),  # nothing was scanned yet
         (*meter, "--from", "a:1"),
     ):
         assert sopgw("device", "add", "m6", *wrong, "-c", site).exit_code == 2

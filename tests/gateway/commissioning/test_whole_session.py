@@ -95,6 +95,7 @@ def shell(cabinet, tmp_path):
     key = tmp_path / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     env = cabinet.env | {
+        "XDG_STATE_HOME": str(tmp_path / "state"),
         "SSH_AUTH_SOCK": str(agent),
         "SOPGW_CONFIG": str(tmp_path / "etc" / "sopgw.yaml"),
     }
@@ -151,18 +152,15 @@ def test_eleven_commands_find_five_planted_faults_and_accept_what_was_mended(
     assert shell.type(f"init {site.parent} --site elm --name 'Elm Street'")[1] == 0
     assert shell.type("doctor host clock")[1] == 0
     text, code = shell.type(
-        f"scan all --subnet 127.0.0.1 --serial none --port {','.join(found_at[:2])} --units 1,100 "
-        f"--save {tmp_path / 'scan.json'}"
+        f"scan all --subnet 127.0.0.1 --serial none --port {','.join(found_at[:2])} --units 1,100"
     )
     assert (code, "sop-station-v1" in text, "schneider-iem3255" in text) == (0, True, True), text
 
     # 4 to 6: what was found goes into the site file; the rest is written in an editor
-    rows = json.loads((tmp_path / "scan.json").read_text())["found"]
+    rows = json.loads((tmp_path / "state" / "sopgw" / "scan.json").read_text())["found"]
     number = {row["profile"]: row["number"] for row in rows}
     for name, profile in (("station", "sop-station-v1"), ("m1", "schneider-iem3255")):
-        text, code = shell.type(
-            f"device add {name} --from {tmp_path / 'scan.json'}:{number[profile]} --yes"
-        )
+        text, code = shell.type(f"device add {name} --from scan:{number[profile]} --yes")
         assert code == 0, text
     added = re.findall(r"^  (?:station|m1): .*$", site.read_text(), re.MULTILINE)
     assert len(added) == 2

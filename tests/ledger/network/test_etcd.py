@@ -74,8 +74,16 @@ async def notices(members):
 
 
 async def four_nodes(members, net):
-    clock, send = net.Clock(), net.Sender()
     orders = [ordering(members) for _ in range(4)]
+    try:
+        await four_nodes_by(orders, members, net)
+    finally:
+        for order in orders:
+            await order.close()
+
+
+async def four_nodes_by(orders, members, net):
+    clock, send = net.Clock(), net.Sender()
     nodes, ledgers = [], []
     for i in range(4):
         node, ledger = net.make_node(f"n{i}", orders[i], clock)
@@ -84,16 +92,16 @@ async def four_nodes(members, net):
     acknowledged = []
     async with net.running(*nodes):
         for n, message in enumerate(send.joins()):
-            assert (await nodes[n % 4].submit(message)).accepted
+            assert (await submitted(nodes[n % 4], message)).accepted
             acknowledged.append(message)
         opening = send("op", kind="open", round="R1", document=net.round_document())
         clock.set(10)
-        assert (await nodes[0].submit(opening)).accepted
+        assert (await submitted(nodes[0], opening)).accepted
         # kill -9 of one member, then of a second one: without a majority nothing is acknowledged.
         members.kill(0)
         seals = {i: net.seal(f"R{i}", net.offers(i)) for i in range(1, 5)}
         one = send("R1", kind="commit", round="R1", hash=seals[1])
-        assert (await nodes[1].submit(one)).accepted
+        assert (await submitted(nodes[1], one)).accepted
         await until(lambda: len({n.replica.height for n in nodes}) == 1, "one height")
         members.kill(1)
         height = nodes[2].replica.height
@@ -119,8 +127,6 @@ async def four_nodes(members, net):
         assert len({n.replica.market.root() for n in nodes}) == 1
     stored = b"".join(ledgers[3].leaves)
     assert all(message[1:-1] in stored for message in acknowledged)
-    for order in orders:
-        await order.close()
 
 
 async def submitted(node, message):
