@@ -223,6 +223,7 @@ async def _broker(world, fault):
 
 
 async def _stall(world, fault):
+    world.stalled_mono_us.append(world.clock.mono_us())
     world.loop.now_us += min(int(fault.lasts_s * 1e6), 30_000_000)
 
 

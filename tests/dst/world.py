@@ -148,6 +148,7 @@ class World:
         self.frozen_us = 0  # … since then
         self.market = SimMarket(self, length_ms=self.length_s * 1000, late_count=0)
         self.oracle = Oracle(self)
+        self.stalled_mono_us = []  # when the host stood still
         self.alarm_oracle = AlarmOracle(self)
         self.alarms = None
         gap_s = setting.gap_s or draw.choice((20, 45, 90, 300))
@@ -432,19 +433,22 @@ class World:
             fold.see(decoded(index, leaf))
         for finding in fold.findings():
             oracle.checked_count += finding.judged_count
-            if not finding.ok and not self._explained(finding.number):
+            if not finding.ok and not self._explained(finding, entries):
                 oracle.check(
                     False, finding.number, f"audit: entry {finding.first_index}: {finding.first}"
                 )
         ledger_oracle.check(self)
 
-    def _explained(self, number):
+    def _explained(self, finding, entries):
         """What the auditor cannot know: that disk or host was too slow for the promise."""
-        kinds = {f.kind for f in self.faults}
+        kinds, number = {f.kind for f in self.faults}, finding.number
+        if number == "I11" and finding.broken_count == 1:  # the one that a stall fell into
+            verdict = entries[finding.first_index]
+            received = entries[verdict.get("received_index", finding.first_index)]
+            if any(received["mono_us"] <= us <= verdict["mono_us"] for us in self.stalled_mono_us):
+                return True
         if number == "I33":  # a counter that stood still leaps when it goes on
             return bool(kinds & {"frozen-meter", "frozen-counter"})
-        if number == "I11" and any(f.kind == "stall" and f.lasts_s > 2 for f in self.faults):
-            return True
         return number in ("I11", "I18") and "slow-disk" in kinds
 
 
