@@ -26,6 +26,7 @@ class Site:
     rearm: str  # manual | auto
     owner_id: int
     ramp_permille_per_s: int
+    separate: bool = False  # each terminal has a controller of its own: the stepped rule holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
