@@ -398,12 +398,14 @@ async def _end_when(asked: asyncio.Event) -> None:
 
 def _notice(parts: Parts) -> ServiceNotice:
     """Build what tells the service manager that scans end."""
-    return ServiceNotice(
+    notice = ServiceNotice(
         manager=this_process(),
         clock=parts.clock,
         state=lambda: parts.scan.state,
         scans_count=lambda: parts.scan.scans_count,
     )
+    parts.recorder.listeners.append(notice.take)
+    return notice
 
 
 async def _publish_checkpoints(parts: Parts) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from gateway.core.state import State
 from gateway.ports import Clock
@@ -81,6 +82,14 @@ class ServiceNotice:
                 await self._clock.sleep_until(self._clock.mono_us() + self._clock.at_least(LOOK_US))
         finally:
             self._manager.tell(STOPPING="1", STATUS="bringing the station to zero")
+
+    def take(self, _index: int, entry: Mapping[str, Any]) -> None:
+        """Tell a changed state at once: before power moves, the package must know of it."""
+        if entry["kind"] == "mode" and self._seen_count:
+            status = status_text(self._state())
+            if status != self._told:
+                self._told = status
+                self._manager.tell(STATUS=status)
 
     def look(self) -> None:
         """Tell what changed since the last look."""

@@ -103,6 +103,25 @@ def test_a_changed_state_is_told_once(heard):
     manager.close()
 
 
+def test_power_is_told_before_it_moves_not_at_the_next_look(heard):
+    scan, manager = Counting(observing()), ServiceManager(heard.path)
+    notice = scan.notice(manager)
+    scan.state.moments.append(Moment(utc_us=1, state="EXECUTING", reasons=()))
+    notice.take(7, {"kind": "mode"})
+    assert heard() is None, "before READY nothing is said"
+    scan.count = 1
+    notice.look()
+    heard()
+    scan.state.moments.append(Moment(utc_us=2, state="READY", reasons=()))
+    notice.take(8, {"kind": "reading"})
+    assert heard() is None
+    notice.take(9, {"kind": "mode"})
+    notice.take(10, {"kind": "mode"})
+    assert heard() == {"STATUS": "READY, mode off"}
+    assert heard() is None
+    manager.close()
+
+
 def test_the_status_is_one_line_whatever_a_reason_says():
     text = status_text(make_state(observing("two\nlines " + "x" * 500)))
     assert "\n" not in text
