@@ -12,8 +12,9 @@ from gateway.cli.output import ExitCode, Finding, emit, fail, group, site_option
 
 if TYPE_CHECKING:
     from gateway.cli.backup_box import Opener
-    from gateway.cli.backup_restore import Known, Place
+    from gateway.cli.backup_restore import Place
     from gateway.cli.backup_store import Contents, LedgerFound
+    from gateway.cli.backup_witness import Known
 
 PASSPHRASE_MIN = 12  # characters; Argon2id slows guessing down, it does not make 1234 a secret
 
@@ -87,6 +88,8 @@ def create(
     public = [backup_box.recipient(r) for r in recipients]
     passphrase = None if public and passphrase_file is None else _passphrase(passphrase_file, 2)
     made = utc_text(clock_of().utc_us())
+    with _told(config_path):
+        backup_store.witness_urls(site)  # a policy that cannot be read is told before the work
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{site.id}-{made[:19].replace(':', '').replace(' ', 'T')}.sopbackup"
     partial = path.with_suffix(".partial")
@@ -157,6 +160,13 @@ def verify(*, file: Path, passphrase_file: Path | None, identity_file: Path | No
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A kept receipt or checkpoint: the ledger must not be older.",
 )
+@click.option(
+    "--tls",
+    "papers_folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="ca.pem, cert.pem, key.pem for witnesses that ask for a certificate; else those inside.",
+)
 @click.option("--without-witness", is_flag=True, help="Go on though no witness answers.")
 @click.option(
     "--allow", multiple=True, type=click.Path(path_type=Path), help="A further folder to write to."
@@ -174,6 +184,7 @@ def restore(
     confirm: str,
     replace: bool,
     receipts: tuple[Path, ...],
+    papers_folder: Path | None,
     without_witness: bool,
     allow: tuple[Path, ...],
     passphrase_file: Path | None,
@@ -189,7 +200,7 @@ def restore(
         contents, ledger = _read(file, opener, folder)
         _refuse_damaged(file, contents, ledger)
         planned = restoring.places(contents, site_file=config_path, allowed=allow)
-        known = _known(contents, receipts, site_file=config_path)
+        known = _known(contents, receipts, site_file=config_path, papers_folder=papers_folder)
         _refuse_older(file, contents, known, without_witness=without_witness)
         ways = restoring.in_the_way(planned)
         data = _data(contents, ledger) | {
@@ -327,15 +338,19 @@ def _failed(code: ExitCode, findings: list[Finding], data: Any = None) -> Except
     return CommandFailed(code, findings, data=data)
 
 
-def _known(contents: Contents, receipts: tuple[Path, ...], *, site_file: Path) -> Known:
+def _known(
+    contents: Contents, receipts: tuple[Path, ...], *, site_file: Path, papers_folder: Path | None
+) -> Known:
     import asyncio
 
-    from gateway.cli import backup_restore, backup_store
+    from gateway.cli import backup_restore, backup_store, backup_witness
 
-    known = backup_restore.Known()
-    known.checkpoints += backup_restore.evidence_here(contents, site_file=site_file)
-    known.checkpoints += backup_store.receipt_checkpoints(receipts)
-    asyncio.run(backup_restore.ask_witnesses(contents, known))
+    kept = backup_restore.evidence_here(contents, site_file=site_file)
+    kept += backup_store.receipt_checkpoints(receipts)
+    given = backup_witness.folder_papers(papers_folder) if papers_folder else None
+    asked = backup_witness.doors(contents, site_file=site_file, given=given)
+    known = asyncio.run(backup_witness.ask(asked, str(contents.manifest["ledger"]["origin"])))
+    known.checkpoints += kept
     return known
 
 
@@ -362,7 +377,7 @@ def _refuse_older(file: Path, contents: Contents, known: Known, *, without_witne
         raise _failed(ExitCode.UNDECIDED, findings)
     if known.silent and not known.asked and not without_witness:
         findings = [
-            Finding(code="B005", message=text, help="mend the line, or --without-witness")
+            Finding(code="B005", message=text, help="mend what is said, or --without-witness")
             for text in known.silent
         ]
         raise _failed(ExitCode.UNDECIDED, findings)

@@ -1,22 +1,21 @@
 """Puts a backup back: checked whole before the first byte is written, never an older ledger.
 
 A lone machine cannot notice that its ledger was set back (decision 8); whoever kept a checkpoint
-can. So the witnesses are asked first, kept receipts are held against it, and so is the ledger
-that already stands here. Nothing is deleted: what is replaced is moved aside.
+can. So the witnesses are asked first (``backup_witness``), kept receipts are held against it, and
+so is the ledger that already stands here. Nothing is deleted: what is replaced is moved aside.
 
 Imported inside commands only.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.cli.backup_store import BackupError, Contents, own_evidence
@@ -43,15 +42,6 @@ class Place:
     source: Path
     target: Path
     mode: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Known:
-    """Checkpoints of this ledger that others kept, and who could not be asked."""
-
-    checkpoints: list[bytes] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -87,29 +77,6 @@ def ledger_target(contents: Contents, *, site_file: Path) -> Path:
     """Return where the ledger goes."""
     kind, _, rest = str(contents.manifest["ledger"]["name"]).partition("/")
     return (site_file.resolve().parent if kind == "site" else Path("/")) / rest
-
-
-async def ask_witnesses(contents: Contents, known: Known) -> None:
-    """Ask every witness that the site names what it saw last."""
-    import aiohttp
-
-    from ledger.network.witness import WitnessRefused, last_seen
-
-    origin = str(contents.manifest["ledger"]["origin"])
-
-    async def ask(session: aiohttp.ClientSession, url: str) -> None:
-        try:
-            seen = await last_seen(session, url, origin)
-        except WitnessRefused as refused:
-            known.silent.append(str(refused))
-            return
-        known.asked.append(url)
-        if seen:
-            known.checkpoints.append(seen)
-
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        for row in contents.manifest["ledger"]["witnesses"]:
-            group.create_task(ask(session, str(row["url"])))
 
 
 def objections(contents: Contents, known: Sequence[bytes]) -> tuple[list[str], list[str]]:

@@ -29,7 +29,7 @@ from gateway.cli.output import ExitCode, fail
 from gateway.config.problem import ConfigFileError
 from gateway.config.site_file import Site
 from gateway.journal.ledger_journal import key_of
-from ledger.log import note, reader, segment, verify
+from ledger.log import note, policy, reader, segment, verify
 from ledger.log.keys import KeyFileError
 from ledger.log.record import Damage
 from ledger.log.segment import LedgerCorrupt
@@ -43,6 +43,7 @@ SITE_NAMES = ("allowed_signers",)
 SITE_FOLDERS = ("profiles", "secrets", "pki")
 STATE_FOLDERS = ("sat", "pki", "receipts")
 LEDGER_FOLDERS = ("segments", "evidence")
+PAPERS = ("authority", "certificate", "key")  # of ``ledger.tls``
 FILES_OF = ("gateway.config.site_file", "gateway.config.site_doors")
 
 
@@ -134,6 +135,26 @@ def ledger_vkeys(site: Site) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def witness_urls(site: Site) -> list[str]:
+    """Return where the ledger's witnesses answer; BackupError when their policy cannot be read."""
+    if site.ledger.policy_file is None:
+        return [w.url for w in site.ledger.witnesses]
+    try:
+        found = policy.load(site.ledger.policy_file)
+    except policy.PolicyError as error:
+        raise BackupError(f"witnesses: {error}") from None
+    return [w.url for w in found.witnesses.values() if w.url]
+
+
+def papers_named(site: Site) -> dict[str, str] | None:
+    """Return the names inside a backup of what the site shows witnesses."""
+    if site.ledger.tls is None:
+        return None
+    folder = site.path.resolve().parent
+    paths = zip(PAPERS, site.ledger.tls, strict=True)
+    return {part: name_of(path.resolve(), folder) for part, path in paths}
+
+
 def write(box: BoxWriter, site: Site, *, made: str) -> dict[str, Any]:
     """Pack a site into a box; return the manifest."""
     folder = site.path.resolve().parent
@@ -149,7 +170,8 @@ def write(box: BoxWriter, site: Site, *, made: str) -> dict[str, Any]:
                 "name": name_of(site.ledger.dir.resolve(), folder),
                 "origin": site.ledger.origin,
                 "vkeys": ledger_vkeys(site),
-                "witnesses": [{"url": w.url, "vkey": w.vkey} for w in site.ledger.witnesses],
+                "witnesses": [{"url": url} for url in witness_urls(site)],
+                "tls": papers_named(site),
             },
             "files": rows,
         }

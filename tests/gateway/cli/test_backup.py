@@ -1,108 +1,35 @@
 """A site is sealed, lost, and put back; an older ledger is not."""
 
 import asyncio
-import importlib.util
 import json
 import os
 import shutil
 import stat
-import threading
-from pathlib import Path
 
 import pytest
-from aiohttp import web
+from fakes.lost_site import ORIGIN, SECRET, Lost, Seeing
 
 from gateway.cli import backup_box, backup_restore, backup_store
 from gateway.journal.ledger_journal import LedgerJournal, read_entries
 from gateway.runtime.clock import SystemClock
-from ledger.log import note
-from ledger.log.cosign import create_cosigner
 from ledger.log.treeview import TreeView
 from ledger.log.verify import verify
-from ledger.network.witness import Witness, collect
-
-FAKES = Path(__file__).resolve().parents[2] / "fakes"
-SPEC = importlib.util.spec_from_file_location("planted_site", FAKES / "planted_site.py")
-planted_site = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(planted_site)
-SECRET = "correct horse battery staple"
-ORIGIN = "elm.example/SOP-1"
-
-
-class Lost:
-    """A site whose machine is lost at will."""
-
-    def __init__(self, folder):
-        self.folder, self.file = folder / "etc", folder / "etc" / "site.yaml"
-        self.folder.mkdir()
-        self.write_site()
-        (self.folder / "secrets").mkdir(mode=0o700)
-        (self.folder / "secrets" / "broker").write_text("swordfish\n")
-        (self.folder / "secrets" / "broker").chmod(0o600)
-        self.passphrase = folder / "pass"
-        self.passphrase.write_text(SECRET + "\n")
-        self.passphrase.chmod(0o600)
-        self.usb = folder / "usb"
-        self.add(40)
-
-    def write_site(self, witnesses="[]"):
-        text = planted_site.site_text({"station": 5020, "meters": [5021, 5022, 5023, 5024]})
-        self.file.write_text(text.replace("witnesses: []", f"witnesses: {witnesses}"))
-
-    def add(self, count):
-        async def go():
-            journal = LedgerJournal.open(
-                directory=self.folder / "ledger", origin=ORIGIN,
-                key_file=self.folder / "ledger.key", clock=SystemClock(),
-            )  # fmt: skip
-            for number in range(count):
-                await journal.append(
-                    "operator", {"user": "t", "verb": "note", "arguments": [number], "reason": ""}
-                )
-            vkey = journal.vkey
-            await journal.close()
-            return vkey
-
-        return asyncio.run(go())
-
-    def modes(self):
-        files = [p for p in sorted(self.folder.rglob("*")) if p.is_file()]
-        return {
-            str(p.relative_to(self.folder)): (
-                stat.S_IMODE(p.stat().st_mode),
-                b"" if p.suffix == ".seg" else p.read_bytes(),
-            )
-            for p in files
-            if p.name not in ("lock", "reserve", "checkpoint", "backups.jsonl")
-            and not {"tile", "index.sqlite"} & set(p.parts)
-        }
 
 
 @pytest.fixture
-def lost(tmp_path, monkeypatch):
+def lost(tmp_path, monkeypatch, sopgw):
     monkeypatch.setattr(backup_box, "MEMORY_KIB", 1024)  # guessing is not what is tested here
-    return Lost(tmp_path)
+    return Lost(tmp_path, sopgw)
 
 
 @pytest.fixture
-def create(sopgw, lost):
-    def run(*more):
-        more = more or ("--passphrase-file", lost.passphrase)
-        answer = sopgw("backup", "create", lost.usb, *more, "-c", lost.file, "--json")
-        assert answer.exit_code == 0, answer
-        return Path(answer.json["data"]["file"])
-
-    return run
+def create(lost):
+    return lost.create
 
 
 @pytest.fixture
-def restore(sopgw, lost):
-    def run(file, *more, opener=None):
-        opener = opener or ("--passphrase-file", lost.passphrase)
-        words = ("backup", "restore", file, *opener, "-c", lost.file, "--json")
-        return sopgw(*words, *more)
-
-    return run
+def restore(lost):
+    return lost.restore
 
 
 def test_what_was_lost_is_back_with_its_modes_and_the_ledger_verifies(create, restore, lost, sopgw):
@@ -249,53 +176,15 @@ def test_a_service_that_writes_keeps_a_restore_out_and_lets_a_backup_through(cre
 
 @pytest.fixture
 def witness(lost, tmp_path):
-    """A witness on loopback that has cosigned the ledger as it is."""
-    vkey = lost.add(1)
-    cosigner = create_cosigner(tmp_path / "w.key", "west.example/witness", None)
-    made = Witness(
-        tmp_path / "state", cosigners=[cosigner], logs=[note.parse_vkey(vkey)],
-        unix_s=lambda: 1_795_000_000,
-    )  # fmt: skip
-    loop = asyncio.new_event_loop()
-    runner = web.AppRunner(made.application())
-    loop.run_until_complete(runner.setup())
-    loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def see():
-        import aiohttp
-
-        async def go():
-            tree = TreeView.open(lost.folder / "ledger")
-            async with aiohttp.ClientSession() as session:
-                got = await collect(session, tree, {"west": (cosigner.key, url)})
-            assert not got.refused
-
-        asyncio.run(go())
-
-    lost.write_site(f'[{{url: "{url}", key: "{cosigner.key.vkey}"}}]')
-    yield see
-
-    async def end():
-        await runner.cleanup()
-        loop.stop()
-
-    asyncio.run_coroutine_threadsafe(end(), loop)
-    thread.join()
-    loop.close()
+    """A witness that anybody may ask."""
+    made = Seeing(lost, tmp_path)
+    lost.write_site(made.row)
+    yield made.see
+    made.end()
 
 
 def test_a_witness_that_has_seen_more_keeps_an_old_backup_out(create, restore, lost, witness):
-    old = create()
-    witness()
-    lost.add(3)
-    young = lost.usb / "young"
-    lost.usb, keep = young, lost.usb
-    newer = create()
-    witness()
-    lost.usb = keep
+    old, newer = lost.older_and_younger(witness)
     shutil.rmtree(lost.folder)
     answer = restore(old, "--confirm", "elm")
     assert answer.exit_code == 8
@@ -306,7 +195,7 @@ def test_a_witness_that_has_seen_more_keeps_an_old_backup_out(create, restore, l
 
 def test_a_silent_witness_is_no_permission(create, restore, lost):
     key = "west.example/witness+b6ad1f70+BFvxnzCjYbe1PHKsJ+EF9kVUNcjKzp1Ys9Ca4Og+Gl3E"
-    lost.write_site(f'[{{url: "http://127.0.0.1:9", key: "{key}"}}]')
+    lost.write_site(f'witnesses: [{{url: "http://127.0.0.1:9", key: "{key}"}}]')
     file = create()
     shutil.rmtree(lost.folder)
     answer = restore(file, "--confirm", "elm")
