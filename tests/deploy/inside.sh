@@ -4,8 +4,8 @@
 set -uo pipefail
 cd /
 factor=5
-deb=$(ls /root/debs/good/*.deb)
-bad=$(ls /root/debs/bad/*.deb 2>/dev/null || true)
+deb=$(ls /srv/system-test/debs/good/*.deb)
+bad=$(ls /srv/system-test/debs/bad/*.deb 2>/dev/null || true)
 site=/etc/sopgw/sopgw.yaml
 python=/opt/sopgw/bin/python
 step=0
@@ -62,8 +62,8 @@ PY
 }
 send_trade() {  # ID
     sopgw trade sign -q --new --id "$1" --site elm --from region-b --to region-c --power 120kW \
-        --start "$(trade_minutes 15000)" --resolution PT1M --key /root/market.pem -o "/root/$1.json" || return 1
-    sopgw trade submit -q "/root/$1.json" --broker mqtt://127.0.0.1:1883 --wait 20s
+        --start "$(trade_minutes 15000)" --resolution PT1M --key /srv/system-test/market.pem -o "/srv/system-test/$1.json" || return 1
+    sopgw trade submit -q "/srv/system-test/$1.json" --broker mqtt://127.0.0.1:1883 --wait 20s
 }
 # Reading commands keep derived files beside the ledger: root's would be in the service's way.
 as_service() { runuser -u sopgw -- "$@"; }
@@ -113,18 +113,18 @@ PY
 }
 
 echo "machine: $(. /etc/os-release; echo "$PRETTY_NAME"), $(python3 -V), systemd $(systemctl --version | head -1 | cut -d' ' -f2)"
-dpkg -i "$deb" > /root/install.log 2>&1 || { cat /root/install.log; die "dpkg -i"; }
+dpkg -i "$deb" > /srv/system-test/install.log 2>&1 || { cat /srv/system-test/install.log; die "dpkg -i"; }
 say "package installed ($(du -sm /opt/sopgw | cut -f1) MB on disk)"
-dpkg -i "$deb" > /root/again.log 2>&1 || { cat /root/again.log; die "second dpkg -i"; }
+dpkg -i "$deb" > /srv/system-test/again.log 2>&1 || { cat /srv/system-test/again.log; die "second dpkg -i"; }
 /var/lib/dpkg/info/sopgw.postinst configure >/dev/null 2>&1 || die "postinst twice"
 say "installed again over itself"
-systemd-analyze verify /usr/lib/systemd/system/sop*.service > /root/verify.log 2>&1 || { cat /root/verify.log; die "verify"; }
-[ ! -s /root/verify.log ] || { cat /root/verify.log; die "verify"; }
+systemd-analyze verify /usr/lib/systemd/system/sop*.service > /srv/system-test/verify.log 2>&1 || { cat /srv/system-test/verify.log; die "verify"; }
+[ ! -s /srv/system-test/verify.log ] || { cat /srv/system-test/verify.log; die "verify"; }
 say "units verified"
 sopgw init /etc/sopgw --site elm --name "Elm Street" >/dev/null || die "sopgw init"
-public=$(sopgw trade keygen /root/market.pem | grep -o '[A-Za-z0-9+/]\{43\}=' | head -1)
+public=$(sopgw trade keygen /srv/system-test/market.pem | grep -o '[A-Za-z0-9+/]\{43\}=' | head -1)
 write_site "$public" || die "site file"
-sopgw config check "$site" > /root/check.log || { cat /root/check.log; die "config check"; }
+sopgw config check "$site" > /srv/system-test/check.log || { cat /srv/system-test/check.log; die "config check"; }
 say "sopgw init, site filled in, checked"
 install -d /etc/mosquitto/conf.d
 printf 'listener 1883 127.0.0.1\nallow_anonymous true\n' > /etc/mosquitto/conf.d/bench.conf
@@ -157,8 +157,8 @@ say "killed process started again, in control again"
 main=$(systemctl show -P MainPID sopgw)
 send_trade trd-2 || die "second trade accepted"
 until_holds 60 state_is EXECUTING || die "EXECUTING, is $(status_field state)"
-! dpkg -i "$deb" > /root/powered.log 2>&1 || die "an upgrade under power must be refused"
-grep -q 'power is commanded now' /root/powered.log || { cat /root/powered.log; die "refusal under power"; }
+! dpkg -i "$deb" > /srv/system-test/powered.log 2>&1 || die "an upgrade under power must be refused"
+grep -q 'power is commanded now' /srv/system-test/powered.log || { cat /srv/system-test/powered.log; die "refusal under power"; }
 [ "$(systemctl show -P MainPID sopgw)" = "$main" ] || die "the service was touched"
 until_holds 90 delivered trd-2 || die "trade delivered all the same"
 until_holds 60 state_is READY || die "READY after the trade"
@@ -166,42 +166,42 @@ say "upgrade refused while power is commanded, the trade delivered all the same"
 
 if [ -n "$bad" ]; then
     before=$(dpkg-query -W -f '${Version}' sopgw)
-    ! dpkg -i "$bad" > /root/bad.log 2>&1 || die "an upgrade that refuses the site file must fail"
-    grep -q 'upgrade undone' /root/bad.log || { cat /root/bad.log; die "rollback"; }
+    ! dpkg -i "$bad" > /srv/system-test/bad.log 2>&1 || die "an upgrade that refuses the site file must fail"
+    grep -q 'upgrade undone' /srv/system-test/bad.log || { cat /srv/system-test/bad.log; die "rollback"; }
     until_holds 60 state_is READY || die "READY after the rollback"
     say "upgrade whose check refuses the site file undone by itself, old version in control"
-    dpkg -i "$deb" > /root/good.log 2>&1 || { cat /root/good.log; die "back to $before"; }
+    dpkg -i "$deb" > /srv/system-test/good.log 2>&1 || { cat /srv/system-test/good.log; die "back to $before"; }
     until_holds 60 state_is READY || die "READY after the upgrade"
     say "good version installed over it"
-    /usr/lib/sopgw/rollback "by hand" > /root/rollback.log 2>&1 || { cat /root/rollback.log; die "rollback by hand"; }
-    grep -qF "back to version $before (by hand)" /root/rollback.log || { cat /root/rollback.log; die "which version"; }
+    /usr/lib/sopgw/rollback "by hand" > /srv/system-test/rollback.log 2>&1 || { cat /srv/system-test/rollback.log; die "rollback by hand"; }
+    grep -qF "back to version $before (by hand)" /srv/system-test/rollback.log || { cat /srv/system-test/rollback.log; die "which version"; }
     until_holds 60 state_is READY || die "READY after the rollback by hand"
     say "rolled back by hand, in control"
 fi
 
 systemctl stop sopgw || die "stop"
-verified > /root/verified.log || { cat /root/verified.log; die "ledger after stop"; }
-entries=$(grep -o '[0-9][0-9,]* entries' /root/verified.log | head -1)
+verified > /srv/system-test/verified.log || { cat /srv/system-test/verified.log; die "ledger after stop"; }
+entries=$(grep -o '[0-9][0-9,]* entries' /srv/system-test/verified.log | head -1)
 say "stopped in order, ledger verifies: $entries"
 backup=no
 if sopgw backup create --help >/dev/null 2>&1; then
-    . /root/backup.sh
-    backup_create > /root/backup.log 2>&1 || { cat /root/backup.log; die "backup"; }
+    . /srv/system-test/backup.sh
+    backup_create > /srv/system-test/backup.log 2>&1 || { cat /srv/system-test/backup.log; die "backup"; }
     backup=yes
     say "backup written and verified"
 fi
-dpkg --purge sopgw > /root/purge.log 2>&1 || { cat /root/purge.log; die "purge"; }
+dpkg --purge sopgw > /srv/system-test/purge.log 2>&1 || { cat /srv/system-test/purge.log; die "purge"; }
 for gone in /opt/sopgw /opt/sopgw.previous /etc/sopgw /var/lib/sopgw /usr/bin/sopgw /usr/lib/sopgw; do
     [ ! -e "$gone" ] || die "$gone is still there"
 done
 ! getent passwd sopgw >/dev/null || die "user sopgw is still there"
 say "purged: nothing is left"
-dpkg -i "$deb" > /root/install2.log 2>&1 || { cat /root/install2.log; die "dpkg -i"; }
+dpkg -i "$deb" > /srv/system-test/install2.log 2>&1 || { cat /srv/system-test/install2.log; die "dpkg -i"; }
 say "installed again"
 if [ "$backup" = yes ]; then
-    backup_restore > /root/restore.log 2>&1 || { cat /root/restore.log; die "restore"; }
-    verified > /root/verified2.log || { cat /root/verified2.log; die "restored ledger"; }
-    after=$(grep -o '[0-9][0-9,]* entries' /root/verified2.log | head -1)
+    backup_restore > /srv/system-test/restore.log 2>&1 || { cat /srv/system-test/restore.log; die "restore"; }
+    verified > /srv/system-test/verified2.log || { cat /srv/system-test/verified2.log; die "restored ledger"; }
+    after=$(grep -o '[0-9][0-9,]* entries' /srv/system-test/verified2.log | head -1)
     # The restore itself may be an entry; none may be missing.
     [ "$(number "$after")" -ge "$(number "$entries")" ] || die "entries lost: $entries before, $after after"
     say "restored, ledger verifies: $after"
@@ -211,6 +211,6 @@ if [ "$backup" = yes ]; then
     say "in control with the restored state"
     systemctl stop sopgw
 fi
-dpkg --purge sopgw > /root/purge2.log 2>&1 || { cat /root/purge2.log; die "last purge"; }
+dpkg --purge sopgw > /srv/system-test/purge2.log 2>&1 || { cat /srv/system-test/purge2.log; die "last purge"; }
 say "purged again"
 echo "all $step steps passed"

@@ -56,15 +56,16 @@ mount -t overlay overlay -o "lowerdir=$base,upperdir=$scratch/layer/upper,workdi
     "$scratch/root" || leave_out "cannot mount an overlay"
 root=$scratch/root
 
-mkdir -p "$root/root/debs/good" "$root/root/debs/bad"
-cp "$deb" "$root/root/debs/good/"
-install -m 0755 "$here/inside.sh" "$here/backup.sh" "$root/root/"
+install -d -m 0700 "$root/srv/system-test"
+mkdir -p "$root/srv/system-test/debs/good" "$root/srv/system-test/debs/bad"
+cp "$deb" "$root/srv/system-test/debs/good/"
+install -m 0755 "$here/inside.sh" "$here/backup.sh" "$root/srv/system-test/"
 # A later version whose check refuses every site file: the upgrade has to undo itself.
 dpkg-deb -R "$deb" "$scratch/layer/bad"
 version=$(dpkg-deb -f "$deb" Version)
 sed -i "s/^Version: .*/Version: $version+bad/" "$scratch/layer/bad/DEBIAN/control"
 printf '\nraise SystemExit(3)\n' >> "$(echo "$scratch"/layer/bad/opt/sopgw/lib/python3*/site-packages/gateway/cli/config.py)"
-dpkg-deb -b --root-owner-group -Znone "$scratch/layer/bad" "$root/root/debs/bad/bad.deb" >/dev/null
+dpkg-deb -b --root-owner-group -Znone "$scratch/layer/bad" "$root/srv/system-test/debs/bad/bad.deb" >/dev/null
 rm -rf "$scratch/layer/bad"
 
 cat > "$root/etc/systemd/system/system-test.service" <<'UNIT'
@@ -75,8 +76,8 @@ SuccessAction=exit
 FailureAction=exit
 [Service]
 Type=oneshot
-ExecStart=/root/inside.sh
-StandardOutput=file:/root/output
+ExecStart=/srv/system-test/inside.sh
+StandardOutput=file:/srv/system-test/output
 StandardError=inherit
 TimeoutStartSec=900
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
@@ -85,15 +86,15 @@ ln -sf ../system-test.service "$root/etc/systemd/system/default.target.wants/" 2
     mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
     ln -sf ../system-test.service "$root/etc/systemd/system/multi-user.target.wants/"
 }
-: > "$root/root/output"
+: > "$root/srv/system-test/output"
 timeout -k 5 "${SOPGW_SYSTEM_TEST_S:-900}" systemd-nspawn -q -D "$root" --boot --register=no --keep-unit --private-network --machine=sopgw-test \
     --console=pipe --link-journal=no > "$scratch/console" 2>&1 </dev/null &
 machine=$!
-tail --pid="$machine" -n +1 -s 0.5 -f "$root/root/output" &
+tail --pid="$machine" -n +1 -s 0.5 -f "$root/srv/system-test/output" &
 wait "$machine" && ended=0 || ended=$?
 machine=
 wait
-if ! grep -q '^all [0-9]* steps passed' "$root/root/output"; then
+if ! grep -q '^all [0-9]* steps passed' "$root/srv/system-test/output"; then
     echo "the machine ended with $ended:"
     tail -20 "$scratch/console"
     exit 1
