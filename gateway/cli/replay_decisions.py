@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.core import planning, setpoints, verify
+from gateway.core import planning, setpoints, stepped, verify
 from gateway.core.state import Received, Site, State, interval_from
 from gateway.core.verify import MarketPolicy
 from gateway.journal.ledger_journal import canonical_leaf
@@ -242,35 +242,52 @@ def _wanted(state: State, entry: Entry, image: Entry) -> dict[str, Any]:
         v_dv=image.get("v_dv"),
     )
     by_terminal = wanted.setpoints or {}
-    master = state.site.sop.master
-    return {
+    sop = state.site.sop
+    order = [t.id for t in sop.terminals]
+    if state.site.separate and wanted.setpoints:
+        order = stepped.writing_order(sop, state.held, wanted.setpoints)
+    fields = {
         "authority": wanted.authority,
         "plan_index": wanted.plan_index,
         "act_ms": wanted.act_ms,
         "setpoints": [
             {
-                "terminal": t.id,
-                "mode": "VDC_Q" if t.id == master else "P_Q",
-                "p_w": by_terminal.get(t.id),
-                "q_var": wanted.q_var.get(t.id, 0),
-                "ramp_permille_per_s": wanted.ramps.get(t.id, state.site.ramp_permille_per_s),
+                "terminal": t,
+                "mode": "VDC_Q" if t == sop.master else "P_Q",
+                "p_w": by_terminal.get(t),
+                "q_var": wanted.q_var.get(t, 0),
+                "ramp_permille_per_s": wanted.ramps.get(t, state.site.ramp_permille_per_s),
             }
-            for t in state.site.sop.terminals
+            for t in order
         ],
         # At more than real time a setpoint lives longer by a constant (D29).
         "ttl_s": max(wanted.ttl_s, int(entry["ttl_s"])),
     }
+    return fields | ({"toward": dict(wanted.toward)} if wanted.toward else {})
 
 
 def _intent(state: State, entry: Entry, *, same: bool) -> str:
     own = {k: v for k, v in entry.items() if k not in (*COMMON, "instr_id", "staged")}
     again = {"instr_id": instruction_id(own), "staged": entry["staged"]}
     if entry["authority"] == "failsafe":
-        zero = [{**s, "p_w": 0, "q_var": 0} for s in entry["setpoints"]]
-        return _leaf(entry, own | again | {"setpoints": zero, "plan_index": -1})
+        return _leaf(entry, own | again | _to_zero(state, entry))
     if same or "command" in entry:
         return _leaf(entry, own | again)
     return _leaf(entry, own | again | _wanted(state, entry, entry["image"]))
+
+
+def _to_zero(state: State, entry: Entry) -> dict[str, Any]:
+    """What the fail-safe writes: zero, or the next safe step towards it."""
+    zero = dict.fromkeys((t.id for t in state.site.sop.terminals), 0)
+    step = None
+    image = entry.get("image", {})
+    if state.site.separate and "s_va_available" in image:
+        step = setpoints.step_toward(
+            state, zero, utc_ms=image["utc_us"] // 1000, available_va=image["s_va_available"]
+        )
+    to_w = step or zero
+    rows = [{**s, "p_w": to_w[s["terminal"]], "q_var": 0} for s in entry["setpoints"]]
+    return {"setpoints": rows, "plan_index": -1} | ({"toward": zero} if to_w != zero else {})
 
 
 def reactive_from(said: Entry | None) -> Reactive | None:
@@ -318,4 +335,5 @@ def site_of(config: Entry) -> Site:
         rearm=config["rearm"],
         owner_id=config["owner_id"],
         ramp_permille_per_s=config["ramp_permille_per_s"],
+        separate=config.get("separate", False),
     )

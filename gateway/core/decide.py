@@ -7,7 +7,7 @@ from which the next state is folded. The order of the actions is the order of do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.core import interlock, planning, ramps, setpoints
@@ -22,6 +22,7 @@ from gateway.model.telemetry import State as StationState
 WRITE_GAP_US = 1_000_000  # one setpoint write a second at most, but for closing and fail-safe
 COMMAND_GAP_US = 5_000_000
 NOT_FOLLOWING = "A-161"  # the alarm that a terminal is not where it was told to be
+ARRIVAL_US = 2_000_000  # later than its ramp a step's power is waited for no longer than this
 FAR_PERCENT = 5  # of the rating
 STEP_US_MAX = 1_000_000  # a clock that was wrong by more than this moves no power for a while
 _REACHABLE_BUT_REFUSING = {
@@ -135,6 +136,7 @@ class Dispatch:
     act_ms: int = 0  # UTC instant at which OPERATE shall act; 0: at once
     ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s by terminal
     q_var: Mapping[str, int] = field(default_factory=dict)
+    toward: Mapping[str, int] = field(default_factory=dict)  # of a step: where the steps lead
 
 
 Action = (
@@ -251,6 +253,7 @@ def _settle(state: State, station: StationTelemetry) -> tuple[Settle, ...]:
                 master=state.site.sop.master,
                 station=station,
                 q_var=intent.q_var,
+                separate=state.site.separate,
             )
             confirmed = isinstance(verdict, Confirmed)
             settle = Settle(
@@ -284,10 +287,11 @@ def endings(state: State, station: StationTelemetry | None, why: Reason) -> tupl
 
 def _still_moves(state: State, station: StationTelemetry) -> bool:
     """Whether a stop was lost, or never ordered: what it should have ended is still held."""
-    return (
-        state.stopped_id != 0
-        and station.instruction_id == state.stopped_id
-        and any(p_w for t, p_w in active_setpoints(station).items() if t != state.site.sop.master)
+    ended = state.stopped_id != 0 and station.instruction_id == state.stopped_id
+    # Of separate controllers one may fall to its fail-safe alone: then the others end as well.
+    alone = state.site.separate and bool(station.status_bits & interlock.STATUS_FAILSAFE)
+    return (ended or alone) and any(
+        p_w for t, p_w in active_setpoints(station).items() if t != state.site.sop.master
     )
 
 
@@ -394,7 +398,7 @@ def _move(
     if reasons:
         refusing = codes & _REACHABLE_BUT_REFUSING
         if state.held and any(state.held.values()) and not refusing and rested:
-            return [_to_zero(state, _flows_w(state, image, station))], 0
+            return _to_zero(state, image, station, available), 0
         return [], 0
     wanted = setpoints.wanted(
         state,
@@ -412,12 +416,16 @@ def _move(
     if station.state is StationState.STANDBY and not latched and (soon or now or by_hand):
         gap = since_write_us >= COMMAND_GAP_US or since_write_us < 0
         return ([StationCommand(command=Command.EXIT_STANDBY)] if gap else []), 0
+    if wanted.stuck:
+        return (_to_zero(state, image, station, available) if rested else []), 0
     if wanted.setpoints is None:
         return [], wanted.wake_ms
     timed = wanted.authority in ("close", "plan")
     if not rested and not timed:
         return [], wanted.wake_ms
     if not state.active and _on_its_way(state, station):
+        return [], wanted.wake_ms
+    if _steps_on(state, image, station):
         return [], wanted.wake_ms
     dispatch = Dispatch(
         setpoints=wanted.setpoints,
@@ -427,6 +435,7 @@ def _move(
         act_ms=wanted.act_ms,
         ramps=wanted.ramps,
         q_var=wanted.q_var,
+        toward=wanted.toward,
     )
     return [dispatch], wanted.wake_ms
 
@@ -437,30 +446,52 @@ def _on_its_way(state: State, station: StationTelemetry) -> bool:
     From a start that moves while it is read no ramps can be made that end together, and the
     master would meet the difference.
     """
-    return ramps.start_w(state.site.sop, held_w=state.held, measured_w=_measured_w(station)) != (
-        state.held
-    )
-
-
-def _measured_w(station: StationTelemetry) -> dict[str, int]:
-    return {t.id: t.p_w for t in station.terminals}
+    now_w = {t.id: t.p_w for t in station.terminals}
+    return ramps.start_w(state.site.sop, held_w=state.held, measured_w=now_w) != state.held
 
 
 def _flows_w(state: State, image: Image, station: StationTelemetry) -> dict[str, int]:
     return setpoints.flows_w(
         state,
-        _measured_w(station),
+        {t.id: t.p_w for t in station.terminals},
         read_mono_us=station.mono_us,
         acts_mono_us=image.mono_us + image.lead_us,
     )
 
 
-def _to_zero(state: State, measured_w: Mapping[str, int]) -> Dispatch:
+def _steps_on(state: State, image: Image, station: StationTelemetry) -> bool:
+    """Whether separate controllers are still on the ramps of the last step; the next one waits.
+
+    Who does not arrive is waited for no longer than that: the alarm says so.
+    """
+    active = state.active
+    if not state.site.separate or active is None:
+        return False
+    waited_us = image.mono_us - active.mono_us
+    over = waited_us > active.ramp_ms * 1000 + ARRIVAL_US or waited_us < 0
+    return not over and (station.mono_us <= active.mono_us or _on_its_way(state, station))
+
+
+def _to_zero(
+    state: State, image: Image, station: StationTelemetry, available: Mapping[str, int]
+) -> list[Action]:
+    if _steps_on(state, image, station):
+        return []
     zero = {t.id: 0 for t in state.site.sop.terminals}
+    shaped = setpoints.ramps_to(state, zero, _flows_w(state, image, station))
+    return [replace(leaving(state, image.utc_us // 1000, available), ramps=shaped)]
+
+
+def leaving(state: State, utc_ms: int, available: Mapping[str, int]) -> Dispatch:
+    """The fail-safe: to zero at once, or by the next safe step where controllers are separate."""
+    zero = {t.id: 0 for t in state.site.sop.terminals}
+    step = None
+    if state.site.separate:
+        step = setpoints.step_toward(state, zero, utc_ms=utc_ms, available_va=available)
     return Dispatch(
-        setpoints=zero,
+        setpoints=step or zero,
         authority="failsafe",
         plan_index=-1,
         ttl_s=setpoints.TTL_MARGIN_S,
-        ramps=setpoints.ramps_to(state, zero, measured_w),
+        toward=zero if step not in (None, zero) else {},
     )

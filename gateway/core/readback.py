@@ -46,12 +46,16 @@ def judge(
     master: str,
     station: StationTelemetry,
     q_var: Mapping[str, int] | None = None,
+    separate: bool = False,
 ) -> Verdict:
-    """Compare the echo with the instruction; the master's power is a residual and not compared."""
+    """Compare the echo with the instruction; the master's power is a residual and not compared.
+
+    Controllers that are ``separate`` keep no id: 0 says nothing, their set values do.
+    """
     active = active_setpoints(station)
     rows = {t.id: t for t in station.terminals}
     reasons, derated = [], []
-    if station.instruction_id != instr_id:
+    if station.instruction_id != instr_id and not (separate and station.instruction_id == 0):
         detail = f"device reports instruction {station.instruction_id:#010x}, sent {instr_id:#010x}"
         reasons.append(Reason(code=ReasonCode.READBACK_DIFFERS, detail=detail))
     for terminal, p_w in setpoints.items():

@@ -69,6 +69,7 @@ class IntentRecord:
     boot_number: int
     ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s, of setpoints that say it
     q_var: Mapping[str, int] = field(default_factory=dict)
+    toward: Mapping[str, int] = field(default_factory=dict)  # of a step: where the steps lead
     phase: Phase = Phase.INTENDED
 
 
@@ -86,6 +87,7 @@ class Active:
     ramps: Mapping[str, int] = field(default_factory=dict)  # … in 0.1 %/s, of each slave
     slowed: bool = False  # a ramp is slower than the site's
     q_var: Mapping[str, int] = field(default_factory=dict)
+    stepping: bool = False  # more steps follow, without waiting for the next correction
 
     @property
     def moves_power(self) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.core import feeder, ramps, reactive, tracking
+from gateway.core import feeder, ramps, reactive, stepped, tracking
 from gateway.core.energy import since
 from gateway.core.netting import net
 from gateway.core.standing import stands_still
 from gateway.core.state import Manual, PlanRecord, State
 from gateway.model.interval import Interval
+from gateway.model.reason import Reason
 from gateway.model.terminal import Sop, Terminal
 
 METER_STALE_US = 20_000_000  # four missed polls: from here on open loop
@@ -19,6 +20,7 @@ ROUNDS = 5  # of solving for powers and the ramps between them: within 2 W
 SMALL_PERCENT = 2  # of the rating: shorter moves of tracking go by the full ramp
 BEYOND_PERCENT = 1  # of the rating: by more than this over what is available is taken back at once
 SPARE_PERCENT = 2  # of the master's rating, left free by what is commanded
+STEP_PAUSE_MS = 1_500  # between the end of a step's ramp and the next step: seen, decided, written
 TTL_MARGIN_S = 5  # a setpoint may outlive its interval by this much and no longer (1 × speed)
 
 
@@ -34,6 +36,8 @@ class Wanted:
     act_ms: int = 0  # when OPERATE shall act; 0: at once
     ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s by terminal
     q_var: Mapping[str, int] = field(default_factory=dict)
+    toward: Mapping[str, int] = field(default_factory=dict)  # of a step: where the steps lead
+    stuck: bool = False  # no step is safe: the master has no room
 
 
 IDLE = Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=0)
@@ -76,7 +80,32 @@ def wanted(
     if found.setpoints is None:
         return found
     shaped = ramps_to(state, found.setpoints, measured_w or {}, small=found.authority == "tracking")
-    return replace(found, ttl_s=found.ttl_s + ttl_margin_s, ramps=shaped)
+    found = replace(found, ttl_s=found.ttl_s + ttl_margin_s, ramps=shaped)
+    return _one_step(state, found, utc_ms, available_va) if state.site.separate else found
+
+
+def _one_step(state: State, found: Wanted, utc_ms: int, available_va: Mapping[str, int]) -> Wanted:
+    """Only the next safe step, where controllers share no OPERATE."""
+    assert found.setpoints is not None
+    step = step_toward(state, found.setpoints, utc_ms=utc_ms, available_va=available_va)
+    if step is None:
+        return replace(found, setpoints=None, stuck=True)
+    toward = {} if step == found.setpoints else found.setpoints
+    return replace(found, setpoints=step, toward=toward)
+
+
+def step_toward(
+    state: State, target_w: Mapping[str, int], *, utc_ms: int, available_va: Mapping[str, int]
+) -> dict[str, int] | None:
+    """The next safe step from what is held to a target (``stepped``); None: the master is full."""
+    sop = _sop(state, Interval(utc_ms, utc_ms + 1))
+    feeder_w = _master_feeder_w(state, sop)
+    most_va = available_va.get(sop.master, 0)
+    most_va = most_va if feeder_w is None else min(most_va, feeder_w)
+    step = stepped.next_step(
+        sop, from_w=state.held, to_w=target_w, available_va={**available_va, sop.master: most_va}
+    )
+    return None if isinstance(step, Reason) else {**target_w, **step}
 
 
 def flows_w(
@@ -104,6 +133,8 @@ def ramps_to(
 ) -> dict[str, int]:
     """Ramps from what is held to a target; ``small`` moves need no common end."""
     sop, permille = state.site.sop, state.site.ramp_permille_per_s
+    if state.site.separate:  # a step is safe whoever arrives first
+        return dict.fromkeys((t.id for t in sop.terminals), permille)
     from_w = ramps.start_w(sop, held_w=state.held, measured_w=measured_w)
     tiny = all(
         abs(target_w[t.id] - from_w[t.id]) * 100 <= SMALL_PERCENT * t.s_va for t in sop.slaves
@@ -382,8 +413,10 @@ def _gain_ppm(state: State, terminal: Terminal, at_ms: int) -> int:
 
 def _shape(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> dict[str, int]:
     """Duration of each slave's ramp when all end together."""
-    sop = state.site.sop
-    shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=state.site.ramp_permille_per_s)
+    sop, permille = state.site.sop, state.site.ramp_permille_per_s
+    shaped = dict.fromkeys((t.id for t in sop.slaves), permille)
+    if not state.site.separate:
+        shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=permille)
     return {
         t.id: ramps.duration_ms(
             move_w=to_w[t.id] - from_w[t.id], s_va=t.s_va, permille=shaped[t.id]
@@ -396,6 +429,9 @@ def _longest_ms(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]
     """How long before its end an interval is closed: the opening after it is a write too."""
     permille = state.site.ramp_permille_per_s
     longest_ms = ramps.longest_ms(state.site.sop, from_w=from_w, to_w=to_w, permille=permille)
+    if state.site.separate and longest_ms:
+        pauses_count = stepped.steps_count(state.site.sop, from_w=from_w, to_w=to_w) - 1
+        longest_ms += pauses_count * STEP_PAUSE_MS
     return max(longest_ms, CLOSE_MS_MIN) if longest_ms else 0
 
 
@@ -422,7 +458,7 @@ def _mean_w(energy_wh: int, interval: Interval) -> int:
 def _step_due(state: State, utc_ms: int) -> bool:
     """Follow the meter every few seconds, and not before the ramps of the last write ended."""
     active = state.active
-    if active is None:
+    if active is None or active.stepping:
         return True
     pause_us = max(tracking.STEP_MS * 1000, active.ramp_ms * 1000)
     return utc_ms * 1000 - active.utc_us >= pause_us

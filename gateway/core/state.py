@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from gateway.core import derating, feeder, standing
+from gateway.core.carried import active_of, half_applied
 from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters
 from gateway.core.envelope import Planned
 from gateway.core.netting import Leg
-from gateway.core.ramps import duration_ms
 from gateway.core.records import (
     Active,
     Failed,
@@ -300,6 +300,7 @@ def _intent(state: State, entry: Fields) -> None:
         boot_number=entry["boot"],
         ramps={s["terminal"]: s.get("ramp_permille_per_s", 0) for s in entry["setpoints"]},
         q_var={s["terminal"]: s["q_var"] for s in entry["setpoints"] if s["q_var"]},
+        toward=entry.get("toward", {}),
     )
     plan_index, said = entry["plan_index"], entry.get("image", {}).get("s_va_available", {})
     if short := derating.by_availability(state.plans.values(), plan_index, said):
@@ -327,40 +328,28 @@ def _outcome(state: State, entry: Fields) -> None:
 def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     del state.intents[intent.index]
     state.last_write_mono_us = entry["mono_us"]
-    if intent.phase is Phase.FAILED and intent.command is None:
-        state.failed = Failed(instr_id=intent.instr_id, setpoints=dict(intent.setpoints))
-    if intent.phase is not Phase.EXECUTED or intent.command is not None:
+    if intent.command is not None:
+        return
+    active: Active | None = None
+    if intent.phase is Phase.EXECUTED:
+        active = active_of(state.site, state.held, intent, entry)
+    elif intent.phase is Phase.FAILED:
+        # Of a step that some did not take the next one begins where each is now.
+        active = half_applied(state.site, state.held, intent, entry)
+        if active is None:
+            state.failed = Failed(instr_id=intent.instr_id, setpoints=dict(intent.setpoints))
+    if active is None:
         return
     state.adopt_pending = False
     if state.active is None or state.active.plan_index != intent.plan_index:
         state.held_since_open.clear()
-    sent_w = {t: p_w for t, p_w in intent.setpoints.items() if t != state.site.sop.master}
+    sent_w = {t: p_w for t, p_w in active.setpoints.items() if t != state.site.sop.master}
     held_w = {t: entry["active"].get(t, p_w) for t, p_w in sent_w.items()}
     if intent.plan_index >= 0 and (short := derating.by_echo(sent_w, held_w)):
         state.derated.setdefault(intent.plan_index, set()).update(short)
-    state.held_since_open.append((entry["utc_us"], {**intent.setpoints, **held_w}))
+    state.held_since_open.append((entry["utc_us"], {**active.setpoints, **held_w}))
     state.busy = standing.after(state.busy, held_w, state.site.sop, entry["utc_us"])
-    full = state.site.ramp_permille_per_s
-    own = {t.id: intent.ramps.get(t.id, 0) or full for t in state.site.sop.slaves}
-    state.active = Active(
-        instr_id=intent.instr_id,
-        setpoints=dict(intent.setpoints),
-        plan_index=intent.plan_index,
-        utc_us=entry["utc_us"],
-        mono_us=entry["mono_us"],
-        boot_number=entry["boot"],
-        ramp_ms=max(
-            duration_ms(
-                move_w=intent.setpoints.get(t.id, 0) - state.held[t.id],
-                s_va=t.s_va,
-                permille=own[t.id],
-            )
-            for t in state.site.sop.slaves
-        ),
-        ramps=own,
-        slowed=any(permille < full for permille in own.values()),
-        q_var=intent.q_var,
-    )
+    state.active = active
 
 
 def _reconciled(state: State, entry: Fields) -> None:

@@ -52,6 +52,45 @@ def plan_steps(
     )
 
 
+def next_step(
+    sop: Sop,
+    *,
+    from_w: Mapping[str, int],
+    to_w: Mapping[str, int],
+    available_va: Mapping[str, int],
+) -> dict[str, int] | Reason:
+    """Set values of the slaves to write next on the way; the target's when one step will do.
+
+    Where the master has no room for equal steps those who move one way go first: their sum goes
+    one way too, so that every subset of them lies between the two ends of the step.
+    """
+    planned = plan_steps(sop, from_w=from_w, to_w=to_w, available_va=available_va)
+    if isinstance(planned, Stepped):
+        return dict(planned.steps[0] if planned.steps else _slaves(sop, to_w))
+    found = _one_way(sop, from_w, to_w, available_va)
+    return planned if found is None else found
+
+
+def steps_count(sop: Sop, *, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> int:
+    """About how many steps a change takes, with every terminal at its rating."""
+    rated_va = {t.id: t.s_va for t in sop.terminals}
+    planned = plan_steps(sop, from_w=from_w, to_w=to_w, available_va=rated_va)
+    return len(planned.steps) if isinstance(planned, Stepped) else STEPS_MAX
+
+
+def writing_order(sop: Sop, before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Every terminal once: first those that move, in their order, then the others as mapped."""
+    moving = order(sop, before, after)
+    return moving + [t.id for t in sop.terminals if t.id not in moving]
+
+
+def half_applied(
+    sop: Sop, *, before: Mapping[str, int], sent: Mapping[str, int], held: Mapping[str, int]
+) -> bool:
+    """Whether each slave holds what it held before a step or what the step sent it."""
+    return all(held.get(t.id) in (before[t.id], sent[t.id]) for t in sop.slaves)
+
+
 def order(sop: Sop, before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
     """Terminals of one step in the order of writing: who relieves the master goes first."""
     sum_w = sum(before[t.id] for t in sop.slaves)
@@ -75,19 +114,59 @@ def master_w(sop: Sop, powers_w: Mapping[str, int]) -> int:
     return sum_w + loss_w + sop.losses.loss_w(p_w=sum_w, s_va=sop.terminal(sop.master).s_va)
 
 
+def _one_way(
+    sop: Sop,
+    from_w: Mapping[str, int],
+    to_w: Mapping[str, int],
+    available_va: Mapping[str, int],
+) -> dict[str, int] | None:
+    """As much of the moves up, or of the moves down, as the master can carry; None: nothing."""
+    moves = {t.id: to_w[t.id] - from_w[t.id] for t in sop.slaves}
+    up_w = sum(m for m in moves.values() if m > 0)
+    down_w = -sum(m for m in moves.values() if m < 0)
+    sum_w = sum(from_w[t.id] for t in sop.slaves)
+    most_w = _most_w(sop, from_w, to_w, available_va)
+    # Who brings the sum back towards zero first; from zero, who has less to move.
+    up_first = sum_w < 0 or (sum_w == 0 and up_w <= down_w)
+    for up in (up_first, not up_first):
+        whole_w, room_w = (up_w, most_w - sum_w) if up else (down_w, most_w + sum_w)
+        part_w = min(whole_w, room_w)
+        found = {
+            t: from_w[t] + (_share(m, part_w, whole_w) if m and (m > 0) is up else 0)
+            for t, m in moves.items()
+        }
+        if part_w > 0 and any(found[t] != from_w[t] for t in found):
+            return found
+    return None
+
+
+def _slaves(sop: Sop, powers_w: Mapping[str, int]) -> dict[str, int]:
+    return {t.id: powers_w[t.id] for t in sop.slaves}
+
+
 def _room_w(
     sop: Sop,
     from_w: Mapping[str, int],
     to_w: Mapping[str, int],
     available_va: Mapping[str, int],
 ) -> int:
-    """What the master has left at both ends, with the largest losses on the way between them."""
+    """What the master has left at both ends."""
+    ends_w = max(abs(sum(powers[t.id] for t in sop.slaves)) for powers in (from_w, to_w))
+    return _most_w(sop, from_w, to_w, available_va) - ends_w
+
+
+def _most_w(
+    sop: Sop,
+    from_w: Mapping[str, int],
+    to_w: Mapping[str, int],
+    available_va: Mapping[str, int],
+) -> int:
+    """What the others' sum may be, with the largest losses on the way between two ends."""
     highest = {t.id: max(abs(from_w[t.id]), abs(to_w[t.id])) for t in sop.slaves}
     loss_w = sum(sop.losses.loss_w(p_w=highest[t.id], s_va=t.s_va) for t in sop.slaves)
     master = sop.terminal(sop.master)
     loss_w += sop.losses.loss_w(p_w=master.s_va, s_va=master.s_va)
-    ends_w = max(abs(sum(powers[t.id] for t in sop.slaves)) for powers in (from_w, to_w))
-    return min(available_va.get(sop.master, 0), master.s_va) - ends_w - loss_w
+    return min(available_va.get(sop.master, 0), master.s_va) - loss_w
 
 
 def _share(move_w: int, step: int, count: int) -> int:

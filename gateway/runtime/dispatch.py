@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.core import readback
+from gateway.core import readback, stepped
 from gateway.core.decide import Dispatch, Settle
 from gateway.core.dispatch import Phase
 from gateway.core.state import Site
@@ -236,7 +236,7 @@ class Dispatcher:
                 q_var=decision.q_var.get(t.id, 0),
                 ramp_permille_per_s=decision.ramps.get(t.id, self._site.ramp_permille_per_s),
             )
-            for t in self._site.sop.terminals
+            for t in map(self._site.sop.terminal, self._order(decision.setpoints))
         )
         fields: dict[str, Any] = {
             "sop": self._site.sop.id,
@@ -258,6 +258,8 @@ class Dispatcher:
             "expires_mono_us": expires_us,
             "image": dict(image),
         }
+        if decision.toward:
+            fields["toward"] = dict(decision.toward)
         instruction = Instruction(
             id=instruction_id(fields),
             sop=self._site.sop.id,
@@ -270,6 +272,13 @@ class Dispatcher:
             "intent", **fields, instr_id=instruction.id, staged=staged
         )
         return instruction, index
+
+    def _order(self, setpoints: Mapping[str, int]) -> list[str]:
+        """Terminals as they are written: separate controllers one after the other."""
+        sop = self._site.sop
+        if not self._site.separate:
+            return [t.id for t in sop.terminals]
+        return stepped.writing_order(sop, self._recorder.state.held, setpoints)
 
     async def _intend_command(self, command: str, authority: str) -> tuple[int, int, int]:
         expires_us = self._clock.mono_us() + EXPIRES_US + self._clock.at_least(STALL_REAL_US)
@@ -350,6 +359,7 @@ class Dispatcher:
             master=self._site.sop.master,
             station=station,
             q_var={s.terminal: s.q_var for s in instruction.setpoints},
+            separate=self._site.separate,
         )
         confirmed = isinstance(verdict, readback.Confirmed)
         await self._record(

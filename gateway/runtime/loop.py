@@ -15,6 +15,7 @@ from gateway.core import decide
 from gateway.core.interlock import STALE_US
 from gateway.core.setpoints import TTL_MARGIN_S
 from gateway.core.state import STEP_US, State
+from gateway.core.stepped import STEPS_MAX
 from gateway.model.errors import DeviceError, JournalError
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.telemetry import State as StationState
@@ -282,11 +283,7 @@ class Scan:
                 await self._end_open(reason)
             held = self.state.active is not None and self.state.active.moves_power
             if held and reason.code is not ReasonCode.LEDGER:
-                zero = dict.fromkeys((t.id for t in self.state.site.sop.terminals), 0)
-                dispatch = decide.Dispatch(
-                    setpoints=zero, authority="failsafe", plan_index=-1, ttl_s=5
-                )
-                await self._dispatcher.dispatch(dispatch, {"cause": reason.code.value})
+                await self._leave_at_zero(reason)
             elif held:
                 await self._dispatcher.stop_now()
         except DeviceError as error:
@@ -294,6 +291,22 @@ class Scan:
         except JournalError:  # the ledger ends on the way out: zero all the same
             await self._dispatcher.stop_now()
             raise
+
+    async def _leave_at_zero(self, reason: Reason) -> None:
+        """Take power to zero: at once, or step by step where controllers are separate."""
+        for _ in range(STEPS_MAX):
+            image, before = self._image(), self.state.held
+            available = decide.available_va(self.state, image.station)
+            dispatch = decide.leaving(self.state, image.utc_us // 1000, available)
+            seen = _image_fields(image) if dispatch.toward and image.station else {}
+            await self._dispatcher.dispatch(dispatch, {"cause": reason.code.value, **seen})
+            active = self.state.active
+            if not dispatch.toward or active is None:
+                return
+            if self.state.held == before:  # a controller does not take it: the others at once
+                await self._dispatcher.stop_now()
+                return
+            await self._clock.sleep_until(self._clock.mono_us() + active.ramp_ms * 1000)
 
     async def _end_open(self, reason: Reason) -> None:
         """Give what the stop interrupted its outcome now, not at the next start."""
