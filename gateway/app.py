@@ -80,6 +80,8 @@ def station_of(
     site: SiteFile, config: SopConfig, core: Site, clock: Clock, endpoints: Endpoints
 ) -> Station:
     """Build the driver of a SOP's station; it connects at its first request."""
+    if config.separate:
+        raise ConfigError(f"{config.sop.id}: converters without a station are not driven yet")
     where = site.devices[config.station]
     return open_station(
         name=where.name,

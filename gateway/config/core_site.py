@@ -19,7 +19,7 @@ OWNER_ID_MAX = 0xFFFF
 def core_site(site: SiteFile, config: SopConfig) -> Site:
     """Reduce the site file to what the core decides with.
 
-    The station takes one ramp for all terminals, in 0.1 % of rating: the slowest guard's.
+    All terminals take one ramp, in 0.1 % of rating: the slowest guard's.
     """
     permille = min(t.ramp_w_per_s * 1000 // t.s_va for t in config.sop.terminals)
     terminals = tuple(
@@ -37,6 +37,7 @@ def core_site(site: SiteFile, config: SopConfig) -> Site:
         rearm=config.rearm,
         owner_id=int.from_bytes(digest[:2], "big") % OWNER_ID_MAX + 1,
         ramp_permille_per_s=permille,
+        separate=config.separate,
     )
 
 
@@ -71,4 +72,6 @@ def config_fields(site: SiteFile, core: Site, answer_key: bytes) -> dict[str, An
         "owner_id": core.owner_id,
         "ramp_permille_per_s": core.ramp_permille_per_s,
         "answer_key": b64encode(answer_key).decode(),
+        # Only where it is so: sites with one station keep the fields they always had.
+        **({"separate": True} if core.separate else {}),
     }

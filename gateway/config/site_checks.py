@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from gateway.config import site_doors
 from gateway.config.shape import Quantity, quoted
+from gateway.config.site_controllers import check_controllers
+from gateway.config.site_names import Known, once
 from gateway.config.site_words import read_key
 from gateway.config.yaml_reader import Document, Node, nearest
 
@@ -49,7 +51,7 @@ def check(
         return
     devices = root.get("devices")
     names = [name for name, _, _ in devices.pairs()] if devices is not None else []
-    known = _Known(
+    known = Known(
         document=document, names=names, kinds=kinds, counts=terminal_counts, lacking=lacking
     )
     _site(document, root)
@@ -75,44 +77,6 @@ def _ledger(document: Document, ledger: Node | None) -> None:
             policy,
             help="leave out `witnesses`, or `policy`",
         )
-
-
-class _Known:
-    """What the devices' profiles told."""
-
-    def __init__(
-        self,
-        *,
-        document: Document,
-        names: list[str],
-        kinds: Mapping[str, str],
-        counts: Mapping[str, int],
-        lacking: Mapping[str, Sequence[str]],
-    ) -> None:
-        self.document = document
-        self.names = names
-        self.kinds = kinds
-        self.counts = counts
-        self.lacking = lacking
-        self.stations: dict[str, tuple[str, Node]] = {}
-
-    def device(self, node: Node | None, wanted: Sequence[str], role: str) -> str | None:
-        """Check a reference to a device of one of the wanted kinds; return its name."""
-        if node is None or node.kind != "scalar":
-            return None
-        name = node.text
-        if name not in self.names:
-            near = nearest(name, self.names)
-            help_text = f"did you mean `{near}`?" if near else f"devices: {', '.join(self.names)}"
-            self.document.add(22, f"there is no device {quoted(name)}", node, help=help_text)
-            return None
-        kind = self.kinds.get(name)
-        if kind is not None and kind not in wanted:
-            right = [n for n in self.names if self.kinds.get(n) in wanted]
-            help_text = f"{role}s here: {', '.join(right) or 'none'}"
-            self.document.add(23, f"{quoted(name)} is a {kind}, not a {role}", node, help=help_text)
-            return None
-        return name
 
 
 def amount(node: Node | None, dimension: str, *, scale: int = 1) -> int | None:
@@ -176,26 +140,8 @@ def _port(document: Document, url: Node) -> None:
             document.add(32, message, url, help="write `?baud=9600&format=8E1`")
 
 
-def _once(
-    document: Document,
-    seen: dict[str, tuple[str, Node]],
-    node: Node | None,
-    owner: str,
-    number: int,
-    words: str,
-) -> None:
-    """Note a second use of what may stand once."""
-    if node is None or node.kind != "scalar":
-        return
-    if node.text in seen:
-        other, first = seen[node.text]
-        message = f"{words} {quoted(node.text)} is already {other}'s (line {first.line})"
-        document.add(number, message, node, help=f"give each its own {words}")
-    seen.setdefault(node.text, (owner, node))
-
-
 def _sop(
-    known: _Known, sop_id: str, key: Node, sop: Node, meters: dict[str, tuple[str, Node]]
+    known: Known, sop_id: str, key: Node, sop: Node, meters: dict[str, tuple[str, Node]]
 ) -> None:
     document = known.document
     terminals = sop.get("terminals")
@@ -213,39 +159,27 @@ def _sop(
             key,
             help="a soft open point joins at least two feeders",
         )
-    station = sop.get("station")
-    name = known.device(station, ("station",), "station")
-    _once(document, known.stations, station, sop_id, 47, "station")
+    name = check_controllers(known, sop_id, key, sop)
     indexes: dict[str, tuple[str, Node]] = {}
     domains: dict[str, tuple[str, Node]] = {}
     for terminal_id, _, terminal in terminals.pairs() if terminals is not None else ():
-        _once(document, indexes, terminal.get("index"), terminal_id, 21, "index")
-        _once(document, domains, terminal.get("domain"), terminal_id, 29, "domain")
-        _once(document, meters, terminal.get("meter"), terminal_id, 37, "meter")
+        once(document, indexes, terminal.get("index"), terminal_id, 21, "index")
+        once(document, domains, terminal.get("domain"), terminal_id, 29, "domain")
+        once(document, meters, terminal.get("meter"), terminal_id, 37, "meter")
         meter = known.device(terminal.get("meter"), ("meter",), "meter")
         if meter is not None and known.lacking.get(meter):
             missing = " and ".join(f"`{name}`" for name in known.lacking[meter])
             message = f"the profile of {quoted(meter)} has no {missing}: it cannot settle"
             document.add(46, message, terminal.get("meter"), help="add the point to the profile")
         _guard(document, terminal)
-        _separate(document, terminal)
         index = terminal.get("index")
-        count = known.counts.get(name or "")
+        count = known.counts.get(name)
         if index is not None and count and isinstance(index.value, int) and index.value >= count:
             message = f"index {index.value} is beyond the {count} terminals of {quoted(name)}"
             document.add(38, message, index, help=f"indexes go from 0 to {count - 1}")
     _dc(document, sop)
     _heartbeat(document, sop.get("heartbeat"))
     _headroom(document, sop, master)
-
-
-def _separate(document: Document, terminal: Node) -> None:
-    converter = terminal.get("converter")
-    if converter is not None:
-        message = "a controller for each terminal is not driven by this version"
-        document.add(
-            39, message, converter, help="name the one controller as `station:` of the SOP"
-        )
 
 
 def _guard(document: Document, terminal: Node) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.config import profile_file, shape, site_capability, site_checks, site_shape
+from gateway.config import (
+    profile_file,
+    shape,
+    site_capability,
+    site_checks,
+    site_controllers,
+    site_shape,
+)
 from gateway.config.problem import Problem
 from gateway.config.profile_drivers import meter_points_missing
 from gateway.config.secret import credential, read_secret
@@ -23,8 +29,8 @@ from gateway.config.site_doors import (
     northbound_of,
     web_of,
 )
+from gateway.config.site_effective import canonical, effective
 from gateway.config.site_reactive import reactive_of
-from gateway.config.site_terminals import terminal_fields
 from gateway.config.yaml_reader import Document, read_file, read_text
 from gateway.core.access import Access
 from gateway.devices.profile import Kind, Profile
@@ -59,15 +65,26 @@ class HeartbeatConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SopConfig:
-    """One SOP with the device that carries out its instructions."""
+    """One SOP with what carries out its instructions: one station, or a converter a terminal."""
 
     sop: Sop  # its limits narrowed to the measured capability, where there is one
     rated: Sop  # its limits as the guard says: what a new measurement may visit
-    station: str  # name of the device
+    station: str  # name of the device; empty where the terminals have converters
+    converters: Mapping[str, str]  # names of devices by terminal; empty where there is a station
     v_dc_dv_nominal: int
     heartbeat: HeartbeatConfig
     rearm: str  # manual | auto
     measured: Mapping[str, Capability]  # by terminal, where a capability file is named
+
+    @property
+    def separate(self) -> bool:
+        """Tell whether each terminal has a controller of its own."""
+        return bool(self.converters)
+
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """Return the devices that take setpoints: the station, or the converters."""
+        return tuple(self.converters.values()) or (self.station,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +289,7 @@ def _site(
             unit=profile.modbus.unit if device.unit is None else device.unit,
             profile_sha256=digest,
         )
-    effective = _effective(found, devices, sops)
+    decides = effective(found, list(devices.values()), sops)
     return Site(
         id=found.site.id,
         name=found.site.name,
@@ -292,8 +309,8 @@ def _site(
         northbound=northbound_of(found.northbound, path.parent, secret_path),
         log=log_of(found.log, path.parent, secret_path),
         access=access_of(found.access),
-        effective=effective,
-        sha256=hashlib.sha256(canonical(effective)).hexdigest(),
+        effective=decides,
+        sha256=hashlib.sha256(canonical(decides)).hexdigest(),
         path=path,
         warnings=tuple(document.problems),
     )
@@ -304,10 +321,11 @@ def _sop(
     found: site_shape.SopShape,
     measured: Mapping[tuple[str, str], Capability],
 ) -> SopConfig:
+    indexes = site_controllers.indexes_of(found)
     terminals = tuple(
         Terminal(
             id=terminal_id,
-            index=t.index,
+            index=indexes[terminal_id],
             domain=t.domain,
             meter=t.meter,
             s_va=t.s,
@@ -332,7 +350,12 @@ def _sop(
     return SopConfig(
         sop=site_capability.narrowed(rated, measured),
         rated=rated,
-        station=found.station,
+        station=found.station or "",
+        converters={
+            t.id: device
+            for t in rated.terminals
+            if (device := found.terminals[t.id].converter) is not None
+        },
         v_dc_dv_nominal=found.dc.v_nominal,
         heartbeat=HeartbeatConfig(
             period_ms=found.heartbeat.period,
@@ -407,94 +430,3 @@ def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
 
 def _witness_tls(found: site_shape.WitnessTlsShape, folder: Path) -> tuple[Path, Path, Path]:
     return folder / found.ca, folder / found.certificate, secret_path(found.key, folder)
-
-
-def canonical(value: Any) -> bytes:
-    """Write JSON with one spelling: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-
-
-def _effective(
-    found: site_shape.SiteShape,
-    devices: dict[str, DeviceConfig],
-    sops: tuple[SopConfig, ...],
-) -> dict[str, Any]:
-    """Everything that decides, in base units; secrets by name only, paths as written."""
-    market, ledger = found.market, found.ledger
-    return {
-        "version": 1,
-        "site": {"id": found.site.id, "name": found.site.name, "timezone": found.site.timezone},
-        "mode": found.mode,
-        "devices": {
-            d.name: {
-                "profile": d.profile.id,
-                "profile_sha256": d.profile_sha256,
-                "url": d.url,
-                "unit": d.unit,
-            }
-            for d in devices.values()
-        },
-        "sops": {c.sop.id: _effective_sop(c) for c in sops},
-        "market": {
-            "broker": market.broker,
-            "username": market.username,
-            "password": _secret_name(market.password),
-            "ca": market.ca,
-            "certificate": market.certificate,
-            "key": _secret_name(market.key),
-            "signers": [{"name": s.name, "key": s.key.hex()} for s in market.signers],
-            "node": market.node.model_dump(exclude_none=True) if market.node else None,
-            "required": market.required,
-            "gate_s": market.gate,
-            "horizon_s": market.horizon,
-            "over_limit": market.over_limit,
-        },
-        "ledger": {
-            "dir": ledger.dir,
-            "origin": ledger.origin,
-            "key": _secret_name(ledger.key),
-            "passphrase": _secret_name(ledger.passphrase),
-            "checkpoint_every_s": ledger.checkpoint.every,
-            "witnesses": [{"url": w.url, "key": w.key} for w in ledger.witnesses],
-            "policy": ledger.policy,
-        },
-        "runtime": {
-            "scan_ms": found.runtime.scan,
-            "meter_poll_ms": found.runtime.meter_poll,
-            "clock": found.runtime.clock,
-            "restarts": found.runtime.restarts,
-        },
-        "limits": {
-            "dso_mask": found.limits.dso_mask,
-            "operators": [{"name": o.name, "key": o.key.hex()} for o in found.limits.operators],
-        },
-        "web": found.web.model_dump() if found.web else None,
-        "northbound": found.northbound.model_dump(),
-        "access": {k: sorted(v) for k, v in found.access.model_dump().items()},
-    }
-
-
-def _effective_sop(config: SopConfig) -> dict[str, Any]:
-    sop = config.sop
-    return {
-        "station": config.station,
-        "master": sop.master,
-        "throughput_w": sop.throughput_w,
-        "v_dc_dv_nominal": config.v_dc_dv_nominal,
-        "v_dc_dv_min": sop.v_dc_dv_min,
-        "v_dc_dv_max": sop.v_dc_dv_max,
-        "losses": {"a_ppm": sop.losses.a_ppm, "b_ppm": sop.losses.b_ppm, "c_ppm": sop.losses.c_ppm},
-        "heartbeat": {
-            "period_ms": config.heartbeat.period_ms,
-            "device_timeout_ms": config.heartbeat.device_timeout_ms,
-            "on_loss": config.heartbeat.on_loss,
-        },
-        "rearm": config.rearm,
-        "terminals": terminal_fields(sop),
-    }
-
-
-def _secret_name(found: SecretShape | None) -> dict[str, str] | None:
-    if found is None:
-        return None
-    return {"file": found.file} if found.file is not None else {"secret": str(found.secret)}

@@ -122,8 +122,13 @@ class GuardShape(Shape):
 class TerminalShape(Shape):
     """One AC connection of the SOP."""
 
-    index: int = described(
-        "Place in the station's register map, from 0", trust="engineer", example="0", ge=0, le=63
+    index: int | None = described(
+        "Place in the station's register map, from 0; with converters left out, or their order",
+        trust="engineer",
+        default=None,
+        example="0",
+        ge=0,
+        le=63,
     )
     meter: str = described("Device name of the meter that settles", trust="engineer", example="m1")
     domain: Name = described(
@@ -150,17 +155,21 @@ class TerminalShape(Shape):
         example="capability-T2.yaml",
     )
     converter: str | None = described(
-        "Device name where each terminal has a controller of its own",
+        "Device name of the terminal's own controller: at every terminal, in place of `station`",
         trust="engineer",
         default=None,
+        example="c1",
     )
 
 
 class SopShape(Shape):
     """One soft open point."""
 
-    station: str = described(
-        "Device name of the station controller", trust="engineer", example="station"
+    station: str | None = described(
+        "Device name of the one controller of all terminals, where they have none of their own",
+        trust="engineer",
+        default=None,
+        example="station",
     )
     master: str = described(
         "Terminal that holds the DC voltage; its power is the residual",

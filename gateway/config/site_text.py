@@ -44,18 +44,22 @@ def site_text(site: Site, secrets: list[dict[str, Any]]) -> str:
     for device in site.devices.values():
         lines.append(f"  {device.name:<12} {device.profile.id:<22} {device.url} unit {device.unit}")
     for config in site.sops:
-        sop = config.sop
+        sop, own = config.sop, config.converters
+        who = "a converter each terminal" if config.separate else f"station {config.station}"
+        gives_up = "each converter gives" if config.separate else "station gives"
         lines += [
             "",
-            f"{sop.id}  station {config.station}, master {sop.master}, rearm {config.rearm}",
+            f"{sop.id}  {who}, master {sop.master}, rearm {config.rearm}",
             f"  DC {sop.v_dc_dv_min / 10:g} to {sop.v_dc_dv_max / 10:g} V, "
             f"throughput {kw_text(sop.throughput_w)}, heartbeat every "
-            f"{config.heartbeat.period_ms / 1000:g} s, station gives up after "
+            f"{config.heartbeat.period_ms / 1000:g} s, {gives_up} up after "
             f"{config.heartbeat.device_timeout_ms / 1000:g} s and then {config.heartbeat.on_loss}",
         ]
         for t in sop.terminals:
             lines.append(
-                f"  {t.id:<6} {t.domain:<16} meter {t.meter:<10} {t.s_va / 1000:g} kVA, "
+                f"  {t.id:<6} {t.domain:<16} "
+                + (f"converter {own[t.id]:<10} " if own else "")
+                + f"meter {t.meter:<10} {t.s_va / 1000:g} kVA, "
                 f"absorbs up to {kw_text(-t.p_w_min)}, injects up to {kw_text(t.p_w_max)}, "
                 f"ramp {t.ramp_w_per_s / 1000:g} kW/s"
             )

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.replay_decisions import site_of
+from gateway.config.core_site import config_fields, core_site
 from gateway.config.site_file import check_site, load_site, site_from_text
 from gateway.config.yaml_reader import ConfigFileError
 from gateway.devices.profile import Kind
 
 ROOT = Path(__file__).resolve().parents[3]
 BENCH = ROOT / "configs" / "sites" / "bench4.yaml"
+SEPARATE = ROOT / "configs" / "sites" / "separate4.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +21,59 @@ def site():
     return load_site(BENCH)
 
 
-def test_the_bench_loads_without_a_warning():
-    document, site = check_site(BENCH)
+@pytest.mark.parametrize("path", sorted(BENCH.parent.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_sites_load_without_a_warning(path):
+    document, site = check_site(path)
     assert document.problems == []
     assert site is not None
+
+
+def separate(text):
+    document, site = site_from_text(text, path=SEPARATE)
+    assert document.problems == []
+    return site.sops[0]
+
+
+def test_a_site_may_have_a_converter_at_each_terminal():
+    config = load_site(SEPARATE).sops[0]
+    assert config.converters == {"T1": "c1", "T2": "c2", "T3": "c3", "T4": "c4"}
+    assert (config.separate, config.station) == (True, "")
+    assert config.controllers == ("c1", "c2", "c3", "c4")
+    assert [(t.id, t.index) for t in config.sop.terminals] == [
+        ("T1", 0), ("T2", 1), ("T3", 2), ("T4", 3),
+    ]  # fmt: skip
+
+
+def test_without_an_index_terminals_stand_in_the_order_of_the_file():
+    text = SEPARATE.read_text().replace("T2: {converter", "T2: {index: 0, converter")
+    config = separate(text)
+    assert [(t.id, t.index) for t in config.sop.terminals] == [
+        ("T2", 0), ("T1", 1), ("T3", 2), ("T4", 3),
+    ]  # fmt: skip
+    assert list(config.converters) == ["T2", "T1", "T3", "T4"]
+
+
+def test_a_site_with_a_station_has_one_controller(site):
+    config = site.sops[0]
+    assert (config.separate, dict(config.converters)) == (False, {})
+    assert config.controllers == ("station",)
+
+
+def test_the_effective_configuration_names_a_station_or_converters(site):
+    one = site.effective["sops"]["SOP-1"]
+    each = load_site(SEPARATE).effective["sops"]["SOP-1"]
+    assert (one["station"], "converters" in one) == ("station", False)
+    assert (each["converters"]["T3"], "station" in each) == ("c3", False)
+
+
+def test_only_separate_converters_stand_in_the_configuration_entry(site):
+    entries = {}
+    for each in (site, load_site(SEPARATE)):
+        core = core_site(each, each.sops[0])
+        entries[each.id] = config_fields(each, core, b"k" * 32)
+        assert site_of(entries[each.id]) == core
+    assert entries["separate4"]["separate"] is True
+    assert "separate" not in entries["bench4"]
 
 
 def test_powers_and_times_are_whole_base_units(site):

@@ -1,0 +1,88 @@
+"""Who carries out a SOP's instructions: one station, or a converter at every terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gateway.config.shape import MISSING, Shape
+from gateway.config.site_names import Known, once
+from gateway.config.site_shape import SopShape, TerminalShape
+from gateway.config.yaml_reader import Node, nearest
+
+SEPARATE = 39
+
+
+def check_controllers(known: Known, sop_id: str, key: Node, sop: Node) -> str:
+    """Note what is wrong with a SOP's station or converters; the station's name, if it has one."""
+    station, terminals = sop.get("station"), sop.get("terminals")
+    rows = list(terminals.pairs()) if terminals is not None else []
+    own = {t: node for t, _, terminal in rows if (node := terminal.get("converter")) is not None}
+    name = known.device(station, ("station",), "station")
+    once(known.document, known.stations, station, sop_id, 47, "station")
+    for terminal_id, converter in own.items():
+        known.device(converter, ("converter",), "converter")
+        once(known.document, known.converters, converter, terminal_id, 49, "converter")
+    _one_way(known, sop_id, key, sop, own)
+    if not own:
+        _indexes(known, sop_id, rows)
+    return name or ""
+
+
+def _one_way(known: Known, sop_id: str, key: Node, sop: Node, own: Iterable[str]) -> None:
+    """Note a SOP with both ways, with neither, or with some converters only."""
+    station, terminals = sop.get("station"), sop.get("terminals")
+    rows = list(terminals.pairs()) if terminals is not None else []
+    lacking = [
+        (terminal_id, at)
+        for terminal_id, at, terminal in rows
+        if terminal_id not in own and not _misspelt(terminal, TerminalShape, "converter")
+    ]
+    owners = _list(list(own))
+    if station is not None and owners:
+        message = f"{sop_id} has a station, and a converter of its own at {owners}"
+        help_text = "leave out `station`, or every `converter`"
+        known.document.add(SEPARATE, message, station, help=help_text)
+    elif owners and lacking:
+        without = _list([terminal_id for terminal_id, _ in lacking])
+        message = f"{sop_id} has a converter of its own at {owners}, and none at {without}"
+        help_text = "name a `converter` at every terminal, or one `station` for the SOP"
+        known.document.add(SEPARATE, message, lacking[0][1], help=help_text)
+    elif (
+        station is None
+        and len(lacking) == len(rows) > 0
+        and not _misspelt(sop, SopShape, "station")
+    ):
+        message = f"nothing carries out the instructions of {sop_id}"
+        help_text = "add `station: NAME`, or a `converter: NAME` at every terminal"
+        known.document.add(SEPARATE, message, key, help=help_text)
+
+
+def _misspelt(node: Node, shape: type[Shape], wanted: str) -> bool:
+    """Tell whether an unknown key was probably meant to be the wanted one (noted by the shape)."""
+    known = shape.model_fields
+    return any(name not in known and nearest(name, known) == wanted for name, _, _ in node.pairs())
+
+
+def _indexes(known: Known, sop_id: str, rows: Sequence[tuple[str, Node, Node]]) -> None:
+    """Note terminals without a place in the register map of their station."""
+    for terminal_id, key, terminal in rows:
+        index = terminal.get("index")
+        if terminal.kind != "map" or _misspelt(terminal, TerminalShape, "index"):
+            continue
+        if index is None or (index.kind == "scalar" and index.value is None):
+            message = f"key `index` is missing in `sops.{sop_id}.terminals.{terminal_id}`"
+            known.document.add(MISSING, message, key, help="add `index: 0`")
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + list(names[-1:]))
+
+
+def indexes_of(found: SopShape) -> dict[str, int]:
+    """Return the place of every terminal: as written, else the lowest that is free, in order."""
+    taken = {t.index for t in found.terminals.values() if t.index is not None}
+    free = (n for n in range(2 * len(found.terminals)) if n not in taken)
+    return {
+        terminal_id: next(free) if t.index is None else t.index
+        for terminal_id, t in found.terminals.items()
+    }
