@@ -125,11 +125,14 @@ def _one_way(
     up_w = sum(m for m in moves.values() if m > 0)
     down_w = -sum(m for m in moves.values() if m < 0)
     sum_w = sum(from_w[t.id] for t in sop.slaves)
-    most_w = _most_w(sop, from_w, to_w, available_va)
+    # What the slaves inject the master absorbs, and every loss besides; the other way round the
+    # losses relieve it.
+    most_up_w = _most_w(sop, from_w, to_w, available_va)
+    most_down_w = _carried_w(sop, available_va)
     # Who brings the sum back towards zero first; from zero, who has less to move.
     up_first = sum_w < 0 or (sum_w == 0 and up_w <= down_w)
     for up in (up_first, not up_first):
-        whole_w, room_w = (up_w, most_w - sum_w) if up else (down_w, most_w + sum_w)
+        whole_w, room_w = (up_w, most_up_w - sum_w) if up else (down_w, most_down_w + sum_w)
         part_w = min(whole_w, room_w)
         found = {
             t: from_w[t] + (_share(m, part_w, whole_w) if m and (m > 0) is up else 0)
@@ -166,7 +169,11 @@ def _most_w(
     loss_w = sum(sop.losses.loss_w(p_w=highest[t.id], s_va=t.s_va) for t in sop.slaves)
     master = sop.terminal(sop.master)
     loss_w += sop.losses.loss_w(p_w=master.s_va, s_va=master.s_va)
-    return min(available_va.get(sop.master, 0), master.s_va) - loss_w
+    return _carried_w(sop, available_va) - loss_w
+
+
+def _carried_w(sop: Sop, available_va: Mapping[str, int]) -> int:
+    return min(available_va.get(sop.master, 0), sop.terminal(sop.master).s_va)
 
 
 def _share(move_w: int, step: int, count: int) -> int:

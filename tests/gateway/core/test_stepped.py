@@ -105,6 +105,62 @@ def test_without_room_a_change_is_refused_by_name(available_va, code):
     assert found.code is code
 
 
+def flow_w(sop, powers):
+    """What truly flows at the master: it absorbs what the others inject, and every loss."""
+    sum_w = sum(powers[t.id] for t in sop.slaves)
+    loss_w = sum(sop.losses.loss_w(p_w=powers[t.id], s_va=t.s_va) for t in sop.slaves)
+    loss_w += sop.losses.loss_w(p_w=min(abs(sum_w), S_VA), s_va=S_VA)
+    return abs(sum_w + loss_w)
+
+
+@given(changes())
+def test_step_by_step_every_change_between_safe_ends_arrives(change):
+    sop, held, to_w = change
+    ids = [t.id for t in sop.slaves]
+    for _ in range(3 * stepped.STEPS_MAX):
+        step = stepped.next_step(sop, from_w=held, to_w=to_w, available_va=full(sop))
+        assert not isinstance(step, Reason), step
+        before = {t: held[t] for t in ids}
+        for powers in subsets(before, step, ids):
+            assert flow_w(sop, powers) <= S_VA
+        assert all(min(held[t], to_w[t]) <= step[t] <= max(held[t], to_w[t]) for t in ids)
+        held = held | step
+        if all(held[t] == to_w[t] for t in ids):
+            return
+    raise AssertionError(f"{held} after so many steps, not {to_w}")
+
+
+def test_where_the_master_is_full_those_who_relieve_it_go_first():
+    held = {"T1": 0, "T2": 230_000, "T3": 0, "T4": 0}
+    to_w = {"T1": 0, "T2": 0, "T3": 230_000, "T4": 0}
+    first = stepped.next_step(SOP, from_w=held, to_w=to_w, available_va=full(SOP))
+    assert first == {"T2": 0, "T3": 0, "T4": 0}
+    then = stepped.next_step(SOP, from_w=held | first, to_w=to_w, available_va=full(SOP))
+    assert then == {"T2": 0, "T3": 230_000, "T4": 0}
+
+
+def test_a_master_without_any_room_lets_nothing_move_by_steps():
+    held = {"T1": 0, "T2": 100_000, "T3": -100_000, "T4": 0}
+    zero = dict.fromkeys(held, 0)
+    step = stepped.next_step(SOP, from_w=held, to_w=zero, available_va=full(SOP) | {"T1": 0})
+    assert isinstance(step, Reason)
+
+
+def test_every_terminal_is_written_once_and_those_that_move_first():
+    before = {"T1": 0, "T2": 100_000, "T3": 50_000, "T4": 0}
+    after = before | {"T2": 110_000, "T3": 20_000}
+    assert stepped.writing_order(SOP, before, after) == ["T3", "T2", "T1", "T4"]
+
+
+def test_a_half_applied_step_is_known_by_values_before_and_after():
+    before = {"T1": 0, "T2": 0, "T3": 0, "T4": 0}
+    sent = {"T1": 0, "T2": 40_000, "T3": -40_000, "T4": 0}
+    assert stepped.half_applied(SOP, before=before, sent=sent, held=sent | {"T3": 0})
+    assert stepped.half_applied(SOP, before=before, sent=sent, held=before)
+    assert not stepped.half_applied(SOP, before=before, sent=sent, held=sent | {"T3": -1})
+    assert not stepped.half_applied(SOP, before=before, sent=sent, held={"T2": 40_000})
+
+
 def test_no_change_is_no_step():
     held = {"T1": 0, "T2": 5, "T3": -5, "T4": 0}
     assert plan_steps(SOP, from_w=held, to_w=held, available_va={}) == Stepped(steps=())
