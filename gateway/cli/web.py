@@ -64,6 +64,7 @@ def doors_beside(
             meters[terminal], duration_ms, answered=answered
         )
         check = FullCheck(directory=site.ledger.dir, vkey=parts.journal.vkey, clock=parts.clock)
+        vouched = site.runtime.clock == "kernel" and not simulated
         long = parts.journal.status().size > READ_WHOLE_MAX
         for index, entry in parts.keeper.memory.entries() if long else parts.journal.entries():
             book.take(index, entry)
@@ -85,6 +86,7 @@ def doors_beside(
                 checked=check.last,
                 points=points(config.station, station, parts, book.counters),
                 time_quality=parts.scan.time_quality(),
+                clock_error_ms=clock_error_ms() if vouched else None,
             )
 
         async with AsyncExitStack() as doors:
@@ -102,6 +104,14 @@ def doors_beside(
             yield
 
     return beside
+
+
+def clock_error_ms() -> int | None:
+    """Return by how much UTC may be off as the kernel says; None where it does not say."""
+    from gateway.commissioning.runs.passive import kernel_clock
+
+    said = kernel_clock()
+    return said.error_us_max // 1000 if said is not None else None
 
 
 @contextlib.asynccontextmanager

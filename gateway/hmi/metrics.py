@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
-from gateway.hmi.state import POLL_BOUNDS_MS, SiteView
+from gateway.hmi.state import POLL_BOUNDS_MS, SettledView, SiteView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 JOULES_PER_WH = 3600
 STATUSES = ("planned", "running", "delivered", "partial", "failed", "refused", "cancelled")
+OUTCOMES = ("cancelled", "delivered", "failed", "partial")  # of a reported interval
 
 Sample = tuple[str, Mapping[str, str], float]
 
@@ -108,7 +109,11 @@ def _market(view: SiteView, where: Mapping[str, str]) -> list[Family]:
     counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
     for trade in view.trades:
         counts[trade.status] = counts.get(trade.status, 0) + 1
-    settled = [({**where, "outcome": s.outcome}, s) for s in view.settled]
+    # A counter that first appears with its first value hides that value from `increase`.
+    sums = {
+        k: SettledView(outcome=k, count=0, contracted_wh=0, delivered_wh=0) for k in OUTCOMES
+    } | {s.outcome: s for s in view.settled}
+    settled = [({**where, "outcome": k}, sums[k]) for k in sorted(sums)]
     return [
         _family(
             "sopgw_trade_energy_contracted_joules_total",

@@ -2,17 +2,64 @@
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import json
 import os
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
+import aiohttp
+import pytest
+
+AXE = Path(os.environ.get("SOPGW_AXE", f"{sys.prefix}/npm/node_modules/axe-core/axe.min.js"))
+AXE_RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"
+REQUIRED = os.environ.get("SOPGW_REQUIRE_SERVERS") == "1"
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--remote-debugging-port=0", "--lang=en",
 )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def opened(home):
+    """Start Chromium with one tab; a test is left out by name, or fails, where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        if REQUIRED:
+            pytest.fail("Chromium is not installed")
+        pytest.skip("Chromium is not installed")
+    process = await asyncio.create_subprocess_exec(
+        program, *FLAGS, f"--user-data-dir={home}", "about:blank",
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    address = None
+    async with asyncio.timeout(60):
+        while address is None:
+            line = (await process.stderr.readline()).decode()
+            assert line, "Chromium ended before it listened"
+            if "DevTools listening on " in line:
+                address = line.rpartition(" ")[2].strip()
+    drained = asyncio.create_task(process.stderr.read())
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(address, max_msg_size=0) as socket,
+    ):
+        browser = Browser(socket)
+        await browser.open_tab()
+        try:
+            yield browser
+        finally:
+            browser.session = None
+            await browser.call("Browser.close")
+            browser.reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await browser.reader
+            await process.wait()
+            await drained
 
 
 class Browser:
@@ -34,6 +81,9 @@ class Browser:
                 self.requests.append(told["params"]["request"]["url"])
             elif told["method"] == "Runtime.exceptionThrown":
                 self.complaints.append(told["params"]["exceptionDetails"]["text"])
+            elif told["method"] == "Runtime.consoleAPICalled":
+                if told["params"]["type"] in {"error", "warning", "assert"}:
+                    self.complaints.append(str(told["params"]["args"]))
             elif told["method"] == "Log.entryAdded":
                 entry = told["params"]["entry"]
                 if entry["level"] in {"error", "warning"}:
@@ -78,6 +128,20 @@ class Browser:
             f"document.readyState === 'complete' && location.pathname === '/{path}'"
             " && document.getElementById('status') !== null"
         )
+
+    async def violations(self):
+        """What axe finds on the page: rule and the elements."""
+        if not AXE.exists():
+            if REQUIRED:
+                pytest.fail(f"axe-core is not installed at {AXE}")
+            pytest.skip("axe-core is not installed")
+        await self.run(AXE.read_text() + "; true")
+        told = await self.run(
+            f"axe.run(document, {AXE_RULES}).then(r => ({{passes: r.passes.length, found: "
+            "r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])}))"
+        )
+        assert told["passes"] > 10
+        return told["found"]
 
     async def screen(self, width, height, **media):
         await self.call(

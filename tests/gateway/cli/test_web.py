@@ -64,6 +64,38 @@ async def test_page_shows_what_the_simulated_devices_say(tmp_path):
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("clock", "simulated", "error_ms"), [("kernel", False, 7), ("kernel", True, None), ("assumed", False, None)]
+)  # fmt: skip
+async def test_the_clock_error_is_told_where_the_kernel_vouches_for_time(
+    tmp_path, monkeypatch, clock, simulated, error_ms
+):
+    from gateway import app
+    from gateway.cli import web
+    from gateway.commissioning.clock import KernelClock
+    from gateway.commissioning.runs import passive
+    from gateway.config.site_file import load_site
+    from gateway.runtime.clock import SystemClock
+
+    said = KernelClock(status_bits=0, error_us_max=7_900, error_us=10)
+    monkeypatch.setattr(passive, "kernel_clock", lambda: said)
+    told = []
+    monkeypatch.setattr(web, "note", told.append)
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
+    site_path = tmp_path / "site.yaml"
+    text = demo_bench.site_text(ports, signer)
+    site_path.write_text(text.replace("scan: 1 s", f"scan: 1 s, clock: {clock}"))
+    site = load_site(site_path)
+    parts = app.assemble(site, site.sops[0], SystemClock())
+    beside = web.doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=simulated)
+    async with beside(parts):
+        root = told[0].removeprefix("page at ").rstrip("/")
+        async with aiohttp.ClientSession(root) as session, session.get("/state.json") as response:
+            assert (await response.json())["clock_error_ms"] == error_ms
+    await parts.journal.close()
+
+
 async def test_a_port_in_use_costs_the_page_and_not_the_gateway(tmp_path, caplog):
     from gateway.cli.web import doors_beside
     from gateway.config.site_file import load_site

@@ -1,20 +1,16 @@
-"""Boards and rules ask only for metrics that the gateway gives, and Prometheus agrees."""
+"""Boards and rules ask only for metrics that the gateway gives, and promtool agrees."""
 
-import asyncio
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
-import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
 from gateway.hmi import metrics
-from gateway.hmi.page import Page
 
 FOLDER = Path(__file__).parents[3] / "configs" / "grafana"
 BOARDS = sorted(FOLDER.glob("*.json"))
@@ -82,54 +78,3 @@ def test_promtool_finds_rules_and_their_tests_good():
             [promtool, verb, "rules", name], cwd=FOLDER, capture_output=True, text=True, check=False
         )
         assert run.returncode == 0, run.stdout + run.stderr
-
-
-class Records:
-    async def trade_entries(self, _trade_id):
-        return []
-
-    async def latest_entries(self, _count):
-        return []
-
-    async def receipt(self, _trade_id):
-        return None
-
-
-async def test_prometheus_reads_the_gateway(view, tmp_path):
-    prometheus = program("prometheus")
-    page = Page(lambda: view, Records(), period_s=0.1)
-    port = await page.start("127.0.0.1", 0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        own = free.getsockname()[1]
-    (tmp_path / "prometheus.yml").write_text(
-        f"global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}\n"
-        f"rule_files: ['{FOLDER}/rules.yaml']\n"
-        "scrape_configs:\n- job_name: sopgw\n  static_configs:\n"
-        f"  - targets: ['127.0.0.1:{port}']\n"
-    )
-    process = await asyncio.create_subprocess_exec(
-        prometheus, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-        f"--web.listen-address=127.0.0.1:{own}",
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-    async def ask(session, expr):
-        try:
-            async with session.get("/api/v1/query", params={"query": expr}) as response:
-                return (await response.json())["data"]["result"] if response.status == 200 else []
-        except aiohttp.ClientConnectionError:
-            return []
-
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{own}") as session, asyncio.timeout(60):
-            while not (found := await ask(session, "sopgw_dc_link_volts")):
-                await asyncio.sleep(0.05)
-            assert float(found[0]["value"][1]) == 801.2
-            count = len(await ask(session, '{__name__=~"sopgw_.+"}'))
-            lines = [x for x in metrics.render(view).splitlines() if x[0] != "#"]
-            assert count == len(lines)
-    finally:
-        process.terminate()
-        await process.wait()
-        await page.stop()
