@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gateway.cli.doctor_converters import converter_lines
 from gateway.cli.doctor_ledger import anchored_line, key_lines
 from gateway.cli.doctor_line import Line
 from gateway.cli.field import sat_folder
@@ -342,5 +343,6 @@ def examine(site: Site, *, offline: bool = False, simulated: bool = False) -> li
     if not offline:
         lines += service_lines(site)
         lines += device_lines(site)
+        lines += converter_lines(site)
         lines += broker_lines(site)
     return lines
