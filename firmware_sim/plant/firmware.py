@@ -425,6 +425,14 @@ class Firmware:
         self.counters.direct_count += 1
         return Ack.EXECUTED
 
+    def revert(self, index: int, *, p_w: int | None, q_var: int | None) -> None:
+        """A set value falls back by the terminal's own timer: nothing and nobody refuses that."""
+        converter = self.sop.converters[index]
+        converter.accept(
+            converter.p_set_rx_w if p_w is None else p_w,
+            converter.q_set_rx_var if q_var is None else q_var,
+        )
+
     def stage(self, offset: int, values: Sequence[int]) -> None:
         """Write staged registers; a change after SELECT takes the selection away."""
         self.staged[offset : offset + len(values)] = values

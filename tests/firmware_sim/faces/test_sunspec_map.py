@@ -4,9 +4,12 @@ import struct
 
 import pytest
 
+from firmware_sim.bench import Options, SopDevice
 from firmware_sim.faces.registers import ModbusRefusalError, Table
 from firmware_sim.faces.sunspec_layout import ABSENT
 from firmware_sim.faces.sunspec_map import END, PLACES, SunSpecMap
+from firmware_sim.plant.ratings import SPECS
+from firmware_sim.timebase import SimClock, TimeBase
 
 # As the terminal's manual prints them, written down a second time.
 ADDRESSES = {
@@ -74,6 +77,64 @@ def test_setpoint_reverts_when_its_writer_falls_silent(rig, terminal):
     assert terminal.read(Table.HOLDING, 40329, 2)[1] in (0, 1)
     rig.wait(5, heartbeat=False, each=each)
     assert rig.powers[1] == pytest.approx(5_000, abs=1)
+
+
+def hold(terminal, p_w, *, life_s=5):
+    terminal.write(40416, [3])
+    terminal.write(40326, [1, 0, life_s])
+    terminal.write(40340, [1, 0, life_s])
+    terminal.write(40318, [1, 1, *struct.unpack(">2H", struct.pack(">i", p_w))])
+
+
+def test_each_set_value_has_a_timer_of_its_own(rig, terminal):
+    hold(terminal, 50_000)
+
+    def each():
+        terminal.tick(rig.sop.t_us)
+        if rig.sop.t_us % 1_000_000 == 0:
+            terminal.write(40413, [0, 1])  # a sign of life renews neither
+            terminal.write(40340, [1, 0, 5])  # and this the other's
+
+    rig.wait(4, heartbeat=False, each=each)
+    assert rig.sop.converters[1].p_set_w == 50_000
+    rig.wait(2, heartbeat=False, each=each)
+    assert rig.sop.converters[1].p_set_w == 0
+    assert terminal.read(Table.HOLDING, 40318, 4) == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("how", ["local", "master full"])
+def test_nothing_refuses_a_reversion(rig, terminal, how):
+    hold(terminal, 200_000)
+    if how == "local":
+        rig.firmware.local = True
+    else:  # alone, the others' power is more than the master carries
+        rig.sop.converters[2].accept(-240_000, 0)
+        rig.sop.converters[3].accept(-200_000, 0)
+    rig.wait(6, heartbeat=False, each=lambda: terminal.tick(rig.sop.t_us))
+    assert rig.sop.converters[1].p_set_w == 0
+
+
+def test_in_fast_time_a_timer_lasts_as_long_as_a_stall_of_the_host(rig, terminal):
+    rig.firmware.limit_floor_us = 60_000_000
+    hold(terminal, 50_000)
+    rig.wait(50, heartbeat=False, each=lambda: terminal.tick(rig.sop.t_us))
+    assert rig.sop.converters[1].p_set_w == 50_000
+    rig.wait(11, heartbeat=False, each=lambda: terminal.tick(rig.sop.t_us))
+    assert rig.sop.converters[1].p_set_w == 0
+
+
+@pytest.mark.parametrize("remembering", [False, True])
+def test_what_was_written_is_gone_after_a_restart(remembering):
+    clock = SimClock(TimeBase(epoch_ns=0, utc_epoch_us=0, factor=1.0), lambda: 0)
+    device = SopDevice(SPECS["lv4x250"], clock, Options(state="standby"))
+    face = device.terminal_maps[1]
+    hold(face, 50_000)
+    device.reboot(remembering=remembering)
+    # A bad device comes back at its old set value, without the timer that would end it.
+    held = [1, 1, 0, 50_000] if remembering else [0, 1, 0, 0]
+    assert face.read(Table.HOLDING, 40318, 4) == held
+    assert face.read(Table.HOLDING, 40326, 5) == [0] * 5
+    assert face.read(Table.HOLDING, 40340, 3) == [0] * 3
 
 
 def test_refusals(rig, terminal):
