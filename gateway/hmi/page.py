@@ -63,12 +63,13 @@ ID = r"[A-Za-z0-9._:@+\-]{1,64}"
 
 
 class BadRequestsUnsaid(logging.Filter):
-    """Keeps malformed requests out of the log: anybody at the door could fill it with them."""
+    """Keeps malformed and broken off requests out of the log: anybody could fill it with them."""
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         """Let everything else pass."""
-        return not (record.exc_info and isinstance(record.exc_info[1], BadHttpMessage))
+        wrong = record.exc_info[1] if record.exc_info else None
+        return not isinstance(wrong, BadHttpMessage | ConnectionError)
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -130,11 +130,12 @@ async def run(made: object, host: str, port: int, tls: ssl.SSLContext | None = N
     """Serve until SIGINT or SIGTERM."""
     from aiohttp import web
 
+    from ledger.network.doorway import runner_of
     from ledger.network.witness import Witness
 
     if not isinstance(made, Witness):
         raise TypeError("not a witness")
-    runner = web.AppRunner(made.application())
+    runner = runner_of(made.application())
     await runner.setup()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

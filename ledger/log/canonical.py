@@ -76,6 +76,12 @@ def decode(data: bytes) -> dict[str, object]:
     return obj
 
 
+def fits(obj: dict[Any, Any], depth: int) -> None:
+    """Raise CanonicalError unless an object can stand so deep inside an entry."""
+    if not sound(obj, depth):
+        check(obj, "$", depth)
+
+
 def sound(value: dict[object, object] | list[object], depth: int) -> bool:
     """Whether an object or list can surely stand in an entry: a False says nothing yet.
 

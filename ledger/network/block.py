@@ -10,15 +10,17 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ledger.log.canonical import CanonicalError, decode, encode
+from ledger.log.canonical import CanonicalError, decode, encode, fits
 from ledger.log.merkle import Frontier, leaf_hash
-from ledger.network.message import MESSAGE_BYTES_MAX
+from ledger.network.message import MESSAGE_BYTES_MAX, MESSAGE_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 BLOCK_BYTES_MAX = 60_000
 """A block is one entry of each node's ledger, which holds 65,535 bytes."""
+BLOCK_DEPTH = 1
+"""How deep a block lies in that entry: one nested so far that it does not fit there is no block."""
 FRAME_BYTES = 400
 """Room for everything in a block but its messages."""
 
@@ -64,13 +66,20 @@ def transactions_root(block: Block) -> str:
     return tree.root().hex()
 
 
+def block_document(raw: bytes) -> dict[str, Any]:
+    """Decode a block as an entry of the ledger can hold it; CanonicalError for any other bytes."""
+    document: dict[str, Any] = decode(raw)
+    fits(document, BLOCK_DEPTH)
+    return document
+
+
 def read_block(raw: bytes, *, height: int, prev: str, utc_ms_min: int) -> Block:
     """Read what stands at a height; an empty block of unchanged time where it is no block."""
     empty = Block(height=height, utc_ms=utc_ms_min, prev=prev, messages=())
     if len(raw) > BLOCK_BYTES_MAX:
         return empty
     try:
-        document = decode(raw)
+        document = block_document(raw)
     except CanonicalError:
         return empty
     messages, utc_ms = document.get("messages"), document.get("utc_ms")
@@ -97,6 +106,7 @@ def fill(pending: Sequence[bytes]) -> tuple[list[dict[str, Any]], list[bytes]]:
         if len(raw) <= MESSAGE_BYTES_MAX:
             try:
                 message: dict[str, Any] = decode(raw)
+                fits(message, MESSAGE_DEPTH)
             except CanonicalError:
                 taken.append(raw)
                 continue

@@ -15,13 +15,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ledger.contracts.market import Message
-from ledger.log.canonical import CanonicalError, decode, encode
+from ledger.log.canonical import CanonicalError, decode, encode, fits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MESSAGE_BYTES_MAX = 48_000
 """One message must fit a block, and a block the entry of a ledger."""
+MESSAGE_DEPTH = 3
+"""How deep a message lies in such an entry: in a block, in its list of messages."""
 SIGNATURE_LENGTH = 128
 KEY_LENGTH = 64
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -72,6 +74,7 @@ def read_message(market: str, raw: bytes) -> Message:
         raise MessageRefused(f"{len(raw)} bytes, at most {MESSAGE_BYTES_MAX}")
     try:
         document = decode(raw)
+        fits(document, MESSAGE_DEPTH)
     except CanonicalError as error:
         raise MessageRefused(f"not canonical: {error}") from None
     if set(document) != {"party", "seq", "body", "key", "sig"}:

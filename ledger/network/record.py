@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger.contracts.market import Market
 from ledger.log.canonical import CanonicalError, decode, encode
-from ledger.network.block import BLOCK_BYTES_MAX, block_hash
+from ledger.network.block import BLOCK_BYTES_MAX, block_document, block_hash
 from ledger.network.message import vote_from
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _block_entry(height: int, raw: bytes) -> bytes:
     entry: dict[str, Any] = {"kind": "net.block", "height": height, "sha256": block_hash(raw)}
     if len(raw) <= BLOCK_BYTES_MAX:
         with suppress(CanonicalError):
-            entry["block"] = decode(raw)
+            entry["block"] = block_document(raw)
     return encode(entry)
 
 

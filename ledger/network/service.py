@@ -15,6 +15,7 @@ from ledger.log import reader, tiles
 from ledger.log.canonical import CanonicalError
 from ledger.log.keys import load_key
 from ledger.log.writer import LedgerWriter
+from ledger.network.doorway import runner_of
 from ledger.network.etcd import EtcdOrdering
 from ledger.network.mutual import PATH, be_witnessed, known_elsewhere, witness_of
 from ledger.network.node import Node
@@ -139,7 +140,7 @@ async def serve(
         if mutual is not None:
             witness = witness_of(mutual, config.ledger_directory, utc_ms)
             app.add_subapp(PATH, witness.application())
-        runner = web.AppRunner(app)
+        runner = runner_of(app)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, config.host, config.listen_port, ssl_context=door_tls(config))

@@ -358,6 +358,37 @@ async def test_a_block_full_of_refusals_does_not_stop_the_nodes(net):
     assert all(len(refusal["errors"]) == 5 for refusal in few["effects"]["refused"])
 
 
+def deep(levels):
+    """An object whose innermost list lies so many levels below it."""
+    value = []
+    for _ in range(levels - 1):
+        value = [value]
+    return {"x": value}
+
+
+async def test_a_block_that_no_entry_could_hold_does_not_stop_the_nodes(net):
+    """By itself it is a block; in the entry it would lie one level too deep."""
+    final, node = await a_block_is_written(net, [deep(62)])
+    assert final["effects"] == {"accepted": [], "refused": [], "cleared": [], "settled": []}
+    assert node.replica.height == 2
+    final, _ = await a_block_is_written(net, [deep(61)])
+    assert final["effects"]["no_messages"] == 1
+
+
+@pytest.mark.parametrize(("levels", "fits"), [(60, True), (61, False), (63, False)])
+async def test_a_message_nested_deeper_than_an_entry_allows_is_refused(net, levels, fits):
+    send = net.Sender()
+    node, _ = net.make_node("n0", EmbeddedOrdering(), net.Clock(), committee_=net.committee(1, 0))
+    async with net.running(node):
+        odd = send("op", kind="deposit", more=deep(levels)["x"])
+        if fits:
+            assert not (await node.submit(odd)).accepted
+        else:
+            with pytest.raises(MessageRefused, match="too deeply"):
+                await node.submit(odd)
+        assert (await node.submit(next(send.joins()))).accepted, "and the node goes on"
+
+
 async def test_one_party_does_not_fill_the_ordering_service(net):
     clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
     node, _ = net.make_node("n0", EmbeddedOrdering(shared), clock, committee_=net.committee(1, 0))
