@@ -23,9 +23,12 @@ def one_line(view: SiteView, words: Words) -> str:
     """Draw feeders, converters and the DC bus, half of the terminals at each side."""
     half = (len(view.terminals) + 1) // 2
     height = TOP + ROW * max(half, 1) + 30
+    stale = view.station_stale
     spoken = ". ".join(_said(t, words) for t in view.terminals)
-    dc = figures.value(view.v_dc_dv, "V")
-    losses = figures.value(view.loss_w, "kW")
+    if stale:
+        spoken = f"{words('reason.stale')}: {spoken}"
+    dc = figures.known(view.v_dc_dv, "V", stale=stale)
+    losses = figures.known(view.loss_w, "kW", stale=stale)
     out = [
         open_svg(
             width=WIDTH,
@@ -37,12 +40,12 @@ def one_line(view: SiteView, words: Words) -> str:
     ]
     bottom = TOP + ROW * max(half, 1) - 20
     out.append(line(BUS, TOP - 6, BUS, bottom, "bus"))
-    out.append(text(BUS, TOP - 14, f"DC {dc}", "live", "middle"))
+    out.append(text(BUS, TOP - 14, f"DC {dc}", "stale" if stale else "live", "middle"))
     out.append(text(BUS, bottom + 22, f"{words('value.losses')} {losses}", "label", "middle"))
     for place, terminal in enumerate(view.terminals):
         left = place < half
         y = TOP + ROW * (place if left else place - half) + 40
-        out += _terminal(terminal, words, y=y, left=left)
+        out += _terminal(terminal, words, y=y, left=left, stale=stale)
     return "".join(out) + "</svg>"
 
 
@@ -54,14 +57,19 @@ def _said(terminal: TerminalView, words: Words) -> str:
     return words(key, terminal=terminal.id, kw=figures.kw(abs(terminal.p_w)), state=terminal.state)
 
 
-def _terminal(terminal: TerminalView, words: Words, *, y: float, left: bool) -> list[str]:
+def _terminal(
+    terminal: TerminalView, words: Words, *, y: float, left: bool, stale: bool
+) -> list[str]:
     """Draw one row: feeder bar, line, converter, arrow to the bus, values beside."""
 
     def at(distance: float) -> float:
         """Place something by its distance from the drawing's edge."""
         return distance if left else WIDTH - distance
 
-    anchor = "start" if left else "end"
+    def told(number: int | None, unit: str) -> str:
+        return figures.known(number, unit, stale=stale)
+
+    anchor, look = "start" if left else "end", "stale" if stale else "live"
     role = f" · {words('value.master')}" if terminal.master else ""
     box = min(at(270), at(330))
     out = [
@@ -73,22 +81,23 @@ def _terminal(terminal: TerminalView, words: Words, *, y: float, left: bool) -> 
         text(box + 6, y - 14, "AC" if left else "DC", "label"),
         text(box + 54, y + 23, "DC" if left else "AC", "label", "end"),
         text(at(32), y - 40, f"{terminal.id} · {terminal.domain}{role}", "label", anchor),
-        text(at(32), y - 10, figures.value(terminal.p_w, "kW"), "live", anchor),
-        text(at(32), y + 22, figures.value(terminal.q_var, "kvar"), "live", anchor),
-        text(at(140), y + 22, figures.value(terminal.v_dv, "V"), "live", anchor),
+        text(at(32), y - 10, told(terminal.p_w, "kW"), look, anchor),
+        text(at(32), y + 22, told(terminal.q_var, "kvar"), look, anchor),
+        text(at(140), y + 22, told(terminal.v_dv, "V"), look, anchor),
         text(box + 30, y + 46, terminal.state, "label", "middle"),
     ]
     if not terminal.master:  # its power is the others' residual, nobody sets it
-        told = f"◇ {figures.value(terminal.set_p_w, 'kW')}"
-        out.append(text(at(140), y - 10, told, "setpoint", anchor))
-    out += _arrow(terminal, y=y, left=left)
+        setpoint = f"◇ {told(terminal.set_p_w, 'kW')}"
+        out.append(text(at(140), y - 10, setpoint, "setpoint", anchor))
+    if not stale:
+        out += _arrow(terminal, y=y, left=left)
     if terminal.faults:
-        told = ", ".join(f.replace("_", " ") for f in terminal.faults)
+        faults = ", ".join(f.replace("_", " ") for f in terminal.faults)
         out.append(rect(at(20) if left else at(20) - 14, y + 36, 14, 14, "alarm-1"))
-        out.append(text(at(40), y + 48, told, "alarm-text", anchor))
+        out.append(text(at(40), y + 48, faults, "alarm-text", anchor))
     elif terminal.limits:
-        told = ", ".join(v.replace("_", " ") for v in terminal.limits)
-        out.append(text(at(32), y + 48, f"▽ {words('value.limited')}: {told}", "label", anchor))
+        limits = ", ".join(v.replace("_", " ") for v in terminal.limits)
+        out.append(text(at(32), y + 48, f"▽ {words('value.limited')}: {limits}", "label", anchor))
     return out
 
 
@@ -111,8 +120,11 @@ def _arrow(terminal: TerminalView, *, y: float, left: bool) -> list[str]:
     return [f'<polygon class="arrow" points="{points}"/>']
 
 
-def capability(terminal: TerminalView, words: Words) -> str:
-    """Draw the circle of apparent power cut at the limits of P, with now and the setpoint."""
+def capability(terminal: TerminalView, words: Words, *, stale: bool = False) -> str:
+    """Draw the circle of apparent power cut at the limits of P, with now and the setpoint.
+
+    The point is hollow where its values are ``stale``.
+    """
     size, reach = 230, 86.0
     middle = size / 2
     unit = reach / terminal.s_va
@@ -127,7 +139,7 @@ def capability(terminal: TerminalView, words: Words) -> str:
     if terminal.p_w is not None and terminal.q_var is not None:
         apparent_va = round(math.hypot(terminal.p_w, terminal.q_var))
     used = (
-        f"{figures.value(apparent_va, 'kVA')} / {figures.value(terminal.s_va, 'kVA')}"
+        f"{figures.known(apparent_va, 'kVA', stale=stale)} / {figures.value(terminal.s_va, 'kVA')}"
         f" ({100 * apparent_va // terminal.s_va} %)"
         if apparent_va is not None
         else "–"
@@ -140,8 +152,8 @@ def capability(terminal: TerminalView, words: Words) -> str:
             title=title,
             description=words(
                 "overview.capability_says",
-                p=figures.value(terminal.p_w, "kW"),
-                q=figures.value(terminal.q_var, "kvar"),
+                p=figures.known(terminal.p_w, "kW", stale=stale),
+                q=figures.known(terminal.q_var, "kvar", stale=stale),
                 used=used,
             ),
             name=f"pq-{terminal.id}",
@@ -163,7 +175,8 @@ def capability(terminal: TerminalView, words: Words) -> str:
         out.append(f'<path class="diamond" d="M{number(sx)} {number(sy - 8)}l8 8l-8 8l-8 -8z"/>')
     if terminal.p_w is not None and terminal.q_var is not None:
         px, py = x(terminal.p_w), y(terminal.q_var)
-        out.append(f'<circle class="now" cx="{number(px)}" cy="{number(py)}" r="5"/>')
+        look = "outer" if stale else "now"
+        out.append(f'<circle class="{look}" cx="{number(px)}" cy="{number(py)}" r="5"/>')
     return "".join(out) + "</svg>"
 
 

@@ -97,6 +97,12 @@ def value(number: int | None, unit: str) -> str:
     return f"{text.lstrip('−') if zero else text} {unit}"
 
 
+def known(number: int | None, unit: str, *, stale: bool) -> str:
+    """Return a value with its unit, with a question mark where it is only the last known."""
+    told = value(number, unit)
+    return f"? {told}" if stale and number is not None else told
+
+
 def age(age_ms: int | None) -> str:
     """Return an age in the largest unit that tells it: ms, s, min, h or d."""
     if age_ms is None:

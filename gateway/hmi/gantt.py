@@ -14,6 +14,7 @@ from gateway.hmi.state import TradeView
 from gateway.hmi.svg import empty_plot, line, open_svg, rect, scale, text, time_ticks, utc_text
 
 ROWS_MAX = 24  # about a screen; the trades page lists all
+INTERVALS_MAX = 96  # a day of quarters: more are too narrow to be seen
 TOLERANCE_PERMILLE = 5
 WIDTH, LEFT, PITCH = 960, 250.0, 36
 
@@ -40,25 +41,32 @@ def short(trade: TradeView, utc_us: int) -> bool:
     )
 
 
-def shown(trades: Sequence[TradeView], utc_us: int) -> list[TradeView]:
-    """Return the rows nearest to now: the running, the next, then the latest past ones."""
-    near = sorted(
-        trades,
-        key=lambda t: (max(t.start_us - utc_us, utc_us - t.end_us, 0), t.start_us, t.id),
-    )[:ROWS_MAX]
-    return sorted(near, key=lambda t: (t.start_us, t.id))
+def shown(trades: Sequence[TradeView], utc_us: int) -> list[list[TradeView]]:
+    """Return the trades nearest to now, one row of intervals each: running, next, latest past."""
+    near = sorted(trades, key=lambda t: (_away_us(t, utc_us), t.start_us, t.id))
+    rows: dict[str, list[TradeView]] = {}
+    for trade in near[:INTERVALS_MAX]:
+        if trade.id in rows or len(rows) < ROWS_MAX:
+            rows.setdefault(trade.id, []).append(trade)
+    for row in rows.values():
+        row.sort(key=lambda t: t.start_us)
+    return sorted(rows.values(), key=lambda row: (row[0].start_us, row[0].id))
+
+
+def _away_us(trade: TradeView, utc_us: int) -> int:
+    return max(trade.start_us - utc_us, utc_us - trade.end_us, 0)
 
 
 def gantt(trades: Sequence[TradeView], utc_us: int, words: Words) -> str:
     """Draw the trades around now, one row each."""
     rows = shown(trades, utc_us)
     title = words("overview.trades")
-    behind = sum(short(t, utc_us) for t in rows)
+    behind = sum(any(short(t, utc_us) for t in row) for row in rows)
     description = words("overview.trades_says", count=len(rows), short=behind)
     if not rows:
         return empty_plot(name="gantt", title=title, description=words("trade.none"), width=WIDTH)
-    start = min(min(t.start_us for t in rows), utc_us)
-    end = max(max(t.end_us for t in rows), utc_us + 1)
+    start = min(min(t.start_us for row in rows for t in row), utc_us)
+    end = max(max(t.end_us for row in rows for t in row), utc_us + 1)
     top, bottom = 22.0, 22.0 + PITCH * len(rows)
     x = scale(start, end, LEFT, WIDTH - 14.0)
     out = [
@@ -75,24 +83,33 @@ def gantt(trades: Sequence[TradeView], utc_us: int, words: Words) -> str:
         out.append(line(x(instant), top, x(instant), bottom, "grid"))
         if x(instant) < WIDTH - 36:  # a label at the very edge would be cut
             out.append(text(x(instant), top - 6, utc_text(instant, pattern), "tick", "middle"))
-    for number, trade in enumerate(rows):
-        out += _row(
-            trade, utc_us, words, x=(x(trade.start_us), x(trade.end_us)), y=top + PITCH * number
-        )
+    for number, row in enumerate(rows):
+        y = top + PITCH * number
+        out.append(text(8, y + 20, _label(row, utc_us), "label"))
+        for trade in row:
+            ends = (x(trade.start_us), x(trade.end_us))
+            out += _interval(trade, utc_us, words, x=ends, y=y, alone=len(row) == 1)
     out.append(line(x(utc_us), top - 2, x(utc_us), bottom + 4, "now-line"))
     side = "start" if x(utc_us) < WIDTH - 80 else "end"
     out.append(text(x(utc_us), bottom + 18, words("overview.now"), "label", side))
     return "".join(out) + "</svg>"
 
 
-def _row(
-    trade: TradeView, utc_us: int, words: Words, *, x: tuple[float, float], y: float
-) -> list[str]:
-    left, right = x
-    name = figures.shortened(trade.id)
-    path = f"{trade.out_terminal}→{trade.in_terminal}"
+def _label(row: Sequence[TradeView], utc_us: int) -> str:
+    """Return a trade's mark, name, path and power, of its interval nearest to now."""
+    trade = min(row, key=lambda t: (_away_us(t, utc_us), -t.start_us))
     hours = (trade.end_us - trade.start_us) / 3_600_000_000 or 1
-    power = f"{trade.contracted_wh / 1000 / hours:.0f} kW"
+    return (
+        f"{figures.MARKS.get(trade.status, '')} {figures.shortened(trade.id)} "
+        f"{trade.out_terminal}→{trade.in_terminal} {trade.contracted_wh / 1000 / hours:.0f} kW"
+    )
+
+
+def _interval(
+    trade: TradeView, utc_us: int, words: Words, *, x: tuple[float, float], y: float, alone: bool
+) -> list[str]:
+    """Draw one interval; its energy in words where there is room: in it, or beside it if alone."""
+    left, right = x
     share = 0.0
     if trade.delivered_wh is not None and trade.contracted_wh:
         share = min(trade.delivered_wh / trade.contracted_wh, 1.0)
@@ -102,17 +119,16 @@ def _row(
         delivered=f"{(trade.delivered_wh or 0) / 1000:.1f}",
         contracted=f"{trade.contracted_wh / 1000:.1f}",
     )
-    mark = figures.MARKS.get(trade.status, "")
     roomy = right - left > 140
     told = text(left + 6, y + 14, said, "tick") if roomy else text(right + 6, y + 14, said, "tick")
     if not roomy and right > WIDTH - 150:
         told = text(left - 6, y + 14, said, "tick", "end")
     out = [
-        text(8, y + 20, f"{mark} {name} {path} {power}", "label"),
         rect(left, y + 2, right - left, 28, "contracted"),
         rect(left, y + 18, (right - left) * share, 12, css),
-        told,
     ]
+    if roomy or alone:
+        out.append(told)
     if trade.start_us < utc_us < trade.end_us and trade.contracted_wh:
         at = left + (right - left) * min(due_wh(trade, utc_us) / trade.contracted_wh, 1.0)
         out.append(line(at, y + 16, at, y + 32, "due"))

@@ -26,6 +26,7 @@ from gateway.hmi.state import (
 )
 from gateway.hmi.trend import Trend
 
+DAY_US = 86_400_000_000
 STEP_MARKS = {"passed": "✓", "failed": "✕", "open": "!", "next": "▶", "waiting": "·"}
 
 
@@ -42,7 +43,8 @@ class Part:
 
 def overview(view: SiteView, trend: Trend, words: Words) -> list[Part]:
     """Return the overview: one-line, figures, capability, trades, DC trend, alarms, ledger."""
-    circles = "".join(capability(t, words) for t in view.terminals)
+    stale = view.station_stale
+    circles = "".join(capability(t, words, stale=stale) for t in view.terminals)
     return [
         Part(
             name="one-line",
@@ -115,7 +117,8 @@ def _dc(view: SiteView, trend: Trend, words: Words) -> str:
     points = trend.dc_voltage()
     values = [v for _, v in points if v is not None]
     if len(values) < 2:
-        return f"<p>{escape(words('value.dc'))}: {figures.value(view.v_dc_dv, 'V')}</p>"
+        now = figures.known(view.v_dc_dv, "V", stale=view.station_stale)
+        return f"<p>{escape(words('value.dc'))}: {now}</p>"
     start, end = points[0][0], points[-1][0]
     limits = [
         svg.Series(label=words("plot.limit"), points=[(start, v / 10), (end, v / 10)], look="limit")
@@ -144,24 +147,30 @@ def _values(view: SiteView, words: Words) -> str:
         *(Column(words(f"value.{k}"), "word") for k in ("terminal", "region", "state")),
         *(Column(words(f"value.{k}"), "number") for k in ("set", "converter", "meter")),
         *(Column(words(f"value.{k}"), "number") for k in ("q", "v", "available")),
-        Column(words("value.faults"), "long"),
+        Column(words("value.faults")),
     ]
+    silent, station = set(view.stale), view.station_stale
     rows: list[list[Cell]] = [
         [
             t.id + (f" ({words('value.master')})" if t.master else ""),
             t.domain,
             t.state,
-            figures.value(t.set_p_w, "kW"),
-            figures.value(t.p_w, "kW"),
-            figures.value(t.meter_p_w, "kW"),
-            figures.value(t.q_var, "kvar"),
-            figures.value(t.v_dv, "V"),
-            figures.value(t.s_va_available, "kVA"),
+            _known(t.set_p_w, "kW", stale=station),
+            _known(t.p_w, "kW", stale=station),
+            _known(t.meter_p_w, "kW", stale=t.meter in silent),
+            _known(t.q_var, "kvar", stale=station),
+            _known(t.v_dv, "V", stale=station),
+            _known(t.s_va_available, "kVA", stale=station),
             ", ".join((*t.faults, *t.limits)).replace("_", " ") or "–",
         ]
         for t in view.terminals
     ]
-    return markup.table(columns, rows, caption=words("overview.values"))
+    return markup.table(columns, rows, caption=words("overview.values"), cards=True)
+
+
+def _known(number: int | None, unit: str, *, stale: bool) -> Cell:
+    told = figures.known(number, unit, stale=stale)
+    return Html(f'<span class="warn">{told}</span>') if told.startswith("?") else told
 
 
 def alarms(view: SiteView, words: Words, *, heading: str) -> Part:
@@ -178,7 +187,9 @@ def alarms(view: SiteView, words: Words, *, heading: str) -> Part:
             Column(words("alarm.state"), "word"),
         ]
         html = _urgent(rows, words)
-        html += markup.table(columns, [_alarm(a, words) for a in rows], caption=heading)
+        html += markup.table(
+            columns, [_alarm(a, view.utc_us, words) for a in rows], caption=heading, cards=True
+        )
     return Part(name="alarms", heading=heading, html=html, live="polite")
 
 
@@ -192,7 +203,7 @@ def _urgent(alarms: Sequence[AlarmView], words: Words) -> str:
     return f'<p role="alert" class="bad">{"; ".join(told)}</p>' if told else ""
 
 
-def _alarm(alarm: AlarmView, words: Words) -> list[Cell]:
+def _alarm(alarm: AlarmView, utc_us: int, words: Words) -> list[Cell]:
     level = min(max(alarm.priority_level, 1), 4)
     known = words.has(f"alarm.{alarm.code}")
     what = words(f"alarm.{alarm.code}") if known else words.reason(alarm.code)
@@ -201,11 +212,12 @@ def _alarm(alarm: AlarmView, words: Words) -> list[Cell]:
     state = words("alarm.cleared") if not alarm.active else words(f"alarm.{standing}")
     fresh = " gone" if not alarm.active else "" if alarm.acknowledged else " fresh"
     said = escape(words(f"level.{level}"))
+    today = alarm.since_us // DAY_US == utc_us // DAY_US
     return [
         Html(
             f'<span class="priority p{level}{fresh}" role="img" aria-label="{said}">{level}</span>'
         ),
-        svg.utc_text(alarm.since_us, "%H:%M:%S"),
+        svg.utc_text(alarm.since_us, "%H:%M:%S" if today else "%m-%d %H:%M"),
         f"{alarm.code} {what}{detail}",
         words(f"alarm.{alarm.code}.do") if known else "–",
         state,
@@ -256,7 +268,7 @@ def trades_table(view: SiteView, words: Words) -> Part:
     rows = [_trade(t, view.utc_us, words) for t in ordered]
     heading = words("report.trades")
     html = (
-        markup.table(columns, rows, caption=heading)
+        markup.table(columns, rows, caption=heading, cards=True)
         if rows
         else f"<p>{escape(words('trade.none'))}</p>"
     )
@@ -421,4 +433,4 @@ def _devices(view: SiteView, words: Words) -> str:
                 device.last_error or "–",
             ]
         )
-    return markup.table(columns, rows, caption=words("system.devices"))
+    return markup.table(columns, rows, caption=words("system.devices"), cards=True)

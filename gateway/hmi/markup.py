@@ -30,21 +30,40 @@ class Column:
     css: str = ""
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, caption: str) -> str:
-    """Return a table that scrolls by itself where it is wider than the page."""
-    head = "".join(f'<th scope="col"{_css(c.css)}>{escape(c.heading)}</th>' for c in columns)
+def table(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    caption: str,
+    cards: bool = False,
+) -> str:
+    """Return a table that scrolls by itself where it is wider than the page.
+
+    With ``cards`` a phone shows each row as a card of headings and values instead. The roles are
+    written out because a browser forgets those of a table that is not laid out as one.
+    """
+    labels = [f' data-label="{escape(c.heading)}"' if cards else "" for c in columns]
+    whole, group, line, cell_role, head_role = (
+        (f' role="{r}"' if cards else "")
+        for r in ("table", "rowgroup", "row", "cell", "columnheader")
+    )
+    head = "".join(
+        f'<th scope="col"{head_role}{_css(c.css)}>{escape(c.heading)}</th>' for c in columns
+    )
     body = "".join(
-        "<tr>"
+        f"<tr{line}>"
         + "".join(
-            f"<td{_css(column.css)}>{put(cell)}</td>"
-            for column, cell in zip(columns, row, strict=True)
+            f"<td{cell_role}{_css(column.css)}{label}>{put(cell)}</td>"
+            for column, label, cell in zip(columns, labels, row, strict=True)
         )
         + "</tr>"
         for row in rows
     )
+    css = ' class="cards"' if cards else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<table{css}{whole}><thead{group}><tr{line}>{head}</tr></thead>"
+        f"<tbody{group}>{body}</tbody></table></div>"
     )
 
 

@@ -47,7 +47,13 @@ def _family(
 
 
 def _power(view: SiteView, where: Mapping[str, str]) -> list[Family]:
-    at = [({**where, "terminal": t.id}, t) for t in view.terminals]
+    # The last value of a silent device is no value of now; its counters stay what they were.
+    stale = view.station_stale
+    at = [({**where, "terminal": t.id}, t) for t in view.terminals if not stale]
+    metered = [
+        ({**where, "terminal": t.id}, t) for t in view.terminals if t.meter not in view.stale
+    ]
+    v_dc_dv, loss_w = (None, None) if stale else (view.v_dc_dv, view.loss_w)
     return [
         _family(
             "sopgw_terminal_active_power_watts",
@@ -71,7 +77,7 @@ def _power(view: SiteView, where: Mapping[str, str]) -> list[Family]:
             "sopgw_meter_active_power_watts",
             "gauge",
             "Active power of the settling meter, positive into the feeder.",
-            ((labels, t.meter_p_w) for labels, t in at),
+            ((labels, t.meter_p_w) for labels, t in metered),
         ),
         _family(
             "sopgw_meter_energy_joules_total",
@@ -99,9 +105,9 @@ def _power(view: SiteView, where: Mapping[str, str]) -> list[Family]:
             "sopgw_dc_link_volts",
             "gauge",
             "Voltage of the DC link.",
-            [(where, None if view.v_dc_dv is None else view.v_dc_dv / 10)],
+            [(where, None if v_dc_dv is None else v_dc_dv / 10)],
         ),
-        _family("sopgw_loss_watts", "gauge", "Losses of all converters.", [(where, view.loss_w)]),
+        _family("sopgw_loss_watts", "gauge", "Losses of all converters.", [(where, loss_w)]),
     ]
 
 

@@ -199,6 +199,12 @@ class SiteView:
             if not d.connected or d.age_ms is None or d.age_ms > d.stale_after_ms
         )
 
+    @property
+    def station_stale(self) -> bool:
+        """Whether what the converters say is older than it may be: then it is the last known."""
+        meters = {t.meter for t in self.terminals}
+        return any(name not in meters for name in self.stale)
+
 
 class Records(Protocol):
     """What the page may ask of the past; every answer comes from the ledger."""

@@ -230,7 +230,7 @@ def time_plot(
     instants, pattern = time_ticks(start, end, int((right - left) / 80))
     for instant in instants:
         out.append(line(x(instant), top, x(instant), bottom, "grid"))
-        if x(instant) > right - 48:
+        if x(instant) > right - (64 if pattern.endswith("S") else 48):
             continue  # leaves room for the word UTC at the end of the axis
         out.append(text(x(instant), bottom + 16, utc_text(instant, pattern), anchor="middle"))
     out.append(text(right, bottom + 16, "UTC", anchor="end"))

@@ -15,7 +15,10 @@ SAMPLES_MAX = 1800  # an hour at one in two seconds: more than the plot has colu
 
 
 class Trend:
-    """DC voltage and every terminal's set and measured power over the last samples."""
+    """DC voltage and every terminal's set and measured power over the last samples.
+
+    Where the station is silent its last values are no samples: the line breaks.
+    """
 
     def __init__(self, *, samples_max: int = SAMPLES_MAX) -> None:
         """Make an empty trend of at most that many samples."""
@@ -30,7 +33,8 @@ class Trend:
     def add(self, view: SiteView) -> None:
         """Keep one view's plotted values; a view of an instant that is already there is not."""
         if not self._views or view.utc_us > self._views[-1][0]:
-            self._views.append((view.utc_us, view.v_dc_dv, view.terminals))
+            dc, terminals = (None, ()) if view.station_stale else (view.v_dc_dv, view.terminals)
+            self._views.append((view.utc_us, dc, terminals))
 
     def dc_voltage(self) -> list[Point]:
         """Return the DC voltage in V."""

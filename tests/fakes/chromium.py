@@ -18,7 +18,7 @@ AXE = Path(os.environ.get("SOPGW_AXE", f"{sys.prefix}/npm/node_modules/axe-core/
 AXE_RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"
 REQUIRED = os.environ.get("SOPGW_REQUIRE_SERVERS") == "1"
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio",
+    "--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--remote-debugging-port=0", "--lang=en",
 )  # fmt: skip

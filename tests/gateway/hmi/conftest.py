@@ -1,6 +1,7 @@
 """A made-up hour of a four-terminal site as report and ledger entries, with known figures."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -301,3 +302,10 @@ def make_view():
 @pytest.fixture
 def view():
     return made_view()
+
+
+@pytest.fixture
+def silent(view):
+    """The same site after the station stopped answering: its last values stand."""
+    station = replace(view.devices[0], connected=False, age_ms=61_000)
+    return replace(view, devices=(station, *view.devices[1:]))

@@ -88,3 +88,16 @@ def test_measured_polygon_is_drawn(view):
     swept = dataclasses.replace(view.terminals[1], polygon=((1000, 0), (0, 1000), (-1000, 0)))
     root = ET.fromstring(capability(swept, Words("en")))
     assert len(root.find("s:polygon", NS).get("points").split()) == 3
+
+
+def test_last_known_values_of_a_silent_station_are_marked_and_carry_no_arrow(silent):
+    root = ET.fromstring(one_line(silent, Words("en")))
+    said = words_of(root)
+    assert "? −150.2 kW" in said
+    assert "DC ? 801.2 V" in said
+    assert "−150.2 kW" not in said
+    assert root.findall("s:polygon", NS) == []
+    assert "live" not in {t.get("class") for t in root.findall("s:text", NS)}
+    assert root.find("s:desc", NS).text.startswith("values too old")
+    circle = ET.fromstring(capability(silent.terminals[1], Words("en"), stale=True))
+    assert "now" not in {c.get("class") for c in circle.findall("s:circle", NS)}

@@ -1,7 +1,7 @@
 import dataclasses
 import xml.etree.ElementTree as ET
 
-from gateway.hmi.gantt import ROWS_MAX, due_wh, gantt, short, shown
+from gateway.hmi.gantt import INTERVALS_MAX, ROWS_MAX, due_wh, gantt, short, shown
 from gateway.hmi.language import Words
 
 NS = {"s": "http://www.w3.org/2000/svg"}
@@ -44,8 +44,27 @@ def test_only_the_trades_around_now_are_drawn(view):
     ]
     rows = shown(many, 50 * 10**9 + 1)
     assert len(rows) == ROWS_MAX
-    assert "T-50" in [r.id for r in rows]
-    assert [r.start_us for r in rows] == sorted(r.start_us for r in rows)
+    assert "T-50" in [row[0].id for row in rows]
+    assert [row[0].start_us for row in rows] == sorted(row[0].start_us for row in rows)
+
+
+def test_intervals_of_a_trade_share_a_row_that_says_how_it_stands_now(view):
+    day = [
+        dataclasses.replace(view.trades[0], id="T-9", start_us=k * 9 * 10**8,
+                            end_us=(k + 1) * 9 * 10**8, status="delivered" if k < 40 else "planned")
+        for k in range(300)
+    ]  # fmt: skip
+    day[40] = dataclasses.replace(day[40], status="running")
+    now_us = day[40].start_us + 1
+    (row,) = shown(day, now_us)
+    assert len(row) == INTERVALS_MAX
+    assert day[40] in row
+    root = ET.fromstring(gantt(day, now_us, Words("en")))
+    said = [t.text for t in root.findall("s:text", NS)]
+    assert [s for s in said if "T-9" in s] == ["▶ T-9 T2→T3 150 kW"]
+    assert not [s for s in said if "kWh" in s], "there is no room beside its boxes"
+    boxes = [r.get("class") for r in root.findall("s:rect", NS)]
+    assert boxes.count("contracted") == INTERVALS_MAX
 
 
 def test_day_without_trades_says_so(view):

@@ -130,3 +130,22 @@ def test_polls_are_told_as_bounds_and_drawn_with_their_words(make_view):
     html = live_parts.system(make_view(devices=(device,)), Words("en"))[1].html
     assert "≤ 5 ms, ≤ 25 ms" in " ".join(text_of(html))
     assert 'aria-label="100 polls: half of them within ≤ 5 ms, 99 of 100 within ≤ 25 ms"' in html
+
+
+def test_figures_that_are_only_the_last_known_are_marked(view, silent):
+    words = Words("en")
+
+    def row(site, terminal):
+        (part,) = (p for p in live_parts.overview(site, Trend(), words) if p.name == "values")
+        (told,) = (r for r in part.html.split("<tr")[2:] if f">{terminal}<" in r)
+        return text_of(told)
+
+    assert "−150.2 kW" in row(view, "T2")
+    assert "? 0.1 kW" in row(view, "T4"), "its meter is silent"
+    assert {"? −150.2 kW", "−150.1 kW"} <= set(row(silent, "T2"))
+
+
+def test_an_alarm_of_another_day_says_the_day(view):
+    old = AlarmView(code="A-120", priority_level=2, since_us=view.utc_us - 86_400_000_000)
+    part = live_parts.alarms(dataclasses.replace(view, alarms=(old,)), Words("en"), heading="x")
+    assert "01-01 02:16" in text_of(part.html)

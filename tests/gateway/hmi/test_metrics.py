@@ -98,3 +98,12 @@ def test_sums_of_reported_intervals_are_told_before_the_first_of_them(make_view)
         sums = {k: v for k, v in told.items() if k.startswith(f"sopgw_trade_{name}_total")}
         assert len(sums) == 4, name
         assert set(sums.values()) == {0}
+
+
+def test_values_of_silent_devices_are_left_out_and_their_counters_stay(silent):
+    told = samples(metrics.render(silent))
+    assert not [k for k in told if k.startswith(("sopgw_terminal", "sopgw_setpoint", "sopgw_dc"))]
+    assert not [k for k in told if k.startswith(("sopgw_meter_active", "sopgw_loss")) and "T4" in k]
+    assert told['sopgw_meter_active_power_watts{sop="SOP-1",terminal="T3"}'] == 150_120
+    assert told['sopgw_meter_energy_joules_total{meter="m4",direction="export"}'] == 6_000 * 3600
+    assert told['sopgw_device_up{device="station"}'] == 0

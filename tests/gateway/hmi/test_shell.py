@@ -67,3 +67,10 @@ def test_site_names_cannot_become_markup(view):
 def test_page_of_the_past_does_not_follow_the_site(view):
     assert "data-events" in document(view)
     assert "data-events" not in document(view, events=False)
+
+
+def test_the_bar_says_why_the_site_is_in_its_state(view):
+    stuck = dataclasses.replace(view, state="FAILSAFE", reasons=("link_lost", "not_armed"))
+    assert "link to the converter lost; not armed" in shell.status_bar(
+        stuck, Words("en"), frozen=False
+    )

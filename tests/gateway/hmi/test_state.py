@@ -139,3 +139,9 @@ def test_limits_name_the_terminals_of_their_region():
     (view,) = feeder_views(limits, sop)
     assert (view.domain, view.terminals, view.p_w_max) == ("r2", ("T2",), 5)
     assert (view.start_us, view.end_us) == (1_000_000, 61_000_000)
+
+
+def test_a_silent_meter_does_not_make_the_converters_values_old(view, silent):
+    assert view.stale == ("m4",)
+    assert not view.station_stale
+    assert silent.station_stale

@@ -25,3 +25,11 @@ def test_unknown_values_break_the_line(view):
     assert [v for _, v in trend.dc_voltage()] == [801.2, None]
     assert [v for _, v in trend.power("T2")] == [-150.2, None]
     assert [v for _, v in trend.power_set("T2")] == [-150.0, None]
+
+
+def test_last_values_of_a_silent_station_are_no_samples(view, silent):
+    trend = Trend()
+    trend.add(view)
+    trend.add(dataclasses.replace(silent, utc_us=view.utc_us + 1))
+    assert [v for _, v in trend.dc_voltage()] == [801.2, None]
+    assert [v for _, v in trend.power("T2")] == [-150.2, None]
