@@ -144,7 +144,8 @@ def _dc(view: SiteView, trend: Trend, words: Words) -> str:
 
 def _values(view: SiteView, words: Words) -> str:
     columns = [
-        *(Column(words(f"value.{k}"), "word") for k in ("terminal", "region", "state")),
+        Column(words("value.terminal")),
+        *(Column(words(f"value.{k}"), "word") for k in ("region", "state")),
         *(Column(words(f"value.{k}"), "number") for k in ("set", "converter", "meter")),
         *(Column(words(f"value.{k}"), "number") for k in ("q", "v", "available")),
         Column(words("value.faults")),
