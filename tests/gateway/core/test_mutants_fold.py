@@ -212,19 +212,20 @@ def test_a_reason_is_told_once_with_its_first_detail():
     assert [r.detail for r in book.state.reasons_during(QUARTER)] == ["first"]
 
 
-def test_an_instruction_that_names_no_ramp_goes_by_the_sites():
+@pytest.mark.parametrize(("p_w", "ramp_ms"), [(-50_000, 1_000), (0, 0)])
+def test_an_instruction_that_names_no_ramp_goes_by_the_sites(p_w, ramp_ms):
     book = Book().adopted()
     intent = book.add(
         "intent", sop="SOP-1", authority="plan", plan_index=-1, instr_id=9, ramp_permille_per_s=200,
         ttl_s=10, staged="", expires_mono_us=0,
-        setpoints=[{"terminal": "T2", "mode": "P_Q", "p_w": -50_000, "q_var": 3}],
+        setpoints=[{"terminal": "T2", "mode": "P_Q", "p_w": p_w, "q_var": 3}],
     )  # fmt: skip
     book.add("prepared", intent_index=intent, instr_id=9)
     book.add("commit", intent_index=intent, instr_id=9, reasons=[])
     book.add("outcome", intent_index=intent, instr_id=9, outcome="executed", active={}, reasons=[])
     active = book.state.active
     assert active.ramps == {"T2": 200, "T3": 200, "T4": 200}
-    assert (active.slowed, active.ramp_ms, active.q_var) == (False, 1_000, {"T2": 3})
+    assert (active.slowed, active.ramp_ms, active.q_var) == (False, ramp_ms, {"T2": 3})
 
 
 def test_a_slowed_ramp_is_remembered_with_how_long_it_takes():

@@ -129,3 +129,20 @@ def test_how_long_the_station_was_silent_is_told_in_milliseconds():
     )  # fmt: skip
     (reason,) = permissives(make_sop(), silent, owner_id=OWNER)
     assert reason.detail == "silent for 1234000 ms"
+
+
+@pytest.mark.parametrize(
+    ("changes", "details"),
+    [
+        ({"master": "T2"}, ["Vdc master is T2, not T1"]),
+        ({"master": ""}, ["Vdc master is none, not T1"]),
+        ({"lease_owner": 7}, ["lease is held by 7"]),
+        ({"fault_bits": 0x1F}, ["bits 0x1f"]),
+        ({"state": StationState.INIT}, ["station is INIT"]),
+        ({"status_bits": RUNNING & ~32}, ["control is local"]),
+        ({"status_bits": RUNNING | 16384}, ["station reports an interlock"]),
+    ],
+)
+def test_what_the_station_forbids_by_is_told_as_it_says_it(changes, details):
+    found = interlock.station_reasons(make_sop(), make_station(**changes), owner_id=OWNER)
+    assert [r.detail for r in found] == details

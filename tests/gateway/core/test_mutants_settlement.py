@@ -293,3 +293,30 @@ def test_a_message_of_a_delivery_says_all_of_each_terminal():
     assert (told["loss_wh"], told["unscheduled_wh"]) == (275, 0)
     (trade,) = told["trades"]
     assert (trade["delivered_wh"], trade["status"], trade["reasons"]) == (24_975, "delivered", [])
+
+
+def settled(planned_wh, delivered_wh):
+    """Status and reasons of a trade of 25 kWh that was curtailed to so much."""
+    guard = [{"code": "guard_p", "detail": ""}]
+    book = Book().adopted()
+    book.plan(
+        {"T2": -planned_wh, "T3": planned_wh},
+        trades=[{"trade_id": "a", "revision": 1, "out_terminal": "T2", "in_terminal": "T3",
+                 "contracted_wh": 25_000, "planned_wh": planned_wh, "reasons": guard}],
+    )  # fmt: skip
+    for at_us, wh in zip(ENDS_US, (0, delivered_wh), strict=True):
+        book.read(at_us, T1=0, T2=-wh, T3=wh, T4=0)
+    (told,) = delivery_fields(book.state, book.state.plans[FIRST_MS])["trades"]
+    return told["status"], told["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("planned_wh", "delivered_wh", "told"),
+    [
+        (1, 1, ("partial", ["guard_p"])),
+        (0, 0, ("failed", ["guard_p", "shortfall"])),
+        (2, 1, ("partial", ["guard_p", "shortfall"])),
+    ],
+)
+def test_what_was_planned_and_came_needs_no_cause_however_little(planned_wh, delivered_wh, told):
+    assert settled(planned_wh, delivered_wh) == told
