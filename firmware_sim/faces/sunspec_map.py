@@ -19,7 +19,7 @@ from firmware_sim.plant.converter import Fault, Mode
 from firmware_sim.plant.firmware import Firmware
 from firmware_sim.plant.setpoints import Ack
 from firmware_sim.plant.sop import Sop
-from firmware_sim.plant.states import Event, OpState
+from firmware_sim.plant.states import ENERGISED, Event, OpState
 
 BASE = 40000
 MODELS = (1, 701, 702, 703, 704, 714, 715)
@@ -40,6 +40,13 @@ _ALARMS = {
     Fault.PRECHARGE_TIMEOUT: 16, Fault.BREAKER_FAIL: 16, Fault.INTERNAL: 16,
 }  # fmt: skip
 _OPERATIONS = {0: Event.STOP, 1: Event.START, 2: Event.ENTER_STANDBY, 3: Event.EXIT_STANDBY}
+# Where an operation finds nothing left to do.
+_THERE = {
+    Event.STOP: frozenset({OpState.STOPPED, OpState.STOPPING}),
+    Event.START: ENERGISED,
+    Event.ENTER_STANDBY: frozenset({OpState.STANDBY}),
+    Event.EXIT_STANDBY: frozenset({OpState.RUN, OpState.DERATED}),
+}
 WATTS, VARS = 1, 4
 # Writing one of these starts the timer of its set value anew.
 _RENEWS = ("", "Ena", "EnaRvrt", "Rvrt", "RvrtTms")
@@ -279,7 +286,7 @@ class SunSpecMap:
         event = _OPERATIONS.get(operation)
         if event is None:
             raise ModbusRefusalError(ILLEGAL_VALUE)
-        if event is Event.START and self._sop.converters[self._index].energised:
+        if self._sop.converters[self._index].state in _THERE[event]:
             return
         if not self._sop.raise_event(self._index, event):
             raise ModbusRefusalError(DEVICE_FAILURE)

@@ -8,11 +8,14 @@ where the profile is for OPC UA, ``opc.tcp://…`` (see ``gateway.devices.opcua.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from gateway.devices.converter import POINTS_NEEDED, ModbusConverter
+from gateway.devices.converters import GUARDED, Converters
 from gateway.devices.device import ModbusDevice
+from gateway.devices.guard import StationGuard
 from gateway.devices.meter import ModbusMeter
 from gateway.devices.modbus.client import ModbusClient, ModbusUnit, Opener, tcp_opener
 from gateway.devices.modbus.link import Framing, RtuFraming, TcpFraming
@@ -22,7 +25,7 @@ from gateway.devices.opcua.address import opcua_client_of
 from gateway.devices.opcua.device import OpcuaDevice
 from gateway.devices.opcua.meter import OpcuaMeter
 from gateway.devices.opcua.station import OpcuaStation
-from gateway.devices.profile import ModbusSettings, OpcuaSettings, Profile, Protocol
+from gateway.devices.profile import ModbusSettings, OpcuaSettings, Profile, Protocol, Sign
 from gateway.devices.station import ModbusStation
 from gateway.model.errors import ConfigError
 from gateway.model.terminal import Terminal
@@ -154,6 +157,69 @@ def open_station(
     return ModbusStation(
         unit=line, unit_id=unit, profile=profile, terminals=terminals, clock=clock, owner=owner
     )
+
+
+def open_converters(
+    *,
+    name: str,
+    devices: Mapping[str, tuple[str, Profile, str, int]],
+    terminals: Sequence[Terminal],
+    master: str,
+    clock: Clock,
+    owner: int,
+    timeout_s: float = 0.5,
+    endpoints: Endpoints | None = None,
+) -> Station:
+    """One driver for terminals with a controller each; they connect at the first request.
+
+    ``devices``: device name, profile, URL and unit by terminal. Raises ConfigError for a profile
+    that cannot be driven.
+    """
+    lines = endpoints or Endpoints()
+    by_id = {t.id: t for t in terminals}
+    converters = {}
+    for terminal, (device, profile, url, unit) in devices.items():
+        _check_converter(profile)
+        converters[terminal] = ModbusConverter(
+            unit=lines.unit(name=device, profile=profile, url=url, timeout_s=timeout_s),
+            unit_id=unit,
+            profile=profile,
+            clock=clock,
+            ramp_percent_per_s=_ramp_percent_per_s(by_id[terminal]),
+        )
+    profile = devices[master][1]
+    guard = StationGuard(
+        name=name,
+        terminals=terminals,
+        staged={point: profile.point(point) for point in GUARDED},
+        owner=owner,
+    )
+    return Converters(
+        name=name,
+        converters=converters,
+        terminals=terminals,
+        master=master,
+        clock=clock,
+        owner=owner,
+        guard=guard,
+    )
+
+
+def _check_converter(profile: Profile) -> None:
+    there = {point.name for point in profile.points}
+    missing = [point for point in POINTS_NEEDED if point not in there]
+    if profile.protocol is not Protocol.MODBUS or missing:
+        raise ConfigError(f"{profile.id} cannot be driven: no {', '.join(missing) or 'Modbus'}")
+    if Sign.IMPORT_POSITIVE in (profile.sign.get("p"), profile.sign.get("q")):
+        raise ConfigError(f"{profile.id} cannot be driven: it counts import positive")
+
+
+def _ramp_percent_per_s(terminal: Terminal) -> int:
+    """The ramp of a terminal as SunSpec counts it: whole percent of the rating."""
+    percent_per_s = terminal.ramp_w_per_s * 100 // terminal.s_va
+    if percent_per_s < 1:
+        raise ConfigError(f"{terminal.id}: a converter ramps by 1 %/s of its rating or more")
+    return percent_per_s
 
 
 def open_meter(

@@ -150,6 +150,15 @@ def test_refusals(rig, terminal):
     assert terminal.read(Table.HOLDING, 40410, 1) == [1]
 
 
+def test_an_operation_that_finds_nothing_to_do_is_no_error(rig, terminal):
+    for code in (2, 3, 3, 1, 2, 2, 0, 0):
+        terminal.write(40416, [code])
+    assert code_of(terminal.write, 40416, [3]) == 4  # out of a stop it must be started first
+    rig.wait(2)
+    terminal.write(40416, [0])
+    assert rig.sop.converters[1].state.name == "STOPPED"
+
+
 def test_a_leased_station_takes_no_direct_setpoint(rig, terminal):
     rig.operate([0, 1000, 0, 0])
     rig.wait(1)
