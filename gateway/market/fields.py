@@ -85,13 +85,15 @@ class Reader:
         return found
 
     def text(self, name: str, *, optional: bool = False) -> str:
-        """Return a text of printable ASCII."""
+        """Return a text of printable ASCII; an empty one is a fault, for it says nothing."""
         value = self._get(name, optional=optional)
         if value is None:
             return ""
         if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
             self.note(ReasonCode.FORM, name, "not plain text")
             return ""
+        if not value:
+            self.note(ReasonCode.FORM, name, "empty")
         return value
 
     def identifier(self, name: str) -> str:

@@ -85,3 +85,9 @@ def test_every_mistake_is_named(changes, expected):
 def test_no_value_anywhere_brings_it_down(name, value):
     found = parsed(json.dumps(json.loads(BODY) | {name: value}).encode())
     assert isinstance(found, FeederLimits) or all(isinstance(r, Reason) for r in found)
+
+
+@pytest.mark.parametrize("name", ["schema", "site", "sop", "created"])
+def test_an_empty_text_is_a_fault(name):
+    reasons = parsed(json.dumps({**json.loads(BODY), name: ""}).encode())
+    assert codes(reasons) == ["form"]

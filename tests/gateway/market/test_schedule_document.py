@@ -248,3 +248,25 @@ def test_no_value_anywhere_brings_it_down(path, name, value):
     found = parse(edited(*path, name, to=value))
     assert found
     schedule_document.claimed(edited(*path, name, to=value))
+
+
+def emptied(value, path=""):
+    """Yield the document once for every text in it, with that text empty."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, str):
+            value[key] = ""
+            yield f"{path}/{key}"
+            value[key] = inner
+        elif isinstance(inner, dict | list):
+            yield from emptied(inner, f"{path}/{key}")
+
+
+def test_an_empty_text_is_a_fault_wherever_it_stands():
+    found = json.loads(body())
+    places = list(emptied(found))
+    assert len(places) > 30
+    for place in emptied(found):
+        reasons = schedule_document.read(json.dumps(found).encode(), site="bench4")
+        assert isinstance(reasons, list), place
+        assert reasons, place
+        assert any(place.rsplit("/", 1)[1] in r.detail for r in reasons), place
