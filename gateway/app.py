@@ -17,7 +17,7 @@ from gateway.config.secret import read_secret
 from gateway.config.site_file import Site as SiteFile
 from gateway.config.site_file import SopConfig
 from gateway.core.state import Site, State
-from gateway.devices.connect import Endpoints, open_meter, open_station
+from gateway.devices.connect import Endpoints, open_converters, open_meter, open_station
 from gateway.journal.anchoring import Anchoring, kept_here, known_outside, trust
 from gateway.journal.keys import answer_key
 from gateway.journal.ledger_journal import LedgerJournal
@@ -79,9 +79,18 @@ class Parts:
 def station_of(
     site: SiteFile, config: SopConfig, core: Site, clock: Clock, endpoints: Endpoints
 ) -> Station:
-    """Build the driver of a SOP's station; it connects at its first request."""
+    """Build the driver of a SOP's station, or of its converters; it connects when it is used."""
     if config.separate:
-        raise ConfigError(f"{config.sop.id}: converters without a station are not driven yet")
+        found = {t: site.devices[name] for t, name in config.converters.items()}
+        return open_converters(
+            name=core.sop.id,
+            devices={t: (d.name, d.profile, d.url, d.unit) for t, d in found.items()},
+            terminals=core.sop.terminals,
+            master=core.sop.master,
+            clock=clock,
+            owner=core.owner_id,
+            endpoints=endpoints,
+        )
     where = site.devices[config.station]
     return open_station(
         name=where.name,

@@ -12,7 +12,7 @@ import os
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,16 @@ def equipment_of(site: Site, sop_id: str | None) -> Equipment:
         names = ", ".join(s.sop.id for s in site.sops)
         fail(ExitCode.USAGE, f"the site has several SOPs: {names}", code="E002", help="--sop NAME")
     config = site.sops[0] if sop_id is None else _named_sop(site, sop_id)
+    converters = {t: _spec(site.devices[name]) for t, name in config.converters.items()}
+    if converters:
+        station = replace(converters[config.rated.master], name=config.rated.id)
+    else:
+        station = _spec(site.devices[config.station])
     return Equipment(
         site=site.id,
         sop=config.rated,
-        station=_spec(site.devices[config.station]),
+        station=station,
+        converters=converters,
         meters={t.meter: _spec(site.devices[t.meter]) for t in config.rated.terminals},
         heartbeat_ms=config.heartbeat.period_ms,
         device_timeout_ms=config.heartbeat.device_timeout_ms,
@@ -157,6 +163,24 @@ def known_device(field: Field, name: str) -> str:
             help=f"one of {', '.join(names)}",
         )
     return name
+
+
+def refuse_without_station(field: Field, what: str) -> None:
+    """End with exit 5 where the SOP has no station controller to be tested."""
+    if field.equipment.converters:
+        fail(
+            ExitCode.REFUSED,
+            station_wanted(field, what),
+            code="H014",
+            where=field.equipment.sop.id,
+            help="`sopgw doctor converters` looks at them; one power by hand, through the service: "
+            "sopgw point set T2 p=10kW --for 30s",
+        )
+
+
+def station_wanted(field: Field, what: str) -> str:
+    """Say why a test cannot be made where the terminals have converters of their own."""
+    return f"{what} needs a station; {field.equipment.sop.id} has a converter at each terminal"
 
 
 def known_terminal(field: Field, name: str) -> str:

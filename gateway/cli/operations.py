@@ -34,11 +34,15 @@ Moves = Callable[[Field, Parameters], Mapping[str, Power]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One check or test: how it runs, and what it moves at most (None: it only reads)."""
+    """One check or test: how it runs, and what it moves at most (None: it only reads).
+
+    One for a ``station`` is refused where the terminals have converters of their own.
+    """
 
     run: Run
     moves: Moves | None = None
     lines: Callable[[Field, Parameters], list[str]] | None = None
+    station: bool = False
 
 
 def preview(
@@ -375,12 +379,14 @@ OPERATIONS: Mapping[str, Operation] = {
     "check scale": Operation(run=_scale),
     "check clock": Operation(run=_clock),
     "check network": Operation(run=_network),
-    "check wiring": Operation(run=_wiring, moves=_wiring_moves, lines=_wiring_lines),
-    "test signals": Operation(run=_signals),
-    "test interlock": Operation(run=_interlock, moves=_nothing, lines=_interlock_lines),
-    "test step": Operation(run=_step, moves=_step_moves),
-    "test hold": Operation(run=_hold, moves=_hold_moves),
-    "test watchdog": Operation(run=_watchdog, moves=_watchdog_moves),
-    "test estop": Operation(run=_estop, moves=_estop_moves),
-    "test sweep": Operation(run=_sweep, moves=_sweep_moves),
+    "check wiring": Operation(run=_wiring, moves=_wiring_moves, lines=_wiring_lines, station=True),
+    "test signals": Operation(run=_signals, station=True),
+    "test interlock": Operation(
+        run=_interlock, moves=_nothing, lines=_interlock_lines, station=True
+    ),
+    "test step": Operation(run=_step, moves=_step_moves, station=True),
+    "test hold": Operation(run=_hold, moves=_hold_moves, station=True),
+    "test watchdog": Operation(run=_watchdog, moves=_watchdog_moves, station=True),
+    "test estop": Operation(run=_estop, moves=_estop_moves, station=True),
+    "test sweep": Operation(run=_sweep, moves=_sweep_moves, station=True),
 }

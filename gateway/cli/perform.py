@@ -71,6 +71,8 @@ def perform(
 
     async def go() -> Any:
         async with fields.opened(config_path, sop_id) as field:
+            if operation.station:
+                fields.refuse_without_station(field, name)
             if operation.moves is not None:
                 shown = preview(field, operation, command, given)
                 await fields.consent(

@@ -20,6 +20,7 @@ from gateway.cli.field import (
     clock_of,
     refusals_told,
     sat_folder,
+    station_wanted,
     take_control,
     user,
 )
@@ -185,6 +186,10 @@ class Executor:
                 verdict=Verdict.UNDECIDED, note=f"run by hand: sopgw {check.run}; then sat step"
             )
         given = parameters_of(check)
+        if operation.station and self._field.equipment.converters:
+            return CheckOutcome(
+                verdict=Verdict.UNDECIDED, note=station_wanted(self._field, check.run)
+            )
         if operation.moves is not None:
             refusal = await self._power(check)
             if refusal is not None:

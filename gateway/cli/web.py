@@ -8,7 +8,7 @@ import functools
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
@@ -59,7 +59,7 @@ def doors_beside(
         )
         book, times = observer.daybook, PollTimes()
         meters = {t.id: t.meter for t in config.sop.terminals}
-        parts.poller.polled = functools.partial(times.take, config.station)
+        parts.poller.polled = functools.partial(_taken, times, config.controllers)
         parts.meter_poller.polled = lambda terminal, duration_ms, *, answered: times.take(
             meters[terminal], duration_ms, answered=answered
         )
@@ -84,7 +84,7 @@ def doors_beside(
                 devices=[times.into(d) for d in devices(site, config, parts, book.counters)],
                 feeder=parts.recorder.state.feeder_limits,
                 checked=check.last,
-                points=points(config.station, station, parts, book.counters),
+                points=points(config, station, parts, book.counters),
                 time_quality=parts.scan.time_quality(),
                 clock_error_ms=clock_error_ms() if vouched else None,
             )
@@ -245,9 +245,8 @@ def receipt(journal: LedgerJournal, trade_id: str) -> Mapping[str, Any] | None:
 def devices(
     site: Site, config: SopConfig, parts: Parts, counters: Mapping[str, Mapping[str, Any]]
 ) -> list[DeviceView]:
-    """Return the station and the meters with their ages."""
+    """Return the station, or the converters, and the meters with their ages."""
     poller, now_us = parts.poller, parts.clock.utc_us()
-    where = site.devices[config.station]
     told = [
         DeviceView(
             name=where.name,
@@ -258,6 +257,7 @@ def devices(
             error_count=poller.errors_count,
             stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
         )
+        for where in (site.devices[name] for name in config.controllers)
     ]
     for terminal in config.sop.terminals:
         where, row = site.devices[terminal.meter], counters.get(terminal.id)
@@ -279,37 +279,25 @@ def _stale_ms(period_ms: int, parts: Parts) -> int:
     return max(4 * period_ms, parts.clock.at_least(STALE_REAL_US) // 1000)
 
 
+def _taken(times: PollTimes, names: Sequence[str], duration_ms: int, *, answered: bool) -> None:
+    """Count a poll of the station; one of converters, which are asked together, for each."""
+    for name in names:
+        times.take(name, duration_ms, answered=answered)
+
+
 def points(
-    name: str,
+    config: SopConfig,
     station: StationTelemetry | None,
     parts: Parts,
     counters: Mapping[str, Mapping[str, Any]],
 ) -> list[PointView]:
-    """Return what the station and the meters say, value by value."""
+    """Return what the station, or the converters, and the meters say, value by value."""
     told: list[PointView] = []
     if station is not None:
         age_ms = parts.poller.age_us() // 1000
-        values = [
-            ("state", station.state.name, ""),
-            ("v_dc", f"{station.v_dc_dv / 10:.1f}", "V"),
-            ("loss", str(station.loss_w), "W"),
-            ("instruction_id", f"{station.instruction_id:#010x}", ""),
-            ("watchdog_remaining", f"{station.watchdog_remaining_ds / 10:.1f}", "s"),
-            ("fault", f"{station.fault_bits:#010x}", ""),
-            ("alarm", f"{station.alarm_bits:#06x}", ""),
-        ]
-        for t in station.terminals:
-            values += [
-                (f"{t.id}.state", t.state.name, ""),
-                (f"{t.id}.p", str(t.p_w), "W"),
-                (f"{t.id}.p_set_active", str(t.p_w_set_active), "W"),
-                (f"{t.id}.q", str(t.q_var), "var"),
-                (f"{t.id}.v", f"{t.v_dv / 10:.1f}", "V"),
-                (f"{t.id}.s_available", str(t.s_va_available), "VA"),
-            ]
         told += [
             PointView(
-                device=name,
+                device=device,
                 point=point,
                 value=value,
                 unit=unit,
@@ -317,7 +305,7 @@ def points(
                 quality=station.quality.value,
                 age_ms=age_ms,
             )
-            for point, value, unit in values
+            for device, point, value, unit in _said(config, station)
         ]
     now_us = parts.clock.utc_us()
     for row in counters.values():
@@ -335,3 +323,28 @@ def points(
                 )
             )
     return told
+
+
+def _said(config: SopConfig, station: StationTelemetry) -> Iterator[tuple[str, str, str, str]]:
+    """Yield device, point, value and unit; what converters are together stands under the SOP."""
+    whole = config.station or config.sop.id
+    yield from (
+        (whole, "state", station.state.name, ""),
+        (whole, "v_dc", f"{station.v_dc_dv / 10:.1f}", "V"),
+        (whole, "loss", str(station.loss_w), "W"),
+        (whole, "instruction_id", f"{station.instruction_id:#010x}", ""),
+        (whole, "watchdog_remaining", f"{station.watchdog_remaining_ds / 10:.1f}", "s"),
+        (whole, "fault", f"{station.fault_bits:#010x}", ""),
+        (whole, "alarm", f"{station.alarm_bits:#06x}", ""),
+    )
+    for t in station.terminals:
+        own = config.converters.get(t.id)
+        device, prefix = (own, "") if own is not None else (whole, f"{t.id}.")
+        yield from (
+            (device, f"{prefix}state", t.state.name, ""),
+            (device, f"{prefix}p", str(t.p_w), "W"),
+            (device, f"{prefix}p_set_active", str(t.p_w_set_active), "W"),
+            (device, f"{prefix}q", str(t.q_var), "var"),
+            (device, f"{prefix}v", f"{t.v_dv / 10:.1f}", "V"),
+            (device, f"{prefix}s_available", str(t.s_va_available), "VA"),
+        )

@@ -7,11 +7,16 @@ registers it came from, because a fault in a profile is what is being looked for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol as Port
 
 from gateway.devices.codec import codecs_of
-from gateway.devices.connect import Endpoints, open_opcua_device, open_station
+from gateway.devices.connect import (
+    Endpoints,
+    open_converters,
+    open_opcua_device,
+    open_station,
+)
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.opcua.device import OpcuaDevice
@@ -41,7 +46,11 @@ class DeviceSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equipment:
-    """One SOP, its station and its meters."""
+    """One SOP, its station and its meters.
+
+    Where the terminals have ``converters`` (by terminal), ``station`` stands for all of them
+    together: its name is the SOP's, the rest the master's converter's.
+    """
 
     site: str
     sop: Sop
@@ -50,11 +59,13 @@ class Equipment:
     heartbeat_ms: int
     device_timeout_ms: int
     v_nominal_v: float = 400.0  # line to line; phase voltage is that over root 3
+    converters: Mapping[str, DeviceSpec] = field(default_factory=dict)
 
     def device(self, name: str) -> DeviceSpec:
         """Return a device by name; KeyError when there is none."""
-        if name == self.station.name:
-            return self.station
+        for spec in (self.station, *self.converters.values()):
+            if name == spec.name:
+                return spec
         return self.meters[name]
 
     def terminal_of(self, meter: str) -> Terminal:
@@ -272,6 +283,20 @@ class Rack:
     def second_station(self, *, endpoints: Endpoints | None = None) -> Station:
         """Return another driver of the station on a connection of its own."""
         spec = self.equipment.station
+        if self.equipment.converters:
+            return open_converters(
+                name=spec.name,
+                devices={
+                    terminal: (d.name, d.profile, d.url, d.unit)
+                    for terminal, d in self.equipment.converters.items()
+                },
+                terminals=self.equipment.sop.terminals,
+                master=self.equipment.sop.master,
+                clock=self.clock,
+                owner=self.owner,
+                timeout_s=TIMEOUT_S,
+                endpoints=endpoints,
+            )
         return open_station(
             name=spec.name,
             profile=spec.profile,
@@ -310,5 +335,6 @@ def silent(_text: str) -> None:
 
 
 def device_names(equipment: Equipment) -> Sequence[str]:
-    """Return the station and the meters in terminal order."""
-    return [equipment.station.name, *(t.meter for t in equipment.sop.terminals)]
+    """Return the station, or the converters, and the meters in terminal order."""
+    converters = [spec.name for spec in equipment.converters.values()]
+    return [*(converters or [equipment.station.name]), *(t.meter for t in equipment.sop.terminals)]

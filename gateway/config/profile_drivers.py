@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gateway.config.profile_points import PointAt
 from gateway.config.profile_relations import Names
 from gateway.config.yaml_reader import Document, Node
+from gateway.devices.converter import POINTS_NEEDED
 from gateway.devices.meter import EXPORT, IMPORT, POWER
 from gateway.devices.opcua.station import points_needed
 from gateway.devices.profile import Profile
@@ -29,6 +30,22 @@ DIMENSIONS: Mapping[str, str] = {
     "t1.e.absorb": "energy",
     "t1.p_set": "power",
     "t1.q_set": "reactive_power",
+}
+
+CONVERTER_DIMENSIONS: Mapping[str, str] = {
+    "p": "power",
+    "q": "reactive_power",
+    "v": "voltage",
+    "dc.v": "voltage",
+    "s_available": "apparent_power",
+    "e.inject": "energy",
+    "e.absorb": "energy",
+    "p_set": "power",
+    "q_set": "reactive_power",
+    "p_set.reversion": "power",
+    "q_set.reversion": "reactive_power",
+    "p_set.reversion_time": "time",
+    "q_set.reversion_time": "time",
 }
 
 
@@ -73,6 +90,17 @@ def check_drivers(document: Document, names: Names, root: Node) -> None:
             )
         for name, dimension in DIMENSIONS.items():
             _dimension(document, names.expanded.get(name), dimension)
+    elif kind.text == "converter" and "p_set" in names.plain:  # without, it is only looked at
+        missing = [name for name in POINTS_NEEDED if name not in names.plain]
+        if missing:
+            document.warn(
+                57,
+                f"the converter's driver needs {_list(missing)}",
+                kind,
+                help="see configs/profiles/sunspec-vsc.yaml for the points of a converter",
+            )
+        for name, dimension in CONVERTER_DIMENSIONS.items():
+            _dimension(document, names.plain.get(name), dimension)
 
 
 def _dimension(document: Document, point: PointAt | None, wanted: str) -> None:

@@ -41,10 +41,12 @@ def check(
     kinds: Mapping[str, str],
     terminal_counts: Mapping[str, int],
     lacking: Mapping[str, Sequence[str]],
+    undrivable: Mapping[str, str],
 ) -> None:
     """Note every problem of meaning.
 
-    ``kinds``, counts and the points that meters lack come from the devices' profiles.
+    ``kinds``, counts, the points that meters lack and why converters cannot be driven come from
+    the devices' profiles.
     """
     root = document.root
     if root is None:
@@ -52,7 +54,12 @@ def check(
     devices = root.get("devices")
     names = [name for name, _, _ in devices.pairs()] if devices is not None else []
     known = Known(
-        document=document, names=names, kinds=kinds, counts=terminal_counts, lacking=lacking
+        document=document,
+        names=names,
+        kinds=kinds,
+        counts=terminal_counts,
+        lacking=lacking,
+        undrivable=undrivable,
     )
     _site(document, root)
     _devices(document, devices)

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gateway.config.shape import MISSING, Shape
+from gateway.config.shape import MISSING, Shape, quoted
 from gateway.config.site_names import Known, once
 from gateway.config.site_shape import SopShape, TerminalShape
 from gateway.config.yaml_reader import Node, nearest
+from gateway.devices.converter import POINTS_NEEDED
+from gateway.devices.profile import Profile, Protocol, Sign
 
 SEPARATE = 39
+UNDRIVABLE = 50
+NAMED_MAX = 4  # of the points a profile lacks
+
+
+def undrivable(profile: Profile) -> str:
+    """Say why the driver of converters can do nothing with a profile; empty where it can."""
+    there = {point.name for point in profile.points}
+    missing = [f"`{name}`" for name in POINTS_NEEDED if name not in there]
+    if profile.protocol is not Protocol.MODBUS:
+        return f"is for {profile.protocol}, converters are driven on Modbus"
+    if missing:
+        more = [f"{len(missing) - NAMED_MAX} more"] if len(missing) > NAMED_MAX else []
+        return f"has no {_list([*missing[:NAMED_MAX], *more])}"
+    if Sign.IMPORT_POSITIVE in (profile.sign.get("p"), profile.sign.get("q")):
+        return "counts import as positive"
+    return ""
 
 
 def check_controllers(known: Known, sop_id: str, key: Node, sop: Node) -> str:
@@ -20,7 +38,11 @@ def check_controllers(known: Known, sop_id: str, key: Node, sop: Node) -> str:
     name = known.device(station, ("station",), "station")
     once(known.document, known.stations, station, sop_id, 47, "station")
     for terminal_id, converter in own.items():
-        known.device(converter, ("converter",), "converter")
+        device = known.device(converter, ("converter",), "converter")
+        if device is not None and (why := known.undrivable.get(device)):
+            message = f"the profile of {quoted(device)} {why}: it cannot be driven"
+            help_text = "see configs/profiles/sunspec-vsc.yaml for the points of a converter"
+            known.document.add(UNDRIVABLE, message, converter, help=help_text)
         once(known.document, known.converters, converter, terminal_id, 49, "converter")
     _one_way(known, sop_id, key, sop, own)
     if not own:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from gateway.config.secret_shape import SecretShape
 from gateway.config.site_shape import SiteShape
-from gateway.config.site_terminals import terminal_fields
-
-if TYPE_CHECKING:
-    from gateway.config.site_file import DeviceConfig, SopConfig
 
 
 def canonical(value: Any) -> bytes:
@@ -20,7 +16,7 @@ def canonical(value: Any) -> bytes:
 
 
 def effective(
-    found: SiteShape, devices: Sequence[DeviceConfig], sops: Sequence[SopConfig]
+    found: SiteShape, *, devices: Mapping[str, Any], sops: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write what decides; secrets by name only, paths as written."""
     market, ledger = found.market, found.ledger
@@ -28,16 +24,8 @@ def effective(
         "version": 1,
         "site": {"id": found.site.id, "name": found.site.name, "timezone": found.site.timezone},
         "mode": found.mode,
-        "devices": {
-            d.name: {
-                "profile": d.profile.id,
-                "profile_sha256": d.profile_sha256,
-                "url": d.url,
-                "unit": d.unit,
-            }
-            for d in devices
-        },
-        "sops": {c.sop.id: _effective_sop(c) for c in sops},
+        "devices": devices,
+        "sops": sops,
         "market": {
             "broker": market.broker,
             "username": market.username,
@@ -74,27 +62,6 @@ def effective(
         "web": found.web.model_dump() if found.web else None,
         "northbound": found.northbound.model_dump(),
         "access": {k: sorted(v) for k, v in found.access.model_dump().items()},
-    }
-
-
-def _effective_sop(config: SopConfig) -> dict[str, Any]:
-    sop = config.sop
-    by = {"converters": dict(config.converters)} if config.separate else {"station": config.station}
-    return {
-        **by,
-        "master": sop.master,
-        "throughput_w": sop.throughput_w,
-        "v_dc_dv_nominal": config.v_dc_dv_nominal,
-        "v_dc_dv_min": sop.v_dc_dv_min,
-        "v_dc_dv_max": sop.v_dc_dv_max,
-        "losses": {"a_ppm": sop.losses.a_ppm, "b_ppm": sop.losses.b_ppm, "c_ppm": sop.losses.c_ppm},
-        "heartbeat": {
-            "period_ms": config.heartbeat.period_ms,
-            "device_timeout_ms": config.heartbeat.device_timeout_ms,
-            "on_loss": config.heartbeat.on_loss,
-        },
-        "rearm": config.rearm,
-        "terminals": terminal_fields(sop),
     }
 
 

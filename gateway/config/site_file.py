@@ -31,6 +31,7 @@ from gateway.config.site_doors import (
 )
 from gateway.config.site_effective import canonical, effective
 from gateway.config.site_reactive import reactive_of
+from gateway.config.site_terminals import terminal_fields
 from gateway.config.yaml_reader import Document, read_file, read_text
 from gateway.core.access import Access
 from gateway.devices.profile import Kind, Profile
@@ -231,7 +232,14 @@ def _build(document: Document, path: Path) -> tuple[Document, Site | None]:
         for name, p in profiles.items()
         if p is not None and p[0].kind is Kind.METER
     }
-    site_checks.check(document, kinds=kinds, terminal_counts=counts, lacking=lacking)
+    undrivable = {
+        name: site_controllers.undrivable(p[0])
+        for name, p in profiles.items()
+        if p is not None and p[0].kind is Kind.CONVERTER
+    }
+    site_checks.check(
+        document, kinds=kinds, terminal_counts=counts, lacking=lacking, undrivable=undrivable
+    )
     measured = site_capability.measured_in(document, path.parent)
     if found is None or document.failed:
         return document, None
@@ -289,7 +297,11 @@ def _site(
             unit=profile.modbus.unit if device.unit is None else device.unit,
             profile_sha256=digest,
         )
-    decides = effective(found, list(devices.values()), sops)
+    decides = effective(
+        found,
+        devices={d.name: _effective_device(d) for d in devices.values()},
+        sops={c.sop.id: _effective_sop(c) for c in sops},
+    )
     return Site(
         id=found.site.id,
         name=found.site.name,
@@ -430,3 +442,33 @@ def _ledger(found: site_shape.LedgerShape, folder: Path) -> LedgerConfig:
 
 def _witness_tls(found: site_shape.WitnessTlsShape, folder: Path) -> tuple[Path, Path, Path]:
     return folder / found.ca, folder / found.certificate, secret_path(found.key, folder)
+
+
+def _effective_device(device: DeviceConfig) -> dict[str, Any]:
+    return {
+        "profile": device.profile.id,
+        "profile_sha256": device.profile_sha256,
+        "url": device.url,
+        "unit": device.unit,
+    }
+
+
+def _effective_sop(config: SopConfig) -> dict[str, Any]:
+    sop = config.sop
+    by = {"converters": dict(config.converters)} if config.separate else {"station": config.station}
+    return {
+        **by,
+        "master": sop.master,
+        "throughput_w": sop.throughput_w,
+        "v_dc_dv_nominal": config.v_dc_dv_nominal,
+        "v_dc_dv_min": sop.v_dc_dv_min,
+        "v_dc_dv_max": sop.v_dc_dv_max,
+        "losses": {"a_ppm": sop.losses.a_ppm, "b_ppm": sop.losses.b_ppm, "c_ppm": sop.losses.c_ppm},
+        "heartbeat": {
+            "period_ms": config.heartbeat.period_ms,
+            "device_timeout_ms": config.heartbeat.device_timeout_ms,
+            "on_loss": config.heartbeat.on_loss,
+        },
+        "rearm": config.rearm,
+        "terminals": terminal_fields(sop),
+    }

@@ -19,12 +19,14 @@ class Known:
         kinds: Mapping[str, str],
         counts: Mapping[str, int],
         lacking: Mapping[str, Sequence[str]],
+        undrivable: Mapping[str, str],
     ) -> None:
         self.document = document
         self.names = names
         self.kinds = kinds
         self.counts = counts
         self.lacking = lacking
+        self.undrivable = undrivable
         self.stations: dict[str, tuple[str, Node]] = {}
         self.converters: dict[str, tuple[str, Node]] = {}
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -27,8 +28,14 @@ bench.READY_S = 120.0  # a busy machine is no fault
 class Rig:
     """One running site; ``gateway`` may be killed and started again."""
 
-    def __init__(self, folder, *, factor, gate="5 s", rearm="auto", launch=None, to_minute_ms=None):
-        """``launch`` starts the gateway another way; ``to_minute_ms``: a minute begins so soon."""
+    def __init__(
+        self, folder, *, factor, gate="5 s", rearm="auto", launch=None, to_minute_ms=None,
+        separate=False,
+    ):  # fmt: skip
+        """``launch`` starts the gateway another way; ``to_minute_ms``: a minute begins so soon.
+
+        ``separate``: a converter at every terminal in place of the station.
+        """
         self.folder = Path(folder)
         self.out = self.folder / "site"
         self.out.mkdir(exist_ok=True)
@@ -37,6 +44,7 @@ class Rig:
         self.gate, self.rearm = gate, rearm
         self.launch = launch or executed
         self.to_minute_ms = to_minute_ms
+        self.separate = separate
         self.process = None
         self.starts = 0
         self.restarts = 1000  # kills are the trade of tests: no crash loop before so many
@@ -69,6 +77,7 @@ class Rig:
                 station_port=station, meter_ports=meters, broker_port=self.broker_port
             )
             text = bench.site_text(ports, self.key.public_key().public_bytes_raw())
+            text = separated(text) if self.separate else text
             text = text.replace("gate: 2 min", f"gate: {self.gate}")
             text = text.replace("rearm: manual", f"rearm: {self.rearm}")
             text = text.replace("meter_poll: 5 s}", f"meter_poll: 5 s, restarts: {self.restarts}}}")
@@ -179,6 +188,19 @@ class Rig:
         path = self.out / "ledger.vkey"
         path.write_text(key_of(self.out / "ledger.key", ORIGIN) + "\n")
         return path
+
+
+def separated(text):
+    """Put a converter at every terminal of a bench's site file in the place of its station."""
+    (station,) = re.findall(r"^  station: .*\n", text, re.MULTILINE)
+    converters = "".join(
+        re.sub("unit: 100", f"unit: {number}", station)
+        .replace("  station:", f"  c{number}:")
+        .replace("sop-station-v1", "sunspec-vsc")
+        for number in range(1, 5)
+    )
+    text = text.replace(station, converters).replace("    station: station\n", "")
+    return re.sub(r"( T(\d): {)index: \d,", r"\1converter: c\2,", text)
 
 
 async def executed(arguments, log):

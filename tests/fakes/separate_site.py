@@ -40,6 +40,10 @@ class Bench:
             with sock.makefile() as lines:
                 return json.loads(lines.readline())
 
+    def truth(self):
+        """What the simulator knows."""
+        return self.say(query="truth")["truth"]
+
     def close(self):
         self.process.terminate()
         self.process.wait()
