@@ -412,11 +412,12 @@ def _gain_ppm(state: State, terminal: Terminal, at_ms: int) -> int:
 
 
 def _shape(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> dict[str, int]:
-    """Duration of each slave's ramp when all end together."""
+    """Duration of each slave's ramp when all end together; steps lie along such a ramp."""
     sop, permille = state.site.sop, state.site.ramp_permille_per_s
-    shaped = dict.fromkeys((t.id for t in sop.slaves), permille)
-    if not state.site.separate:
-        shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=permille)
+    if state.site.separate:
+        whole_ms = _longest_ms(state, from_w, to_w)
+        return {t.id: whole_ms if from_w[t.id] != to_w[t.id] else 0 for t in sop.slaves}
+    shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=permille)
     return {
         t.id: ramps.duration_ms(
             move_w=to_w[t.id] - from_w[t.id], s_va=t.s_va, permille=shaped[t.id]

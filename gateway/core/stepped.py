@@ -1,13 +1,16 @@
 """Separate controllers: a change of power in steps, so that every subset of terminals is safe.
 
 Controllers that share no OPERATE apply a step one after the other, or some not at all. Each step is
-small enough that whatever subset has applied it, the master carries the residual (I22): with
-``K = ceil(Σ|ΔP| / H)`` steps and H the room the master has left at both ends, no subset uses more.
+small enough that whatever subset has applied it, the master carries the residual (I22).
+
+The others' sum goes from ``s0`` to ``s1`` while ``u`` W go up and ``d`` W go down. Of ``K`` equal
+steps the highest sum of any subset is ``max(s0 + u/K, s1 + d/K)``, the lowest
+``min(s0 - d/K, s1 - u/K)``; K is the least that keeps both within what the master can carry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.model.reason import Reason, ReasonCode
@@ -33,15 +36,25 @@ def plan_steps(
     """Split a change so that every subset of every step is safe, or say why that cannot be."""
     ids = [t.id for t in sop.slaves]
     moves = {t: to_w[t] - from_w[t] for t in ids}
-    total_w = sum(map(abs, moves.values()))
-    if total_w == 0:
+    up_w, down_w = _up_and_down(moves)
+    if not up_w and not down_w:
         return Stepped(steps=())
+    s0_w, s1_w = (sum(powers[t] for t in ids) for powers in (from_w, to_w))
     # Whole watts: each terminal may be off its share by one, at both ends of a step.
-    room_w = _room_w(sop, from_w, to_w, available_va) - 2 * len(ids)
-    if room_w <= 0:
-        detail = f"master {sop.master} has no room at an end of the change"
-        return Reason(code=ReasonCode.MASTER_HEADROOM, detail=detail)
-    count = -(-total_w // room_w)
+    spare_w = 2 * len(ids)
+    most_up_w = _most_up_w(sop, from_w, to_w, available_va) - spare_w
+    most_down_w = _carried_w(sop, available_va) - spare_w
+    count = 1
+    for move_w, room_w in (
+        (up_w, most_up_w - s0_w),
+        (down_w, most_up_w - s1_w),
+        (down_w, most_down_w + s0_w),
+        (up_w, most_down_w + s1_w),
+    ):
+        if move_w and room_w <= 0:
+            detail = f"master {sop.master} has no room at an end of the change"
+            return Reason(code=ReasonCode.MASTER_HEADROOM, detail=detail)
+        count = max(count, -(-move_w // room_w) if move_w else 1)
     if count > STEPS_MAX:
         detail = f"{count} steps, at most {STEPS_MAX}"
         return Reason(code=ReasonCode.INFEASIBLE, detail=detail)
@@ -72,10 +85,15 @@ def next_step(
 
 
 def steps_count(sop: Sop, *, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> int:
-    """About how many steps a change takes, with every terminal at its rating."""
+    """How many steps a change takes, with every terminal at its rating; at most STEPS_MAX."""
     rated_va = {t.id: t.s_va for t in sop.terminals}
-    planned = plan_steps(sop, from_w=from_w, to_w=to_w, available_va=rated_va)
-    return len(planned.steps) if isinstance(planned, Stepped) else STEPS_MAX
+    now_w, count = _slaves(sop, from_w), 0
+    while count < STEPS_MAX and any(now_w[t] != to_w[t] for t in now_w):
+        step = next_step(sop, from_w=now_w, to_w=to_w, available_va=rated_va)
+        if isinstance(step, Reason):
+            return STEPS_MAX
+        now_w, count = step, count + 1
+    return count
 
 
 def writing_order(sop: Sop, before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
@@ -102,18 +120,6 @@ def order(sop: Sop, before: Mapping[str, int], after: Mapping[str, int]) -> list
     return sorted((t.id for t in sop.slaves if after[t.id] != before[t.id]), key=strain_w)
 
 
-def back(before: Mapping[str, int], applied: Iterable[str]) -> dict[str, int]:
-    """Set values that undo a step for those who applied it (I29): again subsets of that step."""
-    return {terminal: before[terminal] for terminal in applied}
-
-
-def master_w(sop: Sop, powers_w: Mapping[str, int]) -> int:
-    """The most the master may carry beside such powers: their sum and every loss."""
-    sum_w = abs(sum(powers_w[t.id] for t in sop.slaves))
-    loss_w = sum(sop.losses.loss_w(p_w=powers_w[t.id], s_va=t.s_va) for t in sop.slaves)
-    return sum_w + loss_w + sop.losses.loss_w(p_w=sum_w, s_va=sop.terminal(sop.master).s_va)
-
-
 def _one_way(
     sop: Sop,
     from_w: Mapping[str, int],
@@ -122,17 +128,14 @@ def _one_way(
 ) -> dict[str, int] | None:
     """As much of the moves up, or of the moves down, as the master can carry; None: nothing."""
     moves = {t.id: to_w[t.id] - from_w[t.id] for t in sop.slaves}
-    up_w = sum(m for m in moves.values() if m > 0)
-    down_w = -sum(m for m in moves.values() if m < 0)
+    up_w, down_w = _up_and_down(moves)
     sum_w = sum(from_w[t.id] for t in sop.slaves)
-    # What the slaves inject the master absorbs, and every loss besides; the other way round the
-    # losses relieve it.
-    most_up_w = _most_w(sop, from_w, to_w, available_va)
-    most_down_w = _carried_w(sop, available_va)
+    up_room_w = _most_up_w(sop, from_w, to_w, available_va) - sum_w
+    down_room_w = _carried_w(sop, available_va) + sum_w
     # Who brings the sum back towards zero first; from zero, who has less to move.
     up_first = sum_w < 0 or (sum_w == 0 and up_w <= down_w)
     for up in (up_first, not up_first):
-        whole_w, room_w = (up_w, most_up_w - sum_w) if up else (down_w, most_down_w + sum_w)
+        whole_w, room_w = (up_w, up_room_w) if up else (down_w, down_room_w)
         part_w = min(whole_w, room_w)
         found = {
             t: from_w[t] + (_share(m, part_w, whole_w) if m and (m > 0) is up else 0)
@@ -143,28 +146,25 @@ def _one_way(
     return None
 
 
+def _up_and_down(moves: Mapping[str, int]) -> tuple[int, int]:
+    """Sum of the moves up and of those down, both positive."""
+    return sum(m for m in moves.values() if m > 0), -sum(m for m in moves.values() if m < 0)
+
+
 def _slaves(sop: Sop, powers_w: Mapping[str, int]) -> dict[str, int]:
     return {t.id: powers_w[t.id] for t in sop.slaves}
 
 
-def _room_w(
+def _most_up_w(
     sop: Sop,
     from_w: Mapping[str, int],
     to_w: Mapping[str, int],
     available_va: Mapping[str, int],
 ) -> int:
-    """What the master has left at both ends."""
-    ends_w = max(abs(sum(powers[t.id] for t in sop.slaves)) for powers in (from_w, to_w))
-    return _most_w(sop, from_w, to_w, available_va) - ends_w
+    """What the others may inject in all: the master absorbs it, and every loss besides.
 
-
-def _most_w(
-    sop: Sop,
-    from_w: Mapping[str, int],
-    to_w: Mapping[str, int],
-    available_va: Mapping[str, int],
-) -> int:
-    """What the others' sum may be, with the largest losses on the way between two ends."""
+    With the largest losses between two ends. The other way round losses relieve the master.
+    """
     highest = {t.id: max(abs(from_w[t.id]), abs(to_w[t.id])) for t in sop.slaves}
     loss_w = sum(sop.losses.loss_w(p_w=highest[t.id], s_va=t.s_va) for t in sop.slaves)
     master = sop.terminal(sop.master)

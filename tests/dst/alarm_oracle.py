@@ -79,7 +79,7 @@ class AlarmOracle:
         world, net = self.world, self.world.network
         if not world.alive or world.alarms is None or world.disk_is_slow:
             return False
-        return not of_field or (net.cut is None and not net.trouble)
+        return not of_field or (not net.severed and not net.trouble)
 
     def _shown(self, true):
         """What registers that stand still show is of another time."""
@@ -96,11 +96,11 @@ class AlarmOracle:
     def _lost(world):
         if world.network.trouble or world.poller.last is None:
             return None
-        return world.network.cut is not None
+        return world.network.severed
 
     def _standing(self, world):
         """The station's sign of life, or the counters of a meter at a terminal under power."""
-        if world.frozen_station is not None:
+        if world.frozen_station is not None or world.frozen_units:
             return True
         if not world.frozen_meters:
             return False

@@ -28,7 +28,37 @@ async def _cut(world, fault):
     world.reachable_us = None
     await asyncio.sleep(fault.lasts_s)
     world.network.cut = None
-    world.reachable_us = world.loop.now_us if world.frozen_station is None else None
+    free = world.frozen_station is None and not world.network.severed
+    world.reachable_us = world.loop.now_us if free else None
+
+
+async def _unit_cut(world, fault):
+    name = f"c{fault.size % 4 + 1}"
+    world.network.cut_units[name] = ("not-sent", "lost", "answer-lost")[fault.size % 3]
+    world.reachable_us = None
+    await asyncio.sleep(fault.lasts_s)
+    world.network.cut_units.pop(name, None)
+    world.reachable_us = None if world.network.severed else world.loop.now_us
+
+
+async def _unit_reboot(world, fault):
+    world.plant.reboot_unit(f"T{fault.size % 3 + 2}", world.loop.now_us)
+
+
+async def _unit_local(world, fault):
+    terminal = f"T{fault.size % 4 + 1}"
+    world.plant.local_units.add(terminal)
+    await asyncio.sleep(fault.lasts_s)
+    world.plant.local_units.discard(terminal)
+
+
+async def _unit_frozen(world, fault):
+    """One converter answers, but of then."""
+    terminal = f"T{fault.size % 4 + 1}"
+    if world.alive and world.station is not None:
+        world.frozen_units[terminal] = world.station.units[terminal].reading()
+    await asyncio.sleep(fault.lasts_s)
+    world.frozen_units.pop(terminal, None)
 
 
 async def _longer(world, fault):
@@ -244,7 +274,8 @@ _KINDS = {
     "crash": _crash, "crash-seam": _crash_seam, "machine": _machine, "step": _step,
     "slow-disk": _slow_disk, "broken-disk": _broken_disk, "broker": _broker, "stall": _stall,
     "stop": _stop, "mode": _mode, "frozen-meter": _frozen_meter,
-    "frozen-counter": _frozen_counter, "frozen-station": _frozen_station, "quit": _quit,
+    "unit-cut": _unit_cut, "unit-reboot": _unit_reboot, "unit-local": _unit_local,
+    "unit-frozen": _unit_frozen, "frozen-counter": _frozen_counter, "frozen-station": _frozen_station, "quit": _quit,
 }  # fmt: skip
 
 
@@ -253,6 +284,9 @@ def heal(world):
     world.network.heal()
     world.mute_meters.clear()
     world.frozen_meters.clear()
+    world.frozen_units.clear()
+    if world.site.separate:
+        world.plant.local_units.clear()
     world.thaw_station()
     for t in world.site.sop.terminals:
         world.plant.derate(t.id, t.s_va, world.loop.now_us)

@@ -17,6 +17,57 @@ TIMEOUT_US = 500_000
 FORGIVEN = {GuardReason.LEASE, GuardReason.STATE, GuardReason.WRITE_RATE}
 
 
+class Line:
+    """The way to one device, through a network that may lose, delay or refuse what goes there."""
+
+    def __init__(self, *, world, life, name, draw):
+        self.world, self.life, self.name, self.draw = world, life, name, draw
+
+    async def exchange(self, what, act):
+        """One request and its answer."""
+        await self.life.seam(what)
+        net, now = self.world.network, self.world.loop
+        fate = net.fate(what, self.draw, self.name)
+        there_us = self.draw.randint(1_000, 12_000)
+        if fate == "not-sent":
+            await self.life.pause(there_us)
+            raise DeviceNotSent(self.name, "no connection")
+        if fate == "refused":
+            await self.life.pause(there_us)
+            raise DeviceRefused(self.name, "busy", 6)
+        if fate == "lost":
+            await self.life.pause(TIMEOUT_US)
+            raise OutcomeUnknown(self.name, "no answer")
+        if fate == "late":
+            now.call_later(self.draw.randint(400_000, 3_000_000) / 1e6, _late, act)
+            await self.life.pause(TIMEOUT_US)
+            raise OutcomeUnknown(self.name, "no answer")
+        answer = []
+        now.call_later(there_us / 1e6, lambda: answer.append(_answer(act)))
+        await self.life.pause(there_us + self.draw.randint(1_000, 12_000))
+        if fate == "answer-lost":
+            await self.life.pause(TIMEOUT_US)
+            raise OutcomeUnknown(self.name, "no answer")
+        if fate == "garbled":
+            raise BadAnswer(self.name, "foreign transaction")
+        if isinstance(answer[0], DeviceRefused):
+            raise answer[0]
+        return answer[0]
+
+
+def _answer(act):
+    """What the device says: its answer, or its refusal."""
+    try:
+        return act()
+    except DeviceRefused as refused:
+        return refused
+
+
+def _late(act):
+    """A device acts though nobody hears it any more."""
+    _answer(act)
+
+
 class SimStation:
     """Implements ``gateway.ports.Station`` for one life of the gateway."""
 
@@ -27,47 +78,19 @@ class SimStation:
             name="station", terminals=world.plant.terminals, owner=owner,
             staged={n: Point(name=n) for n in ("p_set", "q_set", "ramp_set")},
         )  # fmt: skip
+        self.line = Line(world=world, life=life, name="station", draw=self.draw)
         self._seen, self._mine, self._writing = None, None, 0
-
-    async def _exchange(self, what, act):
-        """One request and its answer, through a network that may lose, delay or refuse either."""
-        await self.life.seam(what)
-        net, now = self.world.network, self.world.loop
-        fate = net.fate(what, self.draw)
-        there_us = self.draw.randint(1_000, 12_000)
-        if fate == "not-sent":
-            await self.life.pause(there_us)
-            raise DeviceNotSent("station", "no connection")
-        if fate == "refused":
-            await self.life.pause(there_us)
-            raise DeviceRefused("station", "busy", 6)
-        if fate == "lost":
-            await self.life.pause(TIMEOUT_US)
-            raise OutcomeUnknown("station", "no answer")
-        if fate == "late":
-            now.call_later(self.draw.randint(400_000, 3_000_000) / 1e6, act)
-            await self.life.pause(TIMEOUT_US)
-            raise OutcomeUnknown("station", "no answer")
-        answer = []
-        now.call_later(there_us / 1e6, lambda: answer.append(act()))
-        await self.life.pause(there_us + self.draw.randint(1_000, 12_000))
-        if fate == "answer-lost":
-            await self.life.pause(TIMEOUT_US)
-            raise OutcomeUnknown("station", "no answer")
-        if fate == "garbled":
-            raise BadAnswer("station", "foreign transaction")
-        return answer[0]
 
     async def _write(self, what, act):
         self.world.oracle.writes(what, self._writing)
         self._writing += 1
         try:
-            return await self._exchange(what, act)
+            return await self.line.exchange(what, act)
         finally:
             self._writing -= 1
 
     async def read(self):
-        self._seen = await self._exchange("read", self._shown)
+        self._seen = await self.line.exchange("read", self._shown)
         return self._seen
 
     def _shown(self):
@@ -136,7 +159,7 @@ class SimStation:
             echoed = plant.selected.id if plant.selected else plant.active
             return echoed == instruction.id and plant.staged == self.staged_block(instruction)
 
-        return await self._exchange("staged", compare)
+        return await self.line.exchange("staged", compare)
 
     async def operate(self, instruction):
         if self._mine != instruction:
@@ -157,7 +180,7 @@ class SimStation:
             self.plant.heartbeat(count, self.world.loop.now_us)
 
         self.world.oracle.sends_heartbeat()
-        await self._exchange("heartbeat", beat)
+        await self.line.exchange("heartbeat", beat)
 
     async def configure(self, *, watchdog_ds, failsafe, failsafe_ramp_permille_per_s, lease_owner):
         def write():
@@ -247,13 +270,21 @@ class Network:
 
     def __init__(self):
         self.cut = None  # None, or the fate of everything
+        self.cut_units = {}  # name of a device -> the fate of everything there
         self.trouble = {}  # fate -> percent of requests
         self.torn = False
 
-    def fate(self, what, draw):
-        """Return the fate of one request."""
+    @property
+    def severed(self):
+        """Whether a device cannot be reached at all."""
+        return self.cut is not None or bool(self.cut_units)
+
+    def fate(self, what, draw, name):
+        """Return the fate of one request to a device."""
         if self.cut is not None:
             return self.cut
+        if name in self.cut_units:
+            return self.cut_units[name]
         for fate, percent in self.trouble.items():
             if draw.randrange(100) < percent and (fate != "late" or what in ("select", "operate")):
                 return fate
@@ -265,4 +296,5 @@ class Network:
 
     def heal(self):
         self.cut, self.torn = None, False
+        self.cut_units.clear()
         self.trouble.clear()

@@ -11,6 +11,10 @@ STANDING = ("frozen-meter", "frozen-meter", "frozen-counter", "frozen-station", 
 """Kinds with a draw of their own, so that the others fall as they always did."""
 
 
+UNITS = ("unit-cut", "unit-cut", "unit-reboot", "unit-local", "unit-frozen")
+"""What happens to one of several converters; with a draw of its own too."""
+
+
 @dataclass(frozen=True)
 class Fault:
     at_s: float

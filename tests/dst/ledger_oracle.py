@@ -10,6 +10,7 @@ from gateway.model.interval import utc_ms_from
 from .machine import UTC0_US
 from .market import ANSWER_KEY, KEY
 
+STEPPED_MOST = 0.8  # of the rating: nothing is left beyond it to catch up what steps take
 QUIET_BEFORE_S, QUIET_AFTER_S = 150.0, 70.0
 
 
@@ -32,7 +33,7 @@ def config_of(site):
         "required": 1, "gate_s": site.policy.gate_ms // 1000,
         "horizon_s": site.policy.horizon_ms // 1000, "over_limit": site.policy.over_limit,
         "rearm": site.rearm, "owner_id": site.owner_id,
-        "ramp_permille_per_s": site.ramp_permille_per_s,
+        "ramp_permille_per_s": site.ramp_permille_per_s, **({"separate": True} if site.separate else {}),
         "answer_key": base64.b64encode(ANSWER_KEY.public_key().public_bytes_raw()).decode(),
     }  # fmt: skip
 
@@ -170,8 +171,11 @@ def _quiet_intervals(world, entries):
         for t in e["terminals"]:
             if t["terminal"] == world.site.sop.master:
                 continue
+            if world.site.separate and abs(t["planned_wh"]) > STEPPED_MOST * 250_000 * hours:
+                continue
             off_wh = abs(t["judged_wh"] - t["planned_wh"])
-            limit_wh = max(250_000 * hours / 500, abs(t["planned_wh"]) * 0.005, 3)
+            width = 200 if world.site.separate else 500  # by steps
+            limit_wh = max(250_000 * hours / width, abs(t["planned_wh"]) * 0.005, 3)
             world.oracle.check(
                 t["metered_wh"] is not None and off_wh <= limit_wh,
                 "D16",

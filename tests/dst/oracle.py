@@ -8,12 +8,12 @@ from gateway.model.setpoint import Ack, Command
 from gateway.model.telemetry import State
 
 from .market import body_of
-from .staged import block_of
 
 SETTLED_US = 6_000_000  # poll, staleness and one instruction: after this the gateway must know
 DETECT_US = 8_000_000
 UNSEEN_US = 22_000_000  # four seconds until it is known, five of the watchdog, and the ramp
 SEEN_US = 3_000_000
+FALL_US = 9_000_000  # seen within a poll or two, told or left to timers of five seconds
 MASTER_RATIO_MAX = 1.0  # the way between two safe plans is a straight line
 
 
@@ -121,14 +121,14 @@ class Oracle:
             self.differs_us[entry["instr_id"]] = self.world.loop.now_us
         if entry["outcome"] != "executed" or entry["instr_id"] not in self.sent["select"]:
             return
-        done = {i for _, i in self.world.plant.operated}
-        self.check(entry["instr_id"] in done, "I34", "executed, says the ledger; the plant did not")
         intent = self.intents[entry["instr_id"]][1]
         plant, now_us = self.world.plant, self.world.loop.now_us
+        told = {s["terminal"]: s["p_w"] for s in intent["setpoints"] if s["mode"] == "P_Q"}
+        done = plant.carried(entry, told)
+        self.check(done, "I34", "executed, says the ledger; the plant did not")
         clipped = plant.clip_percent < 100 and now_us - plant.clip_us > 1_000_000
         moves = any(s["p_w"] for s in intent["setpoints"])
         self.check(not (clipped and moves), "I34", "executed, though the station clips")
-        told = {s["terminal"]: s["p_w"] for s in intent["setpoints"] if s["mode"] == "P_Q"}
         words = {r["code"] for r in entry["reasons"]}
         same = all(
             entry["active"].get(t) == p
@@ -176,7 +176,7 @@ class Oracle:
     def sends_operate(self, instruction):
         self.check(instruction.id not in self.sent["operate"], "I18", "OPERATE sent twice")
         self.sent["operate"].add(instruction.id)
-        entry = self._known(instruction, block_of(instruction, self.world.plant.terminals))
+        entry = self._known(instruction, self.world.station.staged_block(instruction))
         stages = self.stage.get(instruction.id, set())
         self.check({"prepared", "commit"} <= stages, "I28", f"OPERATE after {sorted(stages)}")
         if entry is not None:
@@ -186,6 +186,9 @@ class Oracle:
 
     def _authorised(self, instruction, entry):
         """Power has a plan, its sign and its size, and its time."""
+        if entry["authority"] == "failsafe":  # a step on the way to zero
+            self._towards_zero(instruction)
+            return
         plan = self.plans.get(entry["plan_index"])
         self.check(plan is not None, "I19", f"power without a plan: {entry['authority']}")
         if plan is None:
@@ -205,32 +208,38 @@ class Oracle:
                 self.check(s.p_w == 0, "I23", "the master was scheduled")
                 continue
             terminal = sop.terminal(s.terminal)
+            p_w = entry.get("toward", {}).get(s.terminal, s.p_w)  # where a step leads to counts
             mean_w = tracking.mean_w(plan["planned_wh"][s.terminal], end_ms - start_ms)
             band_w = max(abs(mean_w) // 10, terminal.s_va // 50) + 10
             if entry["authority"] in ("plan", "tracking"):
                 cut = self.world.derated_us is not None or self.limits is not None
-                derated = cut and abs(s.p_w) < abs(mean_w)
+                derated = cut and abs(p_w) < abs(mean_w)
                 self.check(
-                    derated or abs(s.p_w - mean_w) <= band_w,
+                    derated or abs(p_w - mean_w) <= band_w,
                     "I20",
-                    f"{s.terminal} {s.p_w} for {mean_w}",
+                    f"{s.terminal} {p_w} for {mean_w}",
                 )
-            self.check(
-                s.p_w * mean_w >= 0 or abs(s.p_w) <= band_w, "I20", f"{s.terminal} wrong sign"
-            )
+            self.check(p_w * mean_w >= 0 or abs(p_w) <= band_w, "I20", f"{s.terminal} wrong sign")
             available = min(terminal.s_va, self.world.available_va[s.terminal])
             known = self.world.derated_us is None or (
                 self.world.loop.now_us - self.world.derated_us > SETTLED_US
             )
             if known and entry["authority"] in ("plan", "tracking"):
-                both = s.p_w**2 + s.q_var**2 <= available**2
+                both = p_w**2 + s.q_var**2 <= available**2
                 self.check(both, "I20", f"{s.terminal} over what it can carry")
-            self._within_limits(s, terminal, entry, now_ms)
+            self._within_limits(p_w, terminal, entry, now_ms)
         plant = self.world.plant
         restarted = self.world.loop.now_us - plant.start_us < 3_000_000  # not polled yet
         self.check(restarted or plant.watchdog_ds == 50, "I25", "power without its watchdog")
 
-    def _within_limits(self, setpoint, terminal, entry, now_ms):
+    def _towards_zero(self, instruction):
+        plant = self.world.plant
+        for s in instruction.setpoints:
+            was_w = plant.set_w[s.terminal]
+            less = abs(s.p_w) <= abs(was_w) and s.p_w * was_w >= 0
+            self.check(less, "I19", f"{s.terminal} from {was_w} W to {s.p_w} W by the fail-safe")
+
+    def _within_limits(self, p_w, terminal, entry, now_ms):
         """What a system operator sent is followed from the next decision on (I20)."""
         if self.limits is None or entry["authority"] not in ("plan", "tracking"):
             return
@@ -241,8 +250,8 @@ class Oracle:
             return
         for limit in sent["limits"]:
             if limit["domain"] == terminal.domain:
-                inside = limit["p_w_min"] <= setpoint.p_w <= limit["p_w_max"]
-                self.check(inside, "I20", f"{setpoint.terminal} {setpoint.p_w} over {limit}")
+                inside = limit["p_w_min"] <= p_w <= limit["p_w_max"]
+                self.check(inside, "I20", f"{terminal.id} {p_w} over {limit}")
 
     def operated(self, ack, instruction):
         """OPERATE acted: whatever subset of the change is reached, the master can carry it."""
@@ -254,7 +263,7 @@ class Oracle:
             f"master at {plant.worst_master_w:.0f} W",
         )
         if ack is Ack.EXECUTED:
-            meant = block_of(instruction, plant.terminals)
+            meant = self.world.station.staged_block(instruction)
             self.check(plant.staged == meant, "I28", "operated a block that nobody intended")
 
     def guard(self, serious, refused):
@@ -302,7 +311,7 @@ class Oracle:
         """An orderly end: nothing is open that could be read, and nothing of ours moves."""
         world, plant = self.world, self.world.plant
         net = world.network
-        reached = net.cut is None and not net.trouble and world.frozen_station is None
+        reached = not net.severed and not net.trouble and world.frozen_station is None
         ours = not (plant.foreign or plant.local or plant.estop or plant.fault_bits)
         if reached and ours and not world.disk_is_slow:
             self.check(not state.open_intents, "I18", "left with an instruction open")
@@ -333,6 +342,8 @@ class Oracle:
             unseen = world.frozen_station is not None and unseen_us > UNSEEN_US
             self.check(not unseen, "L4", f"power for {unseen_us / 1e6:.1f} s that nobody sees")
             self._compensated(now_us)
+        if world.site.separate:
+            self._all_fall(now_us)
         if plant.foreign and moving and world.reachable_us is not None and world.alive:
             since_us = max(world.reachable_us, world.foreign_us, world.living_us)
             if now_us - since_us > DETECT_US and not world.disk_is_slow:
@@ -358,6 +369,16 @@ class Oracle:
         if world.alive and not world.disk_is_slow and not world.plant.local:
             late_us = now_us - since_us
             self.check(late_us < DETECT_US, "I29", f"held for {late_us / 1e6:.1f} s, not as sent")
+
+    def _all_fall(self, now_us):
+        """Where one of several controllers went to zero alone the others end within seconds."""
+        plant = self.world.plant
+        alone_us = now_us - max(plant.fell_us, plant.strange_us)
+        old = [
+            t.id for t in plant.slaves if plant.set_w[t.id] and plant.held_us[t.id] < plant.fell_us
+        ]
+        if alone_us > FALL_US and not plant.foreign:
+            self.check(not old, "I29", f"{old} go on {alone_us / 1e6:.1f} s after another fell")
 
     def _watch_clock(self, now_us):
         """A step counts from when a living gateway had time to see it; what undid itself is none."""

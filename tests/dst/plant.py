@@ -31,6 +31,7 @@ class Plant:
         self.clip_percent, self.clip_us = 100, 0
         self.worst_master_w = 0.0
         self.dropped_us = -(1 << 60)
+        self.fell_us = -(1 << 60)  # when one of several controllers last went to zero alone
         self.operated = []  # (time, id) of every OPERATE that acted
         self.reboot(now_us)
 
@@ -55,6 +56,11 @@ class Plant:
         """What the converter makes active of its setpoint: no more than it can carry now."""
         most = self.available_va[terminal]
         return max(-most, min(most, self.set_w[terminal]))
+
+    def carried(self, entry, told):
+        """Whether the station was told to operate just this."""
+        del told
+        return entry["instr_id"] in {i for _, i in self.operated}
 
     def derate(self, terminal, available_va, now_us):
         """Change what a terminal can carry; the master has to bear what it no longer does."""
@@ -115,7 +121,7 @@ class Plant:
                 self.export_wus[name] += area
             else:
                 self.import_wus[name] -= area
-        if until_us - max(self.strange_us, self.short_us) > 12_000_000:
+        if until_us - max(self.strange_us, self.short_us, self.fell_us) > 12_000_000:
             self.worst_master_w = max(self.worst_master_w, abs(self.p_w[self.master]))
         idle = all(abs(self.p_w[t.id]) < 1 for t in self.slaves)
         if self.latched and idle and self.state is State.RUN:

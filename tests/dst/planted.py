@@ -94,7 +94,7 @@ async def _no_read_back(self, instruction, intent_index):
     return True
 
 
-def _always_confirmed(*, setpoints, instr_id, master, station, q_var=None):
+def _always_confirmed(*, setpoints, instr_id, master, station, **_):
     return readback.Confirmed(active=readback.active_setpoints(station))
 
 

@@ -11,12 +11,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 
-def one(seed, minutes):
+def one(seed, minutes, separate):
     """Run one seed; return what a summary needs."""
     from dst.world import Setting, run
 
     logging.disable(logging.CRITICAL)
-    outcome = run(Setting(seed=seed, minutes=minutes))
+    outcome = run(Setting(seed=seed, minutes=minutes, separate=separate))
     return (
         seed, outcome.broken, outcome.digest, outcome.plant_s, len(outcome.entries),
         outcome.kills_count, outcome.checked_count, outcome.messages_count, len(outcome.faults),
@@ -28,6 +28,9 @@ def parsed(words):
     parser.add_argument("--hours", type=float, default=1.0, help="plant hours in all")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--minutes", type=int, default=30, help="plant minutes under faults, a run")
+    parser.add_argument(
+        "--separate", action="store_true", help="a controller for each terminal, not one station"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--shrink", action="store_true", help="leave out faults that matter not")
     return parser.parse_args(words)
@@ -45,7 +48,7 @@ def main(words=None):
             while len(pending) < asked.jobs * 2 and total_s + len(pending) * asked.minutes * 60 < (
                 asked.hours * 3600
             ):
-                pending.append(pool.apply_async(one, (seed, asked.minutes)))
+                pending.append(pool.apply_async(one, (seed, asked.minutes, asked.separate)))
                 seed += 1
             got = pending.pop(0).get()
             total_s += got[3]
@@ -59,7 +62,7 @@ def main(words=None):
                 if asked.shrink:
                     from dst.shrink import shrunk
 
-                    for fault in shrunk(got[0], asked.minutes):
+                    for fault in shrunk(got[0], asked.minutes, separate=asked.separate):
                         print(f"    {fault}")
     took_s = time.monotonic() - began
     del cpu

@@ -31,12 +31,13 @@ from ledger.audit.evidence import decoded
 from . import ledger_oracle
 from .alarm_oracle import AlarmOracle, SimLook
 from .edges import Network, SimLink, SimMeter, SimStation
-from .faults import STANDING, drawn
+from .faults import STANDING, UNITS, drawn
 from .loop import NothingScheduledError, run_virtual
 from .machine import UTC0_US, Disk, MachineClock, MemoryJournal
 from .market import ANSWER_KEY, KEY, OPERATOR, TOPICS, SimMarket
 from .oracle import Oracle
 from .plant import Plant
+from .units import SimConverters, UnitPlant
 
 HERE = Path(__file__).parent
 RULES = load_alarms(HERE.parent.parent / "configs" / "alarms.yaml")
@@ -71,6 +72,7 @@ class Setting:
     mischief: bool = True
     bias_ppm: int | None = None
     rearm: str | None = None
+    separate: bool = False  # a controller for each terminal
 
 
 @dataclass
@@ -130,13 +132,13 @@ class World:
         sop = with_reactive(make_sop())
         self.site = Site(
             site="sim", sop=sop, policy=make_policy(gate_ms=30_000), rearm=setting.rearm or draw.choice(("auto", "manual")),
-            owner_id=OWNER, ramp_permille_per_s=200,
+            owner_id=OWNER, ramp_permille_per_s=200, separate=setting.separate,
         )  # fmt: skip
         self.clock = MachineClock(loop)
         self.disk = Disk()
         self.network = Network()
         spread = setting.bias_ppm
-        self.plant = Plant(
+        self.plant = (UnitPlant if setting.separate else Plant)(
             sop.terminals, master=sop.master, now_us=0,
             bias={t.id: draw.randint(-10_000, 10_000) if spread is None else spread for t in sop.terminals},
             told=lambda what, how: self.note(what, how),
@@ -146,6 +148,7 @@ class World:
         self.frozen_meters = {}  # terminal -> counters and power (None: it moves) that stand still
         self.frozen_station = None  # telemetry that stands still …
         self.frozen_us = 0  # … since then
+        self.frozen_units = {}  # the same of single converters
         self.market = SimMarket(self, length_ms=self.length_s * 1000, late_count=0)
         self.oracle = Oracle(self)
         self.stalled_mono_us = []  # when the host stood still
@@ -159,7 +162,12 @@ class World:
             still = drawn(
                 self.draw("standing"), until_s=self.until_s, gap_s=6 * gap_s, kinds=STANDING
             )
-            self.faults = tuple(sorted((*usual, *still), key=lambda f: f.at_s))
+            own = ()
+            if setting.separate:
+                usual = [f for f in usual if f.kind not in ("clip", "tear")]
+                still = [f for f in still if f.kind != "frozen-station"]
+                own = drawn(self.draw("units"), until_s=self.until_s, gap_s=2 * gap_s, kinds=UNITS)
+            self.faults = tuple(sorted((*usual, *still, *own), key=lambda f: f.at_s))
         self.crash_in_seams = None
         self.life = None
         self.recorder = self.scan = self.station = self.poller = None
@@ -195,7 +203,7 @@ class World:
     def thaw_station(self):
         if self.frozen_station is not None:
             self.frozen_station = None
-            self.reachable_us = self.loop.now_us if self.network.cut is None else None
+            self.reachable_us = self.loop.now_us if not self.network.severed else None
 
     @property
     def alive(self):
@@ -258,7 +266,8 @@ class World:
         clock, site = self.clock, self.site
         state, verdicts = recover(journal, site)
         recorder = self.recorder = Recorder(journal, state)
-        station = self.station = SimStation(world=self, life=life, owner=site.owner_id)
+        driver = SimConverters if site.separate else SimStation
+        station = self.station = driver(world=self, life=life, owner=site.owner_id)
         meters = {t.id: SimMeter(world=self, life=life, terminal=t.id) for t in site.sop.terminals}
         link = SimLink(world=self, life=life)
         public = KEY.public_key().public_bytes_raw()
@@ -406,7 +415,8 @@ class World:
                 if self.loop.now_us % 20_000_000 < 1_000_000:
                     self.market.resend()
                 state = self.recorder.state
-                if not state.schedule and not state.plans and not self.market.unanswered:
+                open_yet = state.schedule or state.plans or state.open_intents
+                if not open_yet and not self.market.unanswered:
                     break
             self.note("end", "")
         finally:

@@ -26,22 +26,21 @@ def test_a_single_watt_is_power_too(before_w, after_w, boundary_w):
     assert tracking.boundary_w(before_w, after_w) == boundary_w
 
 
-def test_a_change_is_split_where_its_moves_exceed_the_room_by_a_watt_a_terminal_at_both_ends():
-    sop = make_sop()
+def test_a_change_is_split_where_its_moves_up_exceed_the_room_by_a_watt_a_terminal_at_both_ends():
+    sop, available_va = make_sop(), FULL | {"T1": 100_000}
 
     def steps(x_w):
         to_w = ZERO | {"T2": x_w, "T3": -x_w}
-        found = stepped.plan_steps(sop, from_w=ZERO, to_w=to_w, available_va=FULL)
-        room_w = stepped._room_w(sop, ZERO, to_w, FULL)
-        return len(found.steps), room_w
+        found = stepped.plan_steps(sop, from_w=ZERO, to_w=to_w, available_va=available_va)
+        return len(found.steps), stepped._most_up_w(sop, ZERO, to_w, available_va)
 
-    near_w = steps(110_000)[1] // 2
+    near_w = steps(95_000)[1]
     splits = next(x_w for x_w in range(near_w - 300, near_w + 300) if steps(x_w)[0] == 2)
     count, room_w = steps(splits)
     before, room_before_w = steps(splits - 1)
     assert (before, count) == (1, 2)
-    assert 2 * splits > room_w - 6
-    assert 2 * (splits - 1) <= room_before_w - 6
+    assert splits > room_w - 6
+    assert splits - 1 <= room_before_w - 6
 
 
 def test_no_move_needs_no_step():
@@ -80,12 +79,12 @@ def test_a_command_without_setpoints_changes_nothing_held():
     assert book.state.last_write_mono_us == book.mono_us
 
 
-@pytest.mark.parametrize(("room_w", "steps"), [(5_000, 20), (4_999, None)])
+@pytest.mark.parametrize(("room_w", "steps"), [(2_500, 20), (2_499, None)])
 def test_a_change_takes_twenty_steps_at_most(room_w, steps):
     sop = make_sop()
     to_w = {"T1": 0, "T2": -50_000, "T3": 50_000, "T4": 0}
     # What the master has beside every loss and a watt a terminal at both ends of a step.
-    losses_w = 250_000 - stepped._room_w(sop, ZERO, to_w, FULL)
+    losses_w = 250_000 - stepped._most_up_w(sop, ZERO, to_w, FULL)
     available_va = FULL | {"T1": room_w + losses_w + 2 * 3}
     found = stepped.plan_steps(sop, from_w=ZERO, to_w=to_w, available_va=available_va)
     if steps is None:

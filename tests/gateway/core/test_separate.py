@@ -8,11 +8,10 @@ from fakes.core import QUARTER, RUNNING, Book, make_image, make_station
 from gateway.core import decide, interlock
 from gateway.core.decide import Dispatch, ReadBack, Settle, StationCommand
 from gateway.core.readback import Confirmed, Differed, judge
-from gateway.core.stepped import master_w
 from gateway.model.setpoint import Command
 
-OPEN = {"T2": -200_000, "T3": 200_000}
-WH = {"T2": -50_000, "T3": 50_000}
+OPEN = {"T2": -230_000, "T3": 130_000, "T4": 130_000}
+WH = {"T2": -57_400, "T3": 32_400, "T4": 32_400, "T1": -7_400}
 
 
 def separate(**setting):
@@ -64,12 +63,10 @@ def test_a_change_that_is_too_large_for_one_step_begins_with_a_safe_one():
     book.plan(WH)
     (first,) = of(Dispatch, found(book))
     assert first.authority == "plan"
-    step = {t: first.setpoints[t] for t in ("T2", "T3", "T4")}
-    assert 0 < step["T3"] < 200_000
-    assert step["T2"] == -step["T3"]
-    assert first.toward["T3"] > step["T3"]
-    sop = book.state.site.sop
-    assert master_w(sop, step | {"T2": 0}) <= 250_000
+    step = first.setpoints
+    assert 0 < step["T3"] < first.toward["T3"]
+    assert first.toward["T2"] < step["T2"] < 0
+    assert step["T3"] + step["T4"] < 240_000 < first.toward["T3"] + first.toward["T4"]
     assert set(first.ramps.values()) == {200}, "a step is safe whoever arrives first"
 
 
@@ -78,7 +75,7 @@ def test_one_controller_gets_the_whole_change_at_once():
     book.plan(WH)
     (whole,) = of(Dispatch, found(book))
     assert not whole.toward
-    assert whole.setpoints["T3"] >= 200_000
+    assert whole.setpoints["T3"] >= 129_000
 
 
 def test_the_next_step_waits_for_the_ramp_of_the_last_and_not_for_the_next_correction():
@@ -123,8 +120,8 @@ def test_the_fail_safe_goes_by_safe_steps_too():
     image = {"station": reading(OPEN, mono_us=8_900_000), "mono_us": 9_000_000}
     (first,) = of(Dispatch, found(book, **image))
     assert first.authority == "failsafe"
-    assert 0 < first.setpoints["T3"] < 200_000
-    assert not any(first.toward.values())
+    assert 0 < first.setpoints["T3"] < 130_000
+    assert first.toward == dict.fromkeys(first.toward, 0)
 
 
 def test_without_room_for_any_step_power_goes_to_zero_at_once():
@@ -216,7 +213,7 @@ def test_the_closing_ramp_begins_so_much_earlier_as_there_are_steps():
     for is_separate in (False, True):
         book = Book(rearm="auto").adopted()
         book.state.site = dataclasses.replace(book.state.site, separate=is_separate)
-        held = {"T2": -200_000, "T3": 200_000}
+        held = OPEN
         send(book, held, plan_index=book.plan(WH))
         at_ms = QUARTER.end_ms - 14_500  # frozen: nothing is corrected any more
         station = reading(held, mono_us=2_000_000)

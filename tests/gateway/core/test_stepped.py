@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.core import stepped
 from gateway.core.setpoints import within_master
-from gateway.core.stepped import Stepped, master_w, plan_steps
+from gateway.core.stepped import Stepped, plan_steps
 from gateway.model.reason import Reason, ReasonCode
 
 SOP = make_sop()
@@ -30,6 +30,14 @@ def sop_of(slaves):
 
 def full(sop):
     return {t.id: t.s_va for t in sop.terminals}
+
+
+def flow_w(sop, powers):
+    """What truly flows at the master: it absorbs what the others inject, and every loss."""
+    sum_w = sum(powers[t.id] for t in sop.slaves)
+    loss_w = sum(sop.losses.loss_w(p_w=powers[t.id], s_va=t.s_va) for t in sop.slaves)
+    loss_w += sop.losses.loss_w(p_w=min(abs(sum_w), S_VA), s_va=S_VA)
+    return abs(sum_w + loss_w)
 
 
 def safe(sop, powers):
@@ -61,7 +69,7 @@ def test_every_subset_of_every_step_is_safe(change):
     before = {t.id: from_w[t.id] for t in sop.slaves}
     for after in found.steps:
         for powers in subsets(before, dict(after), list(before)):
-            assert master_w(sop, powers) <= S_VA
+            assert flow_w(sop, powers) <= S_VA
         before = dict(after)
     assert before == {t.id: to_w[t.id] for t in sop.slaves}
 
@@ -69,7 +77,7 @@ def test_every_subset_of_every_step_is_safe(change):
 def test_at_once_some_subset_would_overload_the_master():
     from_w = {"T1": 0, "T2": 200_000, "T3": -200_000, "T4": 0}
     to_w = {"T1": 0, "T2": -200_000, "T3": 200_000, "T4": 0}
-    assert max(master_w(SOP, p) for p in subsets(from_w, to_w, ["T2", "T3", "T4"])) > S_VA
+    assert max(flow_w(SOP, p) for p in subsets(from_w, to_w, ["T2", "T3", "T4"])) > S_VA
     found = plan_steps(SOP, from_w=from_w, to_w=to_w, available_va=full(SOP))
     assert isinstance(found, Stepped)
     assert 2 <= len(found.steps) <= 5
@@ -82,7 +90,7 @@ def test_most_changes_that_are_safe_at_both_ends_take_few_steps():
         ends = []
         while len(ends) < 2:  # 5 % of headroom at the end points, as plans keep it
             p = {f"T{k}": draw.randint(-230_000, 230_000) for k in (2, 3, 4)} | {"T1": 0}
-            if master_w(SOP, p) <= S_VA * 95 // 100:
+            if max(flow_w(SOP, p), abs(sum(p.values()))) <= S_VA * 95 // 100:
                 ends.append(p)
         found = plan_steps(SOP, from_w=ends[0], to_w=ends[1], available_va=full(SOP))
         if isinstance(found, Reason):
@@ -90,8 +98,9 @@ def test_most_changes_that_are_safe_at_both_ends_take_few_steps():
         else:
             counts.append(len(found.steps))
     counts.sort()
-    assert counts[len(counts) // 2] <= 6
-    assert refused < 2000 // 4
+    assert refused < 2000 // 50, "those go one way first"
+    assert counts[len(counts) // 2] <= 2
+    assert counts[-1] <= stepped.STEPS_MAX
 
 
 @pytest.mark.parametrize(
@@ -103,14 +112,6 @@ def test_without_room_a_change_is_refused_by_name(available_va, code):
     found = plan_steps(SOP, from_w=from_w, to_w=to_w, available_va=full(SOP) | {"T1": available_va})
     assert isinstance(found, Reason)
     assert found.code is code
-
-
-def flow_w(sop, powers):
-    """What truly flows at the master: it absorbs what the others inject, and every loss."""
-    sum_w = sum(powers[t.id] for t in sop.slaves)
-    loss_w = sum(sop.losses.loss_w(p_w=powers[t.id], s_va=t.s_va) for t in sop.slaves)
-    loss_w += sop.losses.loss_w(p_w=min(abs(sum_w), S_VA), s_va=S_VA)
-    return abs(sum_w + loss_w)
 
 
 @given(changes())
@@ -172,19 +173,3 @@ def test_who_relieves_the_master_is_written_first():
     assert stepped.order(SOP, before, after) == ["T3", "T2"]
     mirrored = ({t: -p for t, p in one.items()} for one in (before, after))
     assert stepped.order(SOP, *mirrored) == ["T3", "T2"]
-
-
-@given(changes(), st.integers(0, 10**6), st.integers(0, 63))
-def test_a_step_that_some_never_applied_is_undone_by_safe_subsets(change, which, mask):
-    sop, from_w, to_w = change
-    found = plan_steps(sop, from_w=from_w, to_w=to_w, available_va=full(sop))
-    if isinstance(found, Reason) or not found.steps:
-        return
-    k = which % len(found.steps)
-    before = dict(found.steps[k - 1]) if k else {t.id: from_w[t.id] for t in sop.slaves}
-    after = dict(found.steps[k])
-    applied = [t for i, t in enumerate(before) if mask >> i & 1]
-    there = before | {t: after[t] for t in applied}
-    for powers in subsets(there, there | stepped.back(before, applied), list(before)):
-        assert master_w(sop, powers) <= S_VA
-    assert there | stepped.back(before, applied) == before
