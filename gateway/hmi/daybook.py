@@ -6,17 +6,19 @@ the delivery entry replaces it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from gateway.hmi.alarms import priority
 from gateway.hmi.figures import utc_us
-from gateway.hmi.state import AlarmView, SettledView, TradeView
+from gateway.hmi.state import AlarmView, RefusedView, SettledView, TradeView
 
 Entry = Mapping[str, Any]
 ROWS_MAX = 600  # six days of a hundred quarter hours; the ledger has the rest
 BRIDGED_US_MAX = 60_000_000  # an older reading says nothing about now
+REFUSED_MAX = 50  # a market that is refused more often is called, not scrolled
 CLEARED_MAX = 50  # alarms that went, kept for the list
 
 
@@ -39,6 +41,7 @@ class DayBook:
         self._settled: dict[str, SettledView] = {}
         self._places: dict[str, tuple[int, int]] = {}
         self._config_index = 0
+        self._refused: deque[RefusedView] = deque(maxlen=REFUSED_MAX)
 
     def take(self, index: int, entry: Entry) -> None:
         """Take one entry in; entries come in ledger order."""
@@ -55,6 +58,13 @@ class DayBook:
             case "trade.accepted":
                 self._places.setdefault(entry["trade_id"], (self._config_index, index))
                 self._accept(entry)
+            case "trade.refused":
+                told = RefusedView(
+                    id=entry["trade_id"] or "",
+                    utc_us=entry["utc_us"],
+                    reasons=tuple(map(_reason, entry["reasons"])),
+                )
+                self._refused.appendleft(told)
             case "plan":
                 self._plan(entry)
             case "reading":
@@ -175,6 +185,10 @@ class DayBook:
                 has_receipt = row.id not in unsettled and row.delivered_wh is not None
                 rows.append(replace(row, receipt=has_receipt))
         return tuple(rows)
+
+    def refused(self) -> tuple[RefusedView, ...]:
+        """Return the latest refused trades, newest first."""
+        return tuple(self._refused)
 
     def alarms(self) -> tuple[AlarmView, ...]:
         """Return the alarms, those that went included."""

@@ -52,6 +52,8 @@ class Words:
         else:
             word, _, detail = reason.partition(":")
         key = f"reason.{word.strip()}"
+        if detail.strip() and self.has(f"{key}_because"):  # the detail says what came of it
+            key += "_because"
         said = self(key) if self.has(key) else word.strip().replace("_", " ")
         return f"{said} ({detail.strip()})" if detail.strip() else said
 

@@ -171,7 +171,7 @@ def _values(view: SiteView, words: Words) -> str:
 
 def _known(number: int | None, unit: str, *, stale: bool) -> Cell:
     told = figures.known(number, unit, stale=stale)
-    return Html(f'<span class="warn">{told}</span>') if told.startswith("?") else told
+    return Html(f'<span class="stale">{told}</span>') if told.startswith("?") else told
 
 
 def alarms(view: SiteView, words: Words, *, heading: str) -> Part:
@@ -208,7 +208,9 @@ def _alarm(alarm: AlarmView, utc_us: int, words: Words) -> list[Cell]:
     level = min(max(alarm.priority_level, 1), 4)
     known = words.has(f"alarm.{alarm.code}")
     what = words(f"alarm.{alarm.code}") if known else words.reason(alarm.code)
-    detail = f" ({alarm.detail})" if alarm.detail else ""
+    about, _, last = alarm.detail.rpartition(": ")
+    told = f"{about}: {words.reason(last)}" if words.has(f"reason.{last}") else alarm.detail
+    detail = f" ({told})" if told else ""
     standing = "acknowledged" if alarm.acknowledged else "unacknowledged"
     state = words("alarm.cleared") if not alarm.active else words(f"alarm.{standing}")
     fresh = " gone" if not alarm.active else "" if alarm.acknowledged else " fresh"
@@ -276,6 +278,22 @@ def trades_table(view: SiteView, words: Words) -> Part:
     return Part(name="trades", heading=heading, html=html)
 
 
+def refused(view: SiteView, words: Words) -> Part:
+    """Return the latest refused trades and why."""
+    heading = words("trade.refused")
+    columns = [Column("UTC", "word"), Column(words("trade.id"), "word")]
+    columns.append(Column(words("trade.reasons"), "long"))
+    rows: list[list[Cell]] = [
+        [svg.utc_text(r.utc_us), r.id or "–", words.reasons(r.reasons)] for r in view.refused
+    ]
+    html = (
+        markup.table(columns, rows, caption=heading, cards=True)
+        if rows
+        else f"<p>{escape(words('trade.none'))}</p>"
+    )
+    return Part(name="refused", heading=heading, html=html)
+
+
 def _trade(trade: TradeView, utc_us: int, words: Words) -> list[Cell]:
     place = quote(trade.id, safe="")
     mark = f"{figures.MARKS.get(trade.status, '?')} {words.status(trade.status)}"
@@ -310,7 +328,8 @@ def _trade(trade: TradeView, utc_us: int, words: Words) -> list[Cell]:
 
 def points(view: SiteView, words: Words) -> Part:
     """Return every value as read, with raw registers, quality and age, and a search field."""
-    keys = ("device", "point", "value", "raw", "quality", "age")
+    keys = ("device", "point", "value", "quality", "age", "raw")
+    silent = set(view.stale)
     columns = [
         Column(words(f"point.{k}"), "number" if k in {"value", "age"} else "word") for k in keys
     ]
@@ -319,9 +338,9 @@ def points(view: SiteView, words: Words) -> Part:
             p.device,
             p.point,
             f"{p.value} {p.unit}".strip(),
-            Html(f"<code>{escape(p.raw)}</code>"),
-            _quality(p.quality, words),
+            _quality("stale" if p.quality == "good" and p.device in silent else p.quality, words),
             figures.age(p.age_ms),
+            Html(f"<code>{escape(p.raw)}</code>"),
         ]
         for p in view.points
     ]
@@ -335,7 +354,8 @@ def points(view: SiteView, words: Words) -> Part:
 
 
 def _quality(quality: str, words: Words) -> Cell:
-    said = words(f"quality.{quality}") if words.has(f"quality.{quality}") else quality
+    key = "reason.stale" if quality == "stale" else f"quality.{quality}"
+    said = words(key) if words.has(key) else quality
     return said if quality == "good" else Html(f'<span class="warn">? {escape(said)}</span>')
 
 
@@ -363,6 +383,7 @@ def commissioning(view: SiteView, words: Words) -> Part:
 def system(view: SiteView, words: Words) -> Sequence[Part]:
     """Return the gateway itself and the links to its devices."""
     quality = f"quality.{view.time_quality}"
+    mark = "? " if view.station_stale else ""
     facts: list[tuple[str, Cell]] = [
         (words("report.site"), f"{view.site} {view.sop} {view.name}".strip()),
         (words("system.version"), view.version or "–"),
@@ -375,7 +396,7 @@ def system(view: SiteView, words: Words) -> Sequence[Part]:
         (words("system.reasons"), words.reasons(view.reasons) or "–"),
         (
             words("system.watchdog"),
-            "–" if view.heartbeat_ds is None else f"{view.heartbeat_ds / 10:.1f} s",
+            "–" if view.heartbeat_ds is None else f"{mark}{view.heartbeat_ds / 10:.1f} s",
         ),
     ]
     return [
@@ -395,7 +416,8 @@ def _polls(device: DeviceView, words: Words) -> Cell:
         for bound in (poll_quantile(counts, 50), poll_quantile(counts, 99))
     )
     said = words("device.polls_says", count=str(sum(counts)), half=half, most=most)
-    return Html(f"{svg.small_bars(counts, title=said)} {escape(half)}, {escape(most)}")
+    bars = svg.small_bars(counts, title=said)
+    return Html(f"<span>{bars} {escape(half)}, {escape(most)}</span>")
 
 
 def _devices(view: SiteView, words: Words) -> str:

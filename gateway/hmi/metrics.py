@@ -9,6 +9,7 @@ from gateway.hmi.state import POLL_BOUNDS_MS, SettledView, SiteView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 JOULES_PER_WH = 3600
+DAY_US = 86_400_000_000
 STATUSES = ("planned", "running", "delivered", "partial", "failed", "refused", "cancelled")
 OUTCOMES = ("cancelled", "delivered", "failed", "partial")  # of a reported interval
 
@@ -115,6 +116,7 @@ def _market(view: SiteView, where: Mapping[str, str]) -> list[Family]:
     counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
     for trade in view.trades:
         counts[trade.status] = counts.get(trade.status, 0) + 1
+    counts["refused"] += sum(view.utc_us - r.utc_us < DAY_US for r in view.refused)
     # A counter that first appears with its first value hides that value from `increase`.
     sums = {
         k: SettledView(outcome=k, count=0, contracted_wh=0, delivered_wh=0) for k in OUTCOMES

@@ -79,6 +79,7 @@ class Observer:
             heartbeat_ds=station.watchdog_remaining_ds if station else None,
             terminals=terminal_views(self._sop, station, book.counters, self._polygons),
             trades=book.trades(now_us),
+            refused=book.refused(),
             alarms=book.alarms(),
             settled=book.settled(),
             devices=tuple(devices),

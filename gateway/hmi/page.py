@@ -301,7 +301,11 @@ class Page:
             case "overview":
                 return live_parts.overview(view, self._trend, words)
             case "trades":
-                return [live_parts.trades_now(view, words), live_parts.trades_table(view, words)]
+                return [
+                    live_parts.trades_now(view, words),
+                    live_parts.trades_table(view, words),
+                    live_parts.refused(view, words),
+                ]
             case "ledger":
                 html = live_parts.ledger_facts(view, words)
                 return [Part(name="ledger", heading=words("report.ledger"), html=html)]

@@ -178,6 +178,10 @@ def _entries(entries: Sequence[Mapping[str, Any]], name: str, heading: str, word
 
 def what(entry: Mapping[str, Any], words: Words) -> str:
     """Return an entry's telling fields in one line."""
+    if entry.get("kind") == "alarm" and words.has(key := f"alarm.{entry.get('code')}"):
+        state = "" if entry.get("active") else f": {words('alarm.cleared')}"
+        detail = f" ({entry['detail']})" if entry.get("detail") else ""
+        return f"{entry['code']} {words(key)}{detail}{state}"
     told = [
         f"{key.replace('_', ' ')} {entry[key]}" for key in TELLING if entry.get(key) is not None
     ]

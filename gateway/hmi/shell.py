@@ -40,7 +40,7 @@ def status_bar(view: SiteView, words: Words, *, frozen: bool) -> str:
     items.append(f'<span class="boxed">{escape(words("bar.mode"))} {escape(view.mode)}</span>')
     items.append(f'<span class="boxed">{escape(words("bar.state"))} {escape(view.state)}</span>')
     if view.reasons:
-        items.append(f"<span>{escape(words.reasons(view.reasons))}</span>")
+        items.append(f'<span class="warn">! {escape(words.reasons(view.reasons))}</span>')
     clock = svg.utc_text(view.utc_us, "%H:%M:%S") + " UTC"
     if view.clock_error_ms is not None:
         clock += f" {words('bar.clock', ms=view.clock_error_ms)}"

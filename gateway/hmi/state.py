@@ -70,6 +70,15 @@ class TradeView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedView:
+    """One trade that was refused; without an id where the message could not be read."""
+
+    id: str
+    utc_us: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmView:
     """One alarm; its words and what to do stand in the catalogues under its code."""
 
@@ -180,6 +189,7 @@ class SiteView:
     loss_w: int | None = None
     heartbeat_ds: int | None = None  # left until the device's watchdog acts, 0.1 s
     trades: tuple[TradeView, ...] = ()
+    refused: tuple[RefusedView, ...] = ()  # the latest ones, newest first
     alarms: tuple[AlarmView, ...] = ()
     devices: tuple[DeviceView, ...] = ()
     points: tuple[PointView, ...] = ()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.hmi import daybook as module
-from gateway.hmi.daybook import DayBook
+from gateway.hmi.daybook import REFUSED_MAX, DayBook
 from gateway.hmi.figures import utc_us
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
@@ -197,3 +197,16 @@ def test_views_of_the_book_are_frozen():
     (row, _) = book_of(OPEN).trades(START_US)
     with pytest.raises(dataclasses.FrozenInstanceError):
         row.status = "x"
+
+
+def test_the_latest_refused_trades_are_kept_with_their_reasons():
+    book = DayBook()
+    for index in range(REFUSED_MAX + 3):
+        entry = {"kind": "trade.refused", "utc_us": index, "trade_id": None if index % 2 else "t",
+                 "reasons": [{"code": "late", "detail": "2 s"}]}  # fmt: skip
+        book.take(index, entry)
+    kept = book.refused()
+    assert [r.utc_us for r in kept[:2]] == [REFUSED_MAX + 2, REFUSED_MAX + 1]
+    assert [r.id for r in kept[:2]] == ["t", ""]
+    assert kept[0].reasons == ("late: 2 s",)
+    assert len(kept) == REFUSED_MAX

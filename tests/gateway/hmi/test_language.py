@@ -1,6 +1,8 @@
 import string
+from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from gateway.hmi.language import LANGUAGES, Words, catalogue
 from gateway.model.reason import ReasonCode
@@ -35,3 +37,16 @@ def test_reasons_in_words_with_their_detail():
 
 def test_every_reason_of_the_model_has_its_words():
     assert [c for c in ReasonCode if not Words("en").has(f"reason.{c.value}")] == []
+
+
+def test_alarms_are_called_as_in_the_alarm_file():
+    path = Path(__file__).parents[3] / "configs" / "alarms.yaml"
+    for code, row in YAML(typ="safe").load(path.read_text())["alarms"].items():
+        assert Words("en")(f"alarm.{code}") == row["what"]
+        assert Words("en")(f"alarm.{code}.do") == row["response"]
+
+
+def test_a_reason_with_its_detail_does_not_contradict_it():
+    words = Words("en")
+    assert words.reason("watchdog") == "device watchdog acted"
+    assert words.reason("watchdog: not armed yet") == "device watchdog (not armed yet)"

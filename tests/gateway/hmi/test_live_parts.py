@@ -5,7 +5,7 @@ import pytest
 
 from gateway.hmi import live_parts
 from gateway.hmi.language import LANGUAGES, Words
-from gateway.hmi.state import AlarmView, DeviceView, FeederView
+from gateway.hmi.state import AlarmView, DeviceView, FeederView, RefusedView
 from gateway.hmi.trend import Trend
 
 
@@ -44,7 +44,7 @@ def test_alarms_by_priority_with_what_to_do(view):
     assert said.index("A-120 Converter does not answer") < said.index(
         "A-160 Converter and meter disagree (m2, 1.8 %)"
     )
-    assert "sopgw check wiring; check the CT ratio" in said
+    assert "sopgw check wiring, compare with a clamp meter" in said
     assert "unacknowledged" in said
 
 
@@ -149,3 +149,29 @@ def test_an_alarm_of_another_day_says_the_day(view):
     old = AlarmView(code="A-120", priority_level=2, since_us=view.utc_us - 86_400_000_000)
     part = live_parts.alarms(dataclasses.replace(view, alarms=(old,)), Words("en"), heading="x")
     assert "01-01 02:16" in text_of(part.html)
+
+
+def test_points_of_a_silent_device_are_not_good(silent):
+    said = text_of(live_parts.points(silent, Words("en")).html)
+    assert "? values too old" in said
+    assert "good" not in said
+    (gateway, _) = live_parts.system(silent, Words("en"))
+    assert "? 4.8 s" in text_of(gateway.html)
+
+
+def test_refused_trades_say_why(view):
+    none = text_of(live_parts.refused(view, Words("en")).html)
+    assert none == ["No trades"]
+    told = RefusedView(id="T-7", utc_us=view.utc_us, reasons=("signer_unknown", "late"))
+    unreadable = RefusedView(id="", utc_us=view.utc_us, reasons=("oversized",))
+    some = dataclasses.replace(view, refused=(told, unreadable))
+    said = text_of(live_parts.refused(some, Words("en")).html)
+    words = Words("en")
+    assert f"{words.reason('signer_unknown')}; too late" in said
+    assert ["–", words.reason("oversized")] == said[-2:]
+
+
+def test_the_detail_of_a_refusal_is_in_words(view):
+    alarm = AlarmView(code="A-131", priority_level=3, since_us=0, detail="T-7: late")
+    part = live_parts.alarms(dataclasses.replace(view, alarms=(alarm,)), Words("de"), heading="x")
+    assert f"(T-7: {Words('de').reason('late')})" in part.html

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.hmi import metrics
+from gateway.hmi.state import RefusedView
 
 LINE = re.compile(r'^([a-z_]+)(\{([a-z_0-9]+="[^"]*",?)+\})? -?[0-9.e+]+$')
 
@@ -107,3 +108,12 @@ def test_values_of_silent_devices_are_left_out_and_their_counters_stay(silent):
     assert told['sopgw_meter_active_power_watts{sop="SOP-1",terminal="T3"}'] == 150_120
     assert told['sopgw_meter_energy_joules_total{meter="m4",direction="export"}'] == 6_000 * 3600
     assert told['sopgw_device_up{device="station"}'] == 0
+
+
+def test_refused_trades_of_the_last_day_are_counted(make_view, view):
+    told = [
+        RefusedView(id="x", utc_us=view.utc_us - hours * 3_600_000_000, reasons=("late",))
+        for hours in (0, 23, 25)
+    ]
+    given = samples(metrics.render(make_view(refused=tuple(told))))
+    assert given['sopgw_trades{sop="SOP-1",outcome="refused"}'] == 2

@@ -68,3 +68,11 @@ def test_energy_is_plotted_against_the_plan_with_its_tolerance():
     for terminal, planned_wh in plans[0]["planned_wh"].items():
         metered = history.energy(entries, terminal, start_us=start, end_us=end)
         assert abs(metered[-1][1] * 1000 - planned_wh) <= 0.02 * abs(planned_wh)
+
+
+def test_an_alarm_entry_says_its_words_and_whether_it_went():
+    alarm = {"kind": "alarm", "code": "A-121", "active": True, "detail": "m3", "utc_us": 0}
+    words = Words("en")
+    assert record_parts.what(alarm, words) == "A-121 Meter does not answer (m3)"
+    gone = alarm | {"active": False, "detail": ""}
+    assert record_parts.what(gone, words) == "A-121 Meter does not answer: cleared"
