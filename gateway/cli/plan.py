@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.names import PLAN
-from gateway.cli.output import ExitCode, emit, fail, group, site_option
+from gateway.cli.output import ExitCode, emit, fail, group, site_option, warn
 
 if TYPE_CHECKING:
     from gateway.commissioning.plan import PlanStore
@@ -52,6 +52,8 @@ def ls(*, config_path: Path) -> None:
         f"{row['id']}  {row['left_s']:4d} s  [{row['level']}]  sopgw {' '.join(row['command'])}"
         for row in rows
     ]
+    for text in store.damaged():
+        warn("H003", text)
     emit({"plans": rows}, text="\n".join(lines) or "no plan waits")
 
 

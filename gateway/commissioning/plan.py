@@ -10,7 +10,9 @@ import base64
 import enum
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ LIFE_S = 120  # a person reads a plan in less; a plant changes in more
 MODERATE_RATIO_MAX = 0.2  # of the rating: more is severe
 PLANS_MAX = 50  # older ones are swept away: a plan lives two minutes
 LOCAL_BIT = 1 << 12
+UNPRINTED = ("Cc", "Cs")  # control characters could hide on a terminal what a plan does
 
 
 class Level(enum.StrEnum):
@@ -112,6 +115,40 @@ def boot_id() -> str:
         return "unknown"
 
 
+def _from_bytes(raw: bytes) -> HardwarePlan:
+    """Read a plan back; ValueError or TypeError when it is not what ``data`` writes.
+
+    The file lies where others than its writer may reach it, and what it says is shown to whoever
+    confirms: it must be what it was, kind for kind.
+    """
+    fields = json.loads(raw)
+    if not isinstance(fields, dict):
+        raise TypeError("a plan is an object")
+    plan = HardwarePlan(
+        **{
+            **fields,
+            "command": tuple(_texts(fields.get("command"))),
+            "lines": tuple(_texts(fields.get("lines"))),
+            "frames": tuple(_texts(fields.get("frames"))),
+            "level": Level(str(fields.get("level"))),
+        }
+    )
+    _texts([plan.id, plan.sop, plan.site_sha256, plan.boot_id])
+    whole = (plan.expires_mono_us, plan.created_utc_us)
+    if not isinstance(plan.state, dict) or any(type(n) is not int for n in whole):
+        raise TypeError("a state is an object, an instant a whole number")
+    return plan
+
+
+def _texts(value: object) -> list[str]:
+    texts: list[str] = []
+    for text in value if isinstance(value, list) else [None]:
+        if not isinstance(text, str) or any(unicodedata.category(c) in UNPRINTED for c in text):
+            raise TypeError("not a list of plain texts")
+        texts.append(text)
+    return texts
+
+
 class PlanStore:
     """Plans as files: ``<id>.json`` waiting, ``<id>.applied`` and ``<id>.cancelled`` done."""
 
@@ -162,21 +199,19 @@ class PlanStore:
         if not plan_id.replace("-", "").isalnum():
             raise PlanGone(f"“{plan_id}” is not a plan")
         try:
-            fields = json.loads((self.folder / f"{plan_id}{suffix}").read_bytes())
+            raw = (self.folder / f"{plan_id}{suffix}").read_bytes()
         except FileNotFoundError:
             for done in ("applied", "cancelled"):
                 if (self.folder / f"{plan_id}.{done}").exists():
                     raise PlanGone(f"{plan_id} was {done} already") from None
             raise PlanGone(f"there is no plan {plan_id}") from None
-        return HardwarePlan(
-            **{
-                **fields,
-                "command": tuple(fields["command"]),
-                "lines": tuple(fields["lines"]),
-                "frames": tuple(fields["frames"]),
-                "level": Level(fields["level"]),
-            }
-        )
+        try:
+            found = _from_bytes(raw)
+        except (ValueError, TypeError, RecursionError):
+            raise PlanGone(f"the file of {plan_id} is damaged: make the plan again") from None
+        if found.id != plan_id:
+            raise PlanGone(f"the file of {plan_id} holds another plan")
+        return found
 
     def take(self, plan_id: str) -> HardwarePlan:
         """Take a plan for good: of two who try, one gets PlanGone."""
@@ -203,11 +238,22 @@ class PlanStore:
         return max(0, (plan.expires_mono_us - self._mono_us()) // 1_000_000)
 
     def waiting(self) -> Iterator[HardwarePlan]:
-        """Yield the plans that wait, oldest first, expired ones included."""
+        """Yield the plans that wait, oldest first, expired ones included; not the damaged."""
         if self.folder.is_dir():
             paths = sorted(self.folder.glob("p-*.json"), key=lambda p: p.stat().st_mtime_ns)
             for path in paths:
-                yield self.load(path.stem)
+                with suppress(PlanGone):
+                    yield self.load(path.stem)
+
+    def damaged(self) -> list[str]:
+        """Say of each waiting plan that cannot be read why not."""
+        found = []
+        for path in sorted(self.folder.glob("p-*.json")):
+            try:
+                self.load(path.stem)
+            except PlanGone as gone:
+                found.append(str(gone))
+        return found
 
     def _sweep(self) -> None:
         """Keep the folder small."""

@@ -83,7 +83,8 @@ def _check(document: Document, found: AlarmFileShape) -> None:
             known = ", ".join(CONDITIONS)
             message = f"no condition of the gateway belongs to “{code}”"
             document.add(_UNKNOWN, message, key, help=f"one of {known}")
-        for other in found.alarms[code].unless:
+        alarm = found.alarms.get(code)  # None: the list stands there twice, which is said already
+        for other in alarm.unless if alarm is not None else ():
             if other not in found.alarms:
                 message = f"“{other}” in `unless` is not in this list"
                 document.add(_UNKNOWN, message, row.get("unless"), help="take it out")

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from gateway.commissioning import plan
@@ -97,3 +99,37 @@ def test_old_plans_are_swept(store):
 def test_only_the_owner_reads_a_plan(store):
     made = make(store)
     assert (store.folder / f"{made.id}.json").stat().st_mode & 0o077 == 0
+
+
+BROKEN = {
+    "no JSON": lambda _: b"{",
+    "no text": lambda _: b"\xff\xfe",
+    "nested without end": lambda _: b"[" * 100_000,
+    "no object": lambda _: b"[]",
+    "half": lambda d: json.dumps({k: d[k] for k in list(d)[:4]}).encode(),
+    "more": lambda d: json.dumps(d | {"more": 1}).encode(),
+    "another's": lambda d: json.dumps(d | {"id": "p-ZZZZ"}).encode(),
+    "a word that is a number": lambda d: json.dumps(d | {"command": ["stop", 1]}).encode(),
+    "a word for a list": lambda d: json.dumps(d | {"command": "stop"}).encode(),
+    "a level that is none": lambda d: json.dumps(d | {"level": "mild"}).encode(),
+    "a time that is none": lambda d: json.dumps(d | {"expires_mono_us": 1e309}).encode(),
+    "a yes for a time": lambda d: json.dumps(d | {"created_utc_us": True}).encode(),
+    "a state that is a list": lambda d: json.dumps(d | {"state": []}).encode(),
+    "a line that hides what stands before it": lambda d: json.dumps(
+        d | {"lines": ["T2: 500 kW\r\x1b[2KT2: 0 kW"]}
+    ).encode(),
+    "a text that cannot be printed": lambda d: json.dumps(d | {"sop": "\ud83d"}).encode(),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_plan_that_is_not_as_it_was_written_is_refused_and_named(store, kind):
+    good, bad = make(store), make(store, command=["stop"])
+    path = store.folder / f"{bad.id}.json"
+    path.write_bytes(BROKEN[kind](bad.data()))
+    with pytest.raises(PlanGone, match=bad.id):
+        store.take(bad.id)
+    assert path.exists(), "it is not applied"
+    assert [p.id for p in store.waiting()] == [good.id]
+    (said,) = store.damaged()
+    assert bad.id in said

@@ -77,3 +77,12 @@ def test_every_mistake_has_its_place(tmp_path, old, new, code, line):
     (problem,) = caught.value.problems
     assert (problem.code, problem.help != "") == (code, True)
     assert abs(problem.line - line) <= 1
+
+
+def test_two_lists_are_one_mistake(tmp_path):
+    path = tmp_path / "alarms.yaml"
+    second = GOOD.partition("\n")[2].replace("A-120", "A-110")
+    path.write_text(GOOD + second)
+    with pytest.raises(ConfigFileError) as caught:
+        load_alarms(path)
+    assert "a second time" in str(caught.value)
