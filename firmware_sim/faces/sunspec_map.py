@@ -146,7 +146,7 @@ class SunSpecMap:
             "701.Tmp_SF": -1, "702.WMaxRtg": s, "702.VAMaxRtg": s, "702.VarMaxInjRtg": s,
             "702.VarMaxAbsRtg": s, "702.VNomRtg": v, "702.VMaxRtg": v * 1.15,
             "702.VMinRtg": v * 0.85, "702.AMaxRtg": a, "702.CtrlModes": 0x3,
-            "702.WMax": s, "702.VAMax": s, "702.VarMaxInj": s, "702.VarMaxAbs": s,
+            "702.WMax": s, "702.VarMaxInj": s, "702.VarMaxAbs": s,
             "702.VNom": v, "702.VMax": v * 1.15, "702.VMin": v * 0.85, "702.AMax": a,
             "702.W_SF": self._exponent, "702.PF_SF": -3, "702.VA_SF": self._exponent,
             "702.Var_SF": self._exponent, "702.V_SF": v_exponent, "702.A_SF": -1, "702.S_SF": 0,
@@ -190,7 +190,7 @@ class SunSpecMap:
             "701.TmpSnk": c.heatsink_celsius * 10, "701.TmpSw": c.heatsink_celsius * 10 + 50,
             "714.DCA": 10 * p_dc / v_dc, "714.DCW": p_dc * scale, "714.Prt_DCA": 10 * p_dc / v_dc,
             "714.Prt_DCV": sop.v_dc_measured_v, "714.Prt_DCW": p_dc * scale,
-            "714.Prt_DCSta": int(c.energised),
+            "714.Prt_DCSta": int(c.energised), "702.VAMax": math.floor(c.s_va_available() * scale),
         }  # fmt: skip
 
     def _controls(self) -> Mapping[str, float | str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from gateway.devices.converter import POINTS_NEEDED, ModbusConverter
+from gateway.devices.converter import ModbusConverter, lacking
 from gateway.devices.converters import GUARDED, Converters
 from gateway.devices.device import ModbusDevice
 from gateway.devices.guard import StationGuard
@@ -206,10 +206,9 @@ def open_converters(
 
 
 def _check_converter(profile: Profile) -> None:
-    there = {point.name for point in profile.points}
-    missing = [point for point in POINTS_NEEDED if point not in there]
-    if profile.protocol is not Protocol.MODBUS or missing:
-        raise ConfigError(f"{profile.id} cannot be driven: no {', '.join(missing) or 'Modbus'}")
+    missing = lacking(profile) if profile.protocol is Protocol.MODBUS else ("Modbus",)
+    if missing:
+        raise ConfigError(f"{profile.id} cannot be driven: no {', '.join(missing)}")
     if Sign.IMPORT_POSITIVE in (profile.sign.get("p"), profile.sign.get("q")):
         raise ConfigError(f"{profile.id} cannot be driven: it counts import positive")
 

@@ -66,9 +66,31 @@ OPERATIONS: Mapping[Command, str] = MappingProxyType(
         Command.EXIT_STANDBY: "exit-standby",
     }
 )
+# Words that the driver reads or writes by name, where a profile has the point.
+WORDS_NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "local": ("remote",),
+        "cmd.op": tuple(OPERATIONS.values()),
+        **{f"{name}.mode": (word,) for name, word in MODES.items()},
+        **{f"{n}.{part}": ("enabled",) for n in MODES for part in ("enable", "reversion_enable")},
+    }
+)
 MANUAL_SHUTDOWN = "manual-shutdown"
 HALF_A_SECOND_DS = 5
 COUNT_MAX = 0xFFFF_FFFE
+
+
+def lacking(profile: Profile) -> tuple[str, ...]:
+    """What a profile would need to be driven: points, and words of those it has."""
+    there = {point.name: point for point in profile.points}
+    words = [
+        f"“{word}” of {name}"
+        for name, needed in WORDS_NEEDED.items()
+        if name in there
+        for word in needed
+        if word not in there[name].label_by_code.values()
+    ]
+    return (*(name for name in POINTS_NEEDED if name not in there), *words)
 
 
 class ModbusConverter:

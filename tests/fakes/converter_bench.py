@@ -71,10 +71,15 @@ class ConverterBench:
         self.station = self.driver()
         return self
 
-    def driver(self, **changes):
-        """A driver of its own, as after a start of the gateway."""
+    def driver(self, *, together=False, **changes):
+        """A driver of its own, as after a start; ``together``: all units behind one address."""
         devices = {
-            t.id: (f"sop1-{t.id.lower()}", PROFILE, self.urls[t.index], t.index + 1)
+            t.id: (
+                f"sop1-{t.id.lower()}",
+                PROFILE,
+                self.urls[0 if together else t.index],
+                t.index + 1,
+            )
             for t in TERMINALS
         }
         fields = {
@@ -103,6 +108,18 @@ class ConverterBench:
 
     def fault(self, terminal, fault, **settings):
         self.proxies[terminal - 1].apply(fault, **settings)
+
+    def watch(self, terminal):
+        """Every write to a terminal's unit from now on: (address, registers)."""
+        face, seen = self.device.terminal_maps[terminal - 1], []
+        inner = face.write
+
+        def write(address, values):
+            seen.append((address, list(values)))
+            inner(address, values)
+
+        face.write = write
+        return seen
 
     def well(self):
         """Be honest again, and let the driver ask at once."""

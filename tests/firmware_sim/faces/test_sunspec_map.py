@@ -172,6 +172,14 @@ def test_powers_fit_their_scale(rig, terminal):
     assert terminal.read(Table.HOLDING, 40186, 1) == [1]
 
 
+def test_the_setting_of_most_apparent_power_follows_a_derating(rig, terminal):
+    assert terminal.read(Table.HOLDING, 40256, 1) == [25_000]
+    rig.sop.converters[1].derate_ratio = 0.6
+    rig.wait(1)
+    assert terminal.read(Table.HOLDING, 40256, 1) == [15_000]
+    assert terminal.read(Table.HOLDING, 40232, 1) == [25_000]  # the rating stays
+
+
 def test_priority_of_vars(rig, terminal):
     terminal.write(40333, [1])
     assert rig.sop.converters[1].q_first

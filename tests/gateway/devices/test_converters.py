@@ -546,6 +546,29 @@ async def test_a_stop_reaches_the_others_when_one_is_mute(bench, mute):
     assert bench.set_w() == [0, 0, 0, 0]
 
 
+async def test_behind_one_address_a_mute_unit_does_not_hold_up_the_stop(bench):
+    await bench.ready()
+    await bench.carry_out(0, 100_000, -50_000, 20_000)
+    await bench.station.close()
+    bench.station = bench.driver(together=True)
+    seen = await bench.station.read()
+    assert powers(seen) == [0, 100_000, -50_000, 20_000]
+    bench.fault(1, "lose_request", unit=3)  # the first line carries all four units
+    with pytest.raises(OutcomeUnknown, match="T3 not known to be at zero"):
+        await bench.station.command(Command.ENTER_STANDBY)
+    assert bench.set_w() == [0, 0, -50_000, 0]
+
+
+async def test_a_derated_converter_says_what_it_can_carry(bench):
+    await bench.ready()
+    bench.injector.inject("derate", {"ratio": 0.4, "terminal": 3})
+    await bench.carry_out(0, 0, 150_000, 0)
+    seen = await bench.live(6)
+    assert seen.terminals[2].s_va_available == 100_000
+    assert (seen.state, seen.terminals[2].state) == (State.DERATED, State.DERATED)
+    assert seen.status_bits & STATUS_MASTER_OK
+
+
 async def test_stop_and_start_and_reset(bench):
     await bench.ready()
     await bench.carry_out(0, 100_000, 0, 0)
