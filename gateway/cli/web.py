@@ -18,6 +18,7 @@ from gateway.cli.output import note
 from gateway.config.secret import read_secret
 from gateway.config.site_doors import Northbound, PageTls
 from gateway.config.site_file import Site, SopConfig
+from gateway.devices.converters import Converters
 from gateway.hmi.accounts import Accounts
 from gateway.hmi.login import Login
 from gateway.hmi.observer import Observer
@@ -27,7 +28,7 @@ from gateway.hmi.state import DeviceView, PointView, PollTimes, SiteView
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.market.mqtt import broker_from
 from gateway.model.errors import ConfigError, JournalError
-from gateway.model.telemetry import StationTelemetry
+from gateway.model.telemetry import Quality, StationTelemetry
 from gateway.runtime.recorder import Recorder
 from ledger.audit.receipt import ReceiptError
 from ledger.network.tls import serving
@@ -247,18 +248,22 @@ def devices(
 ) -> list[DeviceView]:
     """Return the station, or the converters, and the meters with their ages."""
     poller, now_us = parts.poller, parts.clock.utc_us()
-    told = [
-        DeviceView(
-            name=where.name,
-            kind=where.profile.id,
-            address=where.url,
-            connected=poller.link_up,
-            age_ms=poller.age_us() // 1000 if poller.last else None,
-            error_count=poller.errors_count,
-            stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
-        )
-        for where in (site.devices[name] for name in config.controllers)
-    ]
+    own = parts.station if isinstance(parts.station, Converters) else None
+    if own is not None:
+        told = list(_converters(site, config, parts, own))
+    else:
+        where = site.devices[config.station]
+        told = [
+            DeviceView(
+                name=where.name,
+                kind=where.profile.id,
+                address=where.url,
+                connected=poller.link_up,
+                age_ms=poller.age_us() // 1000 if poller.last else None,
+                error_count=poller.errors_count,
+                stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
+            )
+        ]
     for terminal in config.sop.terminals:
         where, row = site.devices[terminal.meter], counters.get(terminal.id)
         told.append(
@@ -268,10 +273,29 @@ def devices(
                 address=where.url,
                 connected=row is not None and terminal.id not in parts.meter_poller.failed,
                 age_ms=max(now_us - row["utc_us"], 0) // 1000 if row else None,
+                last_error=parts.meter_poller.last_errors.get(terminal.id, ""),
                 stale_after_ms=_stale_ms(site.runtime.meter_poll_ms, parts),
             )
         )
     return told
+
+
+def _converters(
+    site: Site, config: SopConfig, parts: Parts, own: Converters
+) -> Iterator[DeviceView]:
+    """Yield each converter: whether it answered the last poll, and how old its last answer is."""
+    now_us = parts.clock.mono_us()
+    for terminal, name in config.converters.items():
+        where, seen = site.devices[name], own.last.get(terminal)
+        yield DeviceView(
+            name=where.name,
+            kind=where.profile.id,
+            address=where.url,
+            connected=seen is not None and terminal not in own.silent,
+            age_ms=(now_us - seen.mono_us) // 1000 if seen is not None else None,
+            error_count=own.failures[terminal],
+            stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
+        )
 
 
 def _stale_ms(period_ms: int, parts: Parts) -> int:
@@ -293,11 +317,13 @@ def points(
 ) -> list[PointView]:
     """Return what the station, or the converters, and the meters say, value by value."""
     told: list[PointView] = []
+    own = parts.station if isinstance(parts.station, Converters) else None
     if station is not None:
         age_ms = parts.poller.age_us() // 1000
+        values = [*_of_all(station), *(() if own is not None else _of_terminals(station))]
         told += [
             PointView(
-                device=device,
+                device=config.station or config.sop.id,
                 point=point,
                 value=value,
                 unit=unit,
@@ -305,8 +331,10 @@ def points(
                 quality=station.quality.value,
                 age_ms=age_ms,
             )
-            for device, point, value, unit in _said(config, station)
+            for point, value, unit in values
         ]
+    if own is not None:
+        told += _said(config, parts, own)
     now_us = parts.clock.utc_us()
     for row in counters.values():
         raw = " ".join(f"{register:04x}" for register in row["registers"])
@@ -325,26 +353,57 @@ def points(
     return told
 
 
-def _said(config: SopConfig, station: StationTelemetry) -> Iterator[tuple[str, str, str, str]]:
-    """Yield device, point, value and unit; what converters are together stands under the SOP."""
-    whole = config.station or config.sop.id
-    yield from (
-        (whole, "state", station.state.name, ""),
-        (whole, "v_dc", f"{station.v_dc_dv / 10:.1f}", "V"),
-        (whole, "loss", str(station.loss_w), "W"),
-        (whole, "instruction_id", f"{station.instruction_id:#010x}", ""),
-        (whole, "watchdog_remaining", f"{station.watchdog_remaining_ds / 10:.1f}", "s"),
-        (whole, "fault", f"{station.fault_bits:#010x}", ""),
-        (whole, "alarm", f"{station.alarm_bits:#06x}", ""),
-    )
+def _of_all(station: StationTelemetry) -> Iterator[tuple[str, str, str]]:
+    """Yield point, value and unit of what a station, or all converters together, say."""
+    yield "state", station.state.name, ""
+    yield "v_dc", f"{station.v_dc_dv / 10:.1f}", "V"
+    yield "loss", str(station.loss_w), "W"
+    yield "instruction_id", f"{station.instruction_id:#010x}", ""
+    yield "watchdog_remaining", f"{station.watchdog_remaining_ds / 10:.1f}", "s"
+    yield "fault", f"{station.fault_bits:#010x}", ""
+    yield "alarm", f"{station.alarm_bits:#06x}", ""
+
+
+def _of_terminals(station: StationTelemetry) -> Iterator[tuple[str, str, str]]:
+    """Yield point, value and unit of what a station says of its terminals."""
     for t in station.terminals:
-        own = config.converters.get(t.id)
-        device, prefix = (own, "") if own is not None else (whole, f"{t.id}.")
-        yield from (
-            (device, f"{prefix}state", t.state.name, ""),
-            (device, f"{prefix}p", str(t.p_w), "W"),
-            (device, f"{prefix}p_set_active", str(t.p_w_set_active), "W"),
-            (device, f"{prefix}q", str(t.q_var), "var"),
-            (device, f"{prefix}v", f"{t.v_dv / 10:.1f}", "V"),
-            (device, f"{prefix}s_available", str(t.s_va_available), "VA"),
+        yield f"{t.id}.state", t.state.name, ""
+        yield f"{t.id}.p", str(t.p_w), "W"
+        yield f"{t.id}.p_set_active", str(t.p_w_set_active), "W"
+        yield f"{t.id}.q", str(t.q_var), "var"
+        yield f"{t.id}.v", f"{t.v_dv / 10:.1f}", "V"
+        yield f"{t.id}.s_available", str(t.s_va_available), "VA"
+
+
+def _said(config: SopConfig, parts: Parts, own: Converters) -> Iterator[PointView]:
+    """Yield what each converter said last, by the points of its profile, with their registers."""
+    now_us = parts.clock.mono_us()
+    for terminal, seen in own.last.items():
+        words = own.words(terminal)
+        quality = (
+            Quality.UNCERTAIN if terminal in own.silent or parts.poller.frozen else Quality.GOOD
         )
+        for point, value, unit in (
+            ("state.code", seen.state.name, ""),
+            ("local", "local" if seen.local else "remote", ""),
+            ("fault.bits", f"{seen.fault_bits:#010x}", ""),
+            ("p", str(seen.p_w), "W"),
+            ("p_set", str(seen.p_w_set), "W"),
+            ("p_set.reversion_left", f"{seen.left_ds / 10:.1f}", "s"),
+            ("q", str(seen.q_var), "var"),
+            ("q_set", str(seen.q_var_set), "var"),
+            ("v", f"{seen.v_dv / 10:.1f}", "V"),
+            ("dc.v", f"{seen.v_dc_dv / 10:.1f}", "V"),
+            ("s_available", str(seen.s_va_available), "VA"),
+            ("e.inject", str(seen.export_wh), "Wh"),
+            ("e.absorb", str(seen.import_wh), "Wh"),
+        ):
+            yield PointView(
+                device=config.converters[terminal],
+                point=point,
+                value=value,
+                unit=unit,
+                raw=" ".join(f"{word:04x}" for word in words.get(point, ())),
+                quality=quality.value,
+                age_ms=(now_us - seen.mono_us) // 1000,
+            )

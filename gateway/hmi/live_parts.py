@@ -284,7 +284,7 @@ def refused(view: SiteView, words: Words) -> Part:
     columns = [Column("UTC", "word"), Column(words("trade.id"), "word")]
     columns.append(Column(words("trade.reasons"), "long"))
     rows: list[list[Cell]] = [
-        [svg.utc_text(r.utc_us), r.id or "–", words.reasons(r.reasons)] for r in view.refused
+        [svg.utc_text(r.utc_us), r.id or "–", _once(r.reasons, words)] for r in view.refused
     ]
     html = (
         markup.table(columns, rows, caption=heading, cards=True)
@@ -292,6 +292,17 @@ def refused(view: SiteView, words: Words) -> Part:
         else f"<p>{escape(words('trade.none'))}</p>"
     )
     return Part(name="refused", heading=heading, html=html)
+
+
+def _once(reasons: Sequence[str], words: Words) -> str:
+    """Return reasons in words, one that stands at many places once and how often."""
+    first: dict[str, list[str]] = {}
+    for reason in reasons:
+        first.setdefault(reason.partition(":")[0], []).append(reason)
+    return "; ".join(
+        words.reason(same[0]) + (f" ×{len(same)}" if len(same) > 1 else "")
+        for same in first.values()
+    )
 
 
 def _trade(trade: TradeView, utc_us: int, words: Words) -> list[Cell]:

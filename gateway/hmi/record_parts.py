@@ -68,6 +68,10 @@ def _facts(rows: Sequence[TradeView], words: Words) -> str:
             (words("trade.path"), f"{row.out_terminal}→{row.in_terminal}"),
             (words("trade.interval"), f"{start}–{end}"),
             (words("trade.contracted"), figures.kwh(row.contracted_wh)),
+            (
+                words("trade.planned"),
+                "–" if row.planned_wh is None else figures.kwh(row.planned_wh),
+            ),
             (words("trade.delivered"), delivered),
             (
                 words("trade.difference"),

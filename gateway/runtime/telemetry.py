@@ -55,6 +55,7 @@ class StationPoller:
         self.last: StationTelemetry | None = None
         self.configured = False
         self.errors_count = 0
+        self.last_error = ""
         self.link_up = False
         self.frozen = False
         self.polled: Polled = _nobody_counts
@@ -83,6 +84,7 @@ class StationPoller:
         except DeviceError as error:
             self.polled(_since_ms(began_s), answered=False)
             self.errors_count += 1
+            self.last_error = str(error)
             self.configured = False  # its watchdog may have acted: arm it anew
             if self.link_up or self.errors_count == 1:
                 log.warning("station does not answer: %s", error)
@@ -156,6 +158,7 @@ class MeterPoller:
     ) -> None:
         """Poll ``meters`` (by terminal); ``boundaries`` gives open intervals in UTC ms."""
         self.failed: set[str] = set()
+        self.last_errors: dict[str, str] = {}  # by terminal; they stay when a meter answers again
         self.polled: MeterPolled = _nobody_counts
         self._meters = meters
         self._recorder = recorder
@@ -211,6 +214,7 @@ class MeterPoller:
         except DeviceError as error:
             self.polled(terminal, _since_ms(began_s), answered=False)
             self.failed.add(terminal)
+            self.last_errors[terminal] = str(error)
             log.info("meter poll failed: %s", error)
             return None
         self.polled(terminal, _since_ms(began_s), answered=True)

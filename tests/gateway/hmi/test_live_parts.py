@@ -162,12 +162,14 @@ def test_points_of_a_silent_device_are_not_good(silent):
 def test_refused_trades_say_why(view):
     none = text_of(live_parts.refused(view, Words("en")).html)
     assert none == ["No trades"]
-    told = RefusedView(id="T-7", utc_us=view.utc_us, reasons=("signer_unknown", "late"))
+    told = RefusedView(
+        id="T-7", utc_us=view.utc_us, reasons=("signer_unknown", "late: a", "late: b")
+    )
     unreadable = RefusedView(id="", utc_us=view.utc_us, reasons=("oversized",))
     some = dataclasses.replace(view, refused=(told, unreadable))
     said = text_of(live_parts.refused(some, Words("en")).html)
     words = Words("en")
-    assert f"{words.reason('signer_unknown')}; too late" in said
+    assert f"{words.reason('signer_unknown')}; too late (a) ×2" in said
     assert ["–", words.reason("oversized")] == said[-2:]
 
 

@@ -9,6 +9,7 @@ from fakes.memory_journal import ManualClock, MemoryJournal
 from fakes.station import FakePlant, FakeStation
 
 from gateway.core.state import State
+from gateway.model.errors import DeviceNotSent
 from gateway.model.telemetry import MeterReading, Quality
 from gateway.runtime.recorder import Recorder
 from gateway.runtime.telemetry import MeterPoller, StationPoller
@@ -80,3 +81,37 @@ async def test_a_station_whose_sign_of_life_stands_still_is_not_believed(moves, 
         station.read = life
         await poller.poll()
         assert poller.last.quality is Quality.GOOD
+
+
+async def test_the_last_error_of_a_device_stays_when_it_answers_again():
+    clock, answers = ManualClock(), False
+    station = FakeStation(plant=FakePlant(clock=clock))
+    read = station.read
+
+    async def sometimes():
+        if not answers:
+            raise DeviceNotSent("station", "no route")
+        return await read()
+
+    station.read = sometimes
+    poller = StationPoller(station=station, clock=clock, period_us=1_000_000)
+    await poller.poll()
+    assert not poller.link_up
+    answers = True
+    await poller.poll()
+    assert poller.link_up
+    assert "no route" in poller.last_error
+
+    meter, recorder = OneMeter(clock), Recorder(MemoryJournal(clock), State(make_site()))
+    meter.read = sometimes
+    answers = False
+    meters = MeterPoller(
+        meters={"T2": meter}, recorder=recorder, clock=clock, period_us=5_000_000, boundaries=list,
+    )  # fmt: skip
+    running = asyncio.create_task(meters.run())
+    async with asyncio.timeout(60):
+        while not meters.failed:
+            await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert "no route" in meters.last_errors["T2"]
