@@ -92,6 +92,8 @@ class Converters:
         self._wrote: dict[str, Held] = {}  # as far as known; where not, the next reading says
         self._fallen: set[str] = set()
         self._turns: Counter[str] = Counter()  # begun and ended writes of set values
+        self._one_by_one = {t: asyncio.Lock() for t in converters}
+        self._stop_count = 0
         self._pulse = Pulse()
         self._applied: _Applied | None = None
         self._selected: _Selected | None = None
@@ -244,14 +246,21 @@ class Converters:
         self._life_end_us = min(end_us, self._life_end_us or end_us)
         for setpoint in changing:
             try:
-                await self._hold(setpoint.terminal, p_w=self._p_w(setpoint), q_var=setpoint.q_var)
+                await self._hold(
+                    setpoint.terminal,
+                    p_w=self._p_w(setpoint),
+                    q_var=setpoint.q_var,
+                    stop_count=stop_count,
+                )
             except DeviceError as error:
                 if not done:
+        stop_count, applied = self._stop_count, self._applied
                     raise
                 left = [s.terminal for s in changing[len(done) + 1 :]]
                 raise self._in_part(error, done=done, failed=setpoint.terminal, left=left) from None
             done.append(setpoint.terminal)
-        self._life_end_us = end_us
+        if self._stop_count == stop_count:
+            self._life_end_us = end_us
         return self._answered(Ack.EXECUTED)
 
     async def _wake(self, selected: _Selected) -> None:
@@ -259,6 +268,8 @@ class Converters:
         if not any(s.p_w or s.q_var for s in selected.instruction.setpoints):
             return
         for terminal in (self._master, *self._slaves):
+                    if isinstance(error, DeviceNotSent | DeviceRefused):
+                        self._applied = applied
             if selected.states[terminal] is State.STANDBY:
                 await self._converters[terminal].operate(Command.EXIT_STANDBY)
 
@@ -277,22 +288,30 @@ class Converters:
         p_w = self._p_w(setpoint)
         return setpoint.q_var != before_var or (p_w is not None and p_w != before_w)
 
-    async def _hold(self, terminal: str, *, p_w: int | None, q_var: int) -> None:
-        """Write once; what became of a write without an answer is for the next reading to say."""
-        self._turns[terminal] += 1
-        before = self._wrote.pop(terminal, None)
-        try:
-            await self._converters[terminal].hold(p_w=p_w, q_var=q_var)
-        except DeviceError as error:
-            self._wrote.pop(terminal, None)
-            if before is not None and isinstance(error, DeviceNotSent | DeviceRefused):
-                self._wrote[terminal] = before
-            raise
-        finally:
+    async def _hold(
+        self, terminal: str, *, p_w: int | None, q_var: int, stop_count: int | None = None
+    ) -> None:
+        """Write once; what became of a write without an answer is for the next reading to say.
+
+        Nothing is written after a stop that came after ``stop_count`` of them.
+        """
+        async with self._one_by_one[terminal]:
+            if stop_count is not None and stop_count != self._stop_count:
+                raise DeviceNotSent(self.name, "a stop was ordered")
             self._turns[terminal] += 1
-        self._fallen.discard(terminal)
-        if terminal != self._master:
-            self._wrote[terminal] = (p_w or 0, q_var)
+            before = self._wrote.pop(terminal, None)
+            try:
+                await self._converters[terminal].hold(p_w=p_w, q_var=q_var)
+            except DeviceError as error:
+                self._wrote.pop(terminal, None)
+                if before is not None and isinstance(error, DeviceNotSent | DeviceRefused):
+                    self._wrote[terminal] = before
+                raise
+            finally:
+                self._turns[terminal] += 1
+            self._fallen.discard(terminal)
+            if terminal != self._master:
+                self._wrote[terminal] = (p_w or 0, q_var)
 
     def _in_part(
         self, error: DeviceError, *, done: Sequence[str], failed: str, left: Sequence[str]
@@ -388,6 +407,7 @@ class Converters:
         return await self._each(group, lambda t: self._converters[t].operate(command))
 
     async def _exit_standby(self) -> None:
+        self._stop_count += 1
         """The master first; then the slaves that stand by."""
         await self._look()
         resting = [t for t, r in self._readings.items() if r.state is State.STANDBY]

@@ -419,6 +419,43 @@ async def test_a_value_kept_otherwise_is_unknown(bench):
         await bench.station.operate(wanted)
 
 
+@pytest.mark.parametrize("slow", [2, 3, 4])
+async def test_a_stop_in_the_middle_of_an_operation_has_the_last_word(bench, slow):
+    await bench.ready()
+    wanted = instruction(0, 30_000, -20_000, 10_000)
+    await bench.station.select(wanted)
+    writes = bench.watch(slow)
+    bench.fault(slow, "delay", functions=("write",), delay_s=1.0)
+    operating = asyncio.ensure_future(bench.station.operate(wanted))
+    while not writes:
+        await asyncio.sleep(0.01)
+    assert await bench.station.command(Command.ENTER_STANDBY) is Ack.EXECUTED
+    (outcome,) = await asyncio.gather(operating, return_exceptions=True)
+    if slow == 4:  # its last write had left before
+        assert outcome is Ack.EXECUTED
+    else:
+        assert isinstance(outcome, OutcomeUnknown)
+        assert f"T{slow + 1} is not (sop1: a stop was ordered)" in str(outcome)
+    assert bench.set_w() == [0, 0, 0, 0]
+    assert len(writes) == 2
+    bench.well()
+    for _ in range(3):  # and the end of that operation gave nothing a longer life
+        await bench.station.read()
+    assert bench.station._kept_life_s() == 5
+
+
+async def test_a_write_that_was_refused_leaves_the_instruction_before(bench):
+    await bench.ready()
+    first = await bench.carry_out(0, 30_000, 0, 0)
+    bench.wait(1)
+    second = instruction(0, 20_000, 0, 0, id=2)
+    await bench.station.select(second)
+    bench.injector.inject("local", {})
+    with pytest.raises(DeviceRefused):
+        await bench.station.operate(second)
+    assert (await bench.station.read()).instruction_id == first.id
+
+
 # Signs of life
 
 
