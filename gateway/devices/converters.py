@@ -237,6 +237,7 @@ class Converters:
             raise GuardRefused(self.name, GuardReason.NOT_SELECTED, f"{instruction.id:#010x}")
         self._selected = None
         self._guard.sent(instruction, now_us=now_us)
+        stop_count, applied = self._stop_count, self._applied
         await self._wake(selected)
         self._begin(selected)
         changing = [s for s in instruction.setpoints if self._changes(s, selected)]
@@ -254,7 +255,8 @@ class Converters:
                 )
             except DeviceError as error:
                 if not done:
-        stop_count, applied = self._stop_count, self._applied
+                    if isinstance(error, DeviceNotSent | DeviceRefused):
+                        self._applied = applied
                     raise
                 left = [s.terminal for s in changing[len(done) + 1 :]]
                 raise self._in_part(error, done=done, failed=setpoint.terminal, left=left) from None
@@ -268,8 +270,6 @@ class Converters:
         if not any(s.p_w or s.q_var for s in selected.instruction.setpoints):
             return
         for terminal in (self._master, *self._slaves):
-                    if isinstance(error, DeviceNotSent | DeviceRefused):
-                        self._applied = applied
             if selected.states[terminal] is State.STANDBY:
                 await self._converters[terminal].operate(Command.EXIT_STANDBY)
 
@@ -395,6 +395,7 @@ class Converters:
 
     async def _zero(self) -> dict[str, DeviceError]:
         """Zero on all at once: no contactor opens, power ramps down, nobody waits for another."""
+        self._stop_count += 1
         self._life_end_us = self._clock.mono_us()  # who keeps power shall not keep it long
         reading = self._readings.get(self._master)
         at_rest = reading is not None and not reading.q_var_set
@@ -407,7 +408,6 @@ class Converters:
         return await self._each(group, lambda t: self._converters[t].operate(command))
 
     async def _exit_standby(self) -> None:
-        self._stop_count += 1
         """The master first; then the slaves that stand by."""
         await self._look()
         resting = [t for t, r in self._readings.items() if r.state is State.STANDBY]
