@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core import feeder, ramps, reactive, stepped, tracking
 from gateway.core.energy import since
+from gateway.core.headroom import within_master
 from gateway.core.netting import net
 from gateway.core.standing import stands_still
 from gateway.core.state import Manual, PlanRecord, State
@@ -19,7 +20,6 @@ CLOSE_MS_MIN = 1_000  # two writes stand so far apart
 ROUNDS = 5  # of solving for powers and the ramps between them: within 2 W
 SMALL_PERCENT = 2  # of the rating: shorter moves of tracking go by the full ramp
 BEYOND_PERCENT = 1  # of the rating: by more than this over what is available is taken back at once
-SPARE_PERCENT = 2  # of the master's rating, left free by what is commanded
 STEP_PAUSE_MS = 1_500  # between the end of a step's ramp and the next step: seen, decided, written
 TTL_MARGIN_S = 5  # a setpoint may outlive its interval by this much and no longer (1 × speed)
 
@@ -103,7 +103,10 @@ def step_toward(
     most_va = available_va.get(sop.master, 0)
     most_va = most_va if feeder_w is None else min(most_va, feeder_w)
     step = stepped.next_step(
-        sop, from_w=state.held, to_w=target_w, available_va={**available_va, sop.master: most_va}
+        sop,
+        from_w={t: _within(p_w, available_va.get(t, 0)) for t, p_w in state.held.items()},
+        to_w=target_w,
+        available_va={**available_va, sop.master: most_va},
     )
     return None if isinstance(step, Reason) else {**target_w, **step}
 
@@ -126,6 +129,10 @@ def flows_w(
         permille=state.active.ramps,
         for_ms=for_us // 1000,
     )
+
+
+def _within(p_w: int, most_w: int) -> int:
+    return max(-most_w, min(p_w, most_w))
 
 
 def ramps_to(
@@ -294,44 +301,6 @@ def _master_feeder_w(state: State, sop: Sop) -> int | None:
     if (now.p_w_min, now.p_w_max) == (site.p_w_min, site.p_w_max):
         return None
     return min(-now.p_w_min, now.p_w_max)
-
-
-def within_master(
-    sop: Sop,
-    target_w: Mapping[str, int],
-    fallback_w: Mapping[str, int],
-    available_va: Mapping[str, int],
-    feeder_w: int | None = None,
-) -> dict[str, int]:
-    """Take targets back towards a fallback as far as the master cannot carry their sum.
-
-    ``feeder_w`` is what the master's feeder may carry where a system operator limits it. Where the
-    fallback is too much as well (a master derated since) all are scaled alike.
-    """
-    master = sop.terminal(sop.master)
-    room_w = available_va.get(sop.master, 0) - master.s_va * SPARE_PERCENT // 100
-    room_w = min(room_w, feeder_w) if feeder_w is not None else room_w
-    for base_w in (fallback_w, dict.fromkeys(target_w, 0)):
-        ids = [t.id for t in sop.slaves]
-        sum_w, base_sum_w = sum(target_w[t] for t in ids), sum(base_w[t] for t in ids)
-        loss_w = sum(sop.losses.loss_w(p_w=target_w[t.id], s_va=t.s_va) for t in sop.slaves)
-        loss_w += sop.losses.loss_w(p_w=sum_w, s_va=master.s_va)
-        # What the slaves inject the master absorbs, and every loss besides.
-        limit_w = max(0, room_w - loss_w) if sum_w > 0 else max(0, room_w)
-        if abs(sum_w) <= limit_w:
-            return dict(target_w)
-        span_w = abs(sum_w - base_sum_w)
-        step_w = limit_w - abs(base_sum_w) if sum_w * base_sum_w >= 0 else limit_w
-        if 0 <= step_w < span_w:
-            found = {
-                t: base_w[t] + _toward_zero((target_w[t] - base_w[t]) * step_w, span_w) for t in ids
-            }
-            return {**target_w, **found}
-    raise AssertionError("zero is always within")
-
-
-def _toward_zero(product: int, divisor: int) -> int:
-    return abs(product) // divisor * (1 if product >= 0 else -1)
 
 
 def _tracked(

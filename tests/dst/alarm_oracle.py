@@ -83,7 +83,7 @@ class AlarmOracle:
 
     def _shown(self, true):
         """What registers that stand still show is of another time."""
-        return None if self.world.frozen_station is not None else bool(true)
+        return None if self.world.stands_still else bool(true)
 
     def _fault(self, world):
         return None if world.plant.estop else self._shown(world.plant.fault_bits)
@@ -100,7 +100,7 @@ class AlarmOracle:
 
     def _standing(self, world):
         """The station's sign of life, or the counters of a meter at a terminal under power."""
-        if world.frozen_station is not None or world.frozen_units:
+        if world.stands_still:
             return True
         if not world.frozen_meters:
             return False

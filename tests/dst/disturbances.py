@@ -28,7 +28,7 @@ async def _cut(world, fault):
     world.reachable_us = None
     await asyncio.sleep(fault.lasts_s)
     world.network.cut = None
-    free = world.frozen_station is None and not world.network.severed
+    free = not world.stands_still and not world.network.severed
     world.reachable_us = world.loop.now_us if free else None
 
 
@@ -38,7 +38,8 @@ async def _unit_cut(world, fault):
     world.reachable_us = None
     await asyncio.sleep(fault.lasts_s)
     world.network.cut_units.pop(name, None)
-    world.reachable_us = None if world.network.severed else world.loop.now_us
+    free = not world.stands_still and not world.network.severed
+    world.reachable_us = world.loop.now_us if free else None
 
 
 async def _unit_reboot(world, fault):
@@ -57,8 +58,10 @@ async def _unit_frozen(world, fault):
     terminal = f"T{fault.size % 4 + 1}"
     if world.alive and world.station is not None:
         world.frozen_units[terminal] = world.station.units[terminal].reading()
+        world.frozen_us, world.reachable_us = world.loop.now_us, None
     await asyncio.sleep(fault.lasts_s)
-    world.frozen_units.pop(terminal, None)
+    if world.frozen_units.pop(terminal, None) is not None and not world.stands_still:
+        world.reachable_us = None if world.network.severed else world.loop.now_us
 
 
 async def _longer(world, fault):
@@ -183,15 +186,28 @@ async def _stands_still(world, fault, *, noisy):
     lasts_s = fault.lasts_s + 45 * (fault.size % 4)
     now_s = world.loop.now_us / 1e6
     world.disturbed.append((now_s, now_s + lasts_s))
-    world.freeze_meter(terminal, noisy=noisy)
+    world.plant.advance(world.loop.now_us)
+    import_wh = 100_000 + int(world.plant.import_wus[terminal] / 3.6e9)
+    export_wh = 100_000 + int(world.plant.export_wus[terminal] / 3.6e9)
+    p_w = None if noisy else round(world.plant.p_w[terminal])
+    world.frozen_meters[terminal] = (import_wh, export_wh, p_w)
+    world.oracle.ended_us["frozen"] = world.loop.now_us
     await asyncio.sleep(lasts_s)
     world.frozen_meters.pop(terminal, None)
 
 
 async def _frozen_station(world, fault):
-    world.freeze_station()
+    if world.alive and world.station is not None:
+        world.frozen_station = world.station._telemetry()
+        world.frozen_us, world.reachable_us = world.loop.now_us, None
     await asyncio.sleep(fault.lasts_s)
-    world.thaw_station()
+    _thaw(world)
+
+
+def _thaw(world):
+    if world.frozen_station is not None:
+        world.frozen_station = None
+        world.reachable_us = None if world.network.severed else world.loop.now_us
 
 
 async def _quit(world, fault):
@@ -287,7 +303,7 @@ def heal(world):
     world.frozen_units.clear()
     if world.site.separate:
         world.plant.local_units.clear()
-    world.thaw_station()
+    _thaw(world)
     for t in world.site.sop.terminals:
         world.plant.derate(t.id, t.s_va, world.loop.now_us)
     world.disk.fsync_us, world.disk.broken = (1_000, 8_000), False

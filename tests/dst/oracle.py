@@ -311,7 +311,7 @@ class Oracle:
         """An orderly end: nothing is open that could be read, and nothing of ours moves."""
         world, plant = self.world, self.world.plant
         net = world.network
-        reached = not net.severed and not net.trouble and world.frozen_station is None
+        reached = not net.severed and not net.trouble and not world.stands_still
         ours = not (plant.foreign or plant.local or plant.estop or plant.fault_bits)
         if reached and ours and not world.disk_is_slow:
             self.check(not state.open_intents, "I18", "left with an instruction open")
@@ -339,7 +339,7 @@ class Oracle:
                 silent_us <= 12_000_000, "L4", f"power after {silent_us / 1e6:.1f} s of silence"
             )
             unseen_us = now_us - max(world.frozen_us, world.living_us)
-            unseen = world.frozen_station is not None and unseen_us > UNSEEN_US
+            unseen = world.stands_still and unseen_us > UNSEEN_US
             self.check(not unseen, "L4", f"power for {unseen_us / 1e6:.1f} s that nobody sees")
             self._compensated(now_us)
         if world.site.separate:

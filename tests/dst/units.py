@@ -119,7 +119,7 @@ class UnitPlant(Plant):
 
     def keep(self, terminal, life_s, now_us):
         self.advance(now_us)
-        if self.reverts_us[terminal] is not None:
+        if self.life_s[terminal]:
             self.reverts_us[terminal] = now_us + life_s * 1_000_000
         self.kept_us[terminal] = now_us
 
@@ -140,8 +140,8 @@ class UnitPlant(Plant):
 
     def stop_all(self, now_us, state):
         super().stop_all(now_us, state)
-        self.reverts_us = dict.fromkeys(self.reverts_us)
         for terminal in self.unit_state:
+            self.set_q[terminal] = 0
             self.unit_state[terminal] = State.STANDBY
 
 

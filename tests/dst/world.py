@@ -187,23 +187,10 @@ class World:
     def note(self, what, how):
         self.trace.append(f"{self.loop.now_us} {what} {how}")
 
-    def freeze_meter(self, terminal, *, noisy):
-        self.plant.advance(self.loop.now_us)
-        import_wh = 100_000 + int(self.plant.import_wus[terminal] / 3.6e9)
-        export_wh = 100_000 + int(self.plant.export_wus[terminal] / 3.6e9)
-        p_w = None if noisy else round(self.plant.p_w[terminal])
-        self.frozen_meters[terminal] = (import_wh, export_wh, p_w)
-        self.oracle.ended_us["frozen"] = self.loop.now_us
-
-    def freeze_station(self):
-        if self.alive and self.station is not None:
-            self.frozen_station = self.station._telemetry()
-            self.frozen_us, self.reachable_us = self.loop.now_us, None
-
-    def thaw_station(self):
-        if self.frozen_station is not None:
-            self.frozen_station = None
-            self.reachable_us = self.loop.now_us if not self.network.severed else None
+    @property
+    def stands_still(self):
+        """Whether what is read of the station, or of one converter, is of another time."""
+        return self.frozen_station is not None or bool(self.frozen_units)
 
     @property
     def alive(self):

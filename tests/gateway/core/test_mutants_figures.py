@@ -9,6 +9,7 @@ from gateway.core import (
     decide,
     energy,
     envelope,
+    headroom,
     interlock,
     planning,
     ramps,
@@ -45,6 +46,7 @@ FIGURES = {
         "FROZEN_COUNTER_WH": 1_500, "ESTIMATED_AFTER_US": 10 * SECOND_US,
     },
     envelope: {"HEADROOM_PERCENT": 5, "RESERVE_PERMILLE": 15, "FAIR_ROUNDS": 500},
+    headroom: {"SPARE_PERCENT": 2},
     interlock: {"STALE_US": 3 * SECOND_US},
     planning: {"ARM_MS": 30_000, "SETTLE_MS": 60_000},
     ramps: {"FLOOR_PARTS": 20, "FOLLOWS_PERCENT": 3},
@@ -52,7 +54,7 @@ FIGURES = {
     readback: {"CLOSE_PERCENT": 2},
     setpoints: {
         "METER_STALE_US": 20 * SECOND_US, "CLOSE_MS_MIN": 1_000, "ROUNDS": 5, "SMALL_PERCENT": 2,
-        "BEYOND_PERCENT": 1, "SPARE_PERCENT": 2, "TTL_MARGIN_S": 5,
+        "BEYOND_PERCENT": 1, "TTL_MARGIN_S": 5, "STEP_PAUSE_MS": 1_500,
     },
     standing: {"GROWS": 2},
     state: {
@@ -153,6 +155,11 @@ def test_what_will_lack_is_told_to_a_tenth_of_a_kilowatt_hour():
     left_wh = 2_300  # 230 kW for the last 36 s
     assert lacking(30_000, 30_000 - left_wh - 750, 864) == "T3 will lack 0.8 kWh"
     assert lacking(57_000, 57_000 - left_wh - 50_051, 864) == "T3 will lack 50.1 kWh"
+
+
+@pytest.mark.parametrize(("short_wh", "text"), [(1_500, None), (1_501, "T3 will lack 1.5 kWh")])
+def test_half_a_percent_of_a_large_energy_may_be_missed(short_wh, text):
+    assert lacking(300_000, 300_000 - 2_300 - short_wh, 864) == text
 
 
 @pytest.mark.parametrize("target_wh", [1, -1])

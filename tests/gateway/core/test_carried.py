@@ -1,0 +1,63 @@
+"""What is active after an instruction: all of it, or the part of a step that was applied."""
+
+from dataclasses import replace
+
+import pytest
+from fakes.core import make_site
+
+from gateway.core.carried import active_of, half_applied
+from gateway.core.records import IntentRecord
+
+HELD = {"T1": 0, "T2": 0, "T3": 50_000, "T4": 0}
+SENT = {"T1": 0, "T2": -100_000, "T3": 100_000, "T4": 0}
+ENTRY = {"utc_us": 7, "mono_us": 9, "boot": 3}
+SITE = make_site()
+SEPARATE = replace(SITE, separate=True)
+
+
+def intent(**changes):
+    fields = {
+        "index": 1, "instr_id": 99, "authority": "plan", "plan_index": 5, "setpoints": SENT,
+        "command": None, "mono_us": 1, "boot_number": 3, "ramps": {"T2": 200, "T3": 100},
+        "q_var": {"T4": 10},
+    }  # fmt: skip
+    return IntentRecord(**(fields | changes))
+
+
+def test_an_instruction_is_active_from_its_outcome_on_with_its_longest_ramp():
+    active = active_of(SITE, HELD, intent(), ENTRY)
+    assert active.setpoints == SENT
+    assert (active.instr_id, active.plan_index, active.boot_number) == (99, 5, 3)
+    assert (active.utc_us, active.mono_us) == (7, 9)
+    assert active.ramp_ms == 2000  # 100 kW at 20 %/s, 50 kW at 10 %/s
+    assert active.ramps == {"T2": 200, "T3": 100, "T4": 200}
+    assert active.slowed
+    assert active.q_var == {"T4": 10}
+    assert not active.stepping
+    assert not active_of(SITE, HELD, intent(ramps={}), ENTRY).slowed
+
+
+def test_a_step_says_that_more_follow():
+    assert active_of(SEPARATE, HELD, intent(toward=SENT), ENTRY).stepping
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [SENT, HELD, SENT | {"T3": 50_000}, HELD | {"T3": 100_000}, SENT | {"T1": 12_345}],
+)
+def test_a_part_of_a_step_is_what_each_slave_shows(shown):
+    half = half_applied(SEPARATE, HELD, intent(), ENTRY | {"active": shown})
+    assert half is not None
+    assert {t: half.setpoints[t] for t in ("T2", "T3", "T4")} == {
+        t: shown[t] for t in ("T2", "T3", "T4")
+    }
+    assert half.setpoints["T1"] == 0
+    assert half.stepping
+
+
+def test_anything_else_is_no_part_of_it():
+    other = SENT | {"T3": 60_000}
+    assert half_applied(SEPARATE, HELD, intent(), ENTRY | {"active": other}) is None
+    assert half_applied(SEPARATE, HELD, intent(), ENTRY | {"active": {}}) is None
+    assert half_applied(SEPARATE, HELD, intent(), ENTRY) is None
+    assert half_applied(SITE, HELD, intent(), ENTRY | {"active": SENT}) is None
