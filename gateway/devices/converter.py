@@ -18,7 +18,7 @@ from gateway.devices.guard import GuardReason, GuardRefused
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.planner import Block, plan
-from gateway.devices.profile import Profile, Register
+from gateway.devices.profile import Profile, Register, Words
 from gateway.devices.reader import Snapshot, read_blocks
 from gateway.model.errors import (
     BadAnswer,
@@ -159,6 +159,18 @@ class ModbusConverter:
             import_wh=got.integer("e.absorb"),
             registers=got.registers,
         )
+
+    def words(self, reading: ConverterReading) -> dict[str, Words]:
+        """Return the registers of each point of a reading, as they came."""
+        found: dict[str, Words] = {}
+        first = 0
+        for block in self._all_blocks:
+            own = reading.registers[first : first + block.count]
+            for codec in block.points:
+                at = self._register(codec.point.name).address - block.address
+                found[codec.point.name] = own[at : at + codec.size_bytes // 2]
+            first += block.count
+        return found
 
     async def _snapshot(self, blocks: Sequence[Block]) -> Snapshot:
         self._seen = None

@@ -14,6 +14,7 @@ from gateway.core.interlock import (
     STATUS_MASTER_OK,
     STATUS_REMOTE,
 )
+from gateway.devices.profile import Words
 from gateway.devices.station_reading import ABSURD_RATIO
 from gateway.model.setpoint import Command
 from gateway.model.telemetry import Quality, State, StationTelemetry, TerminalTelemetry
@@ -61,6 +62,10 @@ class Converter(Protocol):
 
     async def read(self) -> ConverterReading:
         """Read measured values, set values and timers."""
+        ...
+
+    def words(self, reading: ConverterReading) -> Mapping[str, Words]:
+        """Return the registers of each point of a reading of its own."""
         ...
 
     def block(self, *, p_w: int | None, q_var: int) -> bytes:

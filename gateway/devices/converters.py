@@ -24,7 +24,7 @@ from gateway.devices.converter_reading import (
     station_of,
 )
 from gateway.devices.guard import GuardReason, GuardRefused, StationGuard
-from gateway.devices.profile import Point
+from gateway.devices.profile import Point, Words
 from gateway.model.errors import (
     BadAnswer,
     DeviceError,
@@ -98,6 +98,10 @@ class Converters:
         self._applied: _Applied | None = None
         self._selected: _Selected | None = None
         self._readings: dict[str, ConverterReading] = {}
+        # For people who look on: what each said last, who is silent, who failed how often.
+        self.last: dict[str, ConverterReading] = {}
+        self.silent: frozenset[str] = frozenset()
+        self.failures: Counter[str] = Counter()
         self._seen: StationTelemetry | None = None
         self._operation_count = 0
         self._ack = Ack.NONE
@@ -114,6 +118,9 @@ class Converters:
             readings[terminal] = await self._converters[terminal].read()
 
         failed = await self._each(self._converters, read_one)
+        self.last |= readings
+        self.silent = frozenset(failed)
+        self.failures.update(failed.keys())
         if failed:
             self._forget()
             raise next(iter(failed.values()))
@@ -143,6 +150,11 @@ class Converters:
             mono_us=(mono_us + self._clock.mono_us()) // 2,
         )
         return self._seen
+
+    def words(self, terminal: str) -> Mapping[str, Words]:
+        """Return the registers of each point in what a converter said last."""
+        reading = self.last.get(terminal)
+        return self._converters[terminal].words(reading) if reading is not None else {}
 
     def _forget(self) -> None:
         self._seen, self._readings, self._owned = None, {}, False
