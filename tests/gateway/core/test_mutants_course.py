@@ -68,6 +68,7 @@ def test_a_persons_setpoint_leaves_the_others_at_zero_and_the_master_to_its_resi
     found = ask(by_hand(T1=9_000, T2=-5_000), FIRST_MS + 1)
     assert dict(found.setpoints) == ZERO | {"T2": -5_000}
     assert (found.authority, found.plan_index, found.act_ms) == ("operator", -1, 0)
+    assert found.wake_ms == 0
     assert found.ttl_s == 60 + 5
 
 
@@ -236,6 +237,8 @@ def test_reactive_power_takes_its_part_of_what_is_available():
     assert isinstance(echoed(99_000, 100_000, {"T3": 1_000}), Confirmed)
     row = replace(make_station().terminals[2], p_w_set_active=0, p_w_set_received=100,
                   s_va_available=80)  # fmt: skip
+    whole = replace(row, p_w_set_active=79, p_w_set_received=80)
+    assert not carries_all_it_can(whole, 80), "it could carry all of it"
     assert carries_all_it_can(row, 100, 80), "the device gives reactive power first"
     assert carries_all_it_can(row, 100, 79)
     assert not carries_all_it_can(row, 100, 77)

@@ -212,3 +212,16 @@ def test_where_nothing_can_be_written_the_next_scan_comes_at_its_usual_pace():
         Command.EXIT_STANDBY
     ]
     assert decision.wake_ms == 0
+
+
+def test_while_an_outcome_is_open_the_next_scan_comes_at_its_usual_pace():
+    book = begun()
+    same_instant = make_station(mono_us=book.mono_us)
+    assert decide.scan(book.state, make_image(station=same_instant)).wake_ms == 0
+
+
+def test_after_a_plan_the_next_scan_comes_at_once():
+    book = Book().adopted()
+    book.accept("a", "T2", "T3", 100_000)
+    image = make_image()
+    assert decide.scan(book.state, image).wake_ms == image.utc_ms

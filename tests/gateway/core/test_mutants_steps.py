@@ -91,3 +91,11 @@ def test_a_change_takes_twenty_steps_at_most(room_w, steps):
         assert found.detail == "21 steps, at most 20"
     else:
         assert len(found.steps) == steps
+
+
+@pytest.mark.parametrize("sum_w", [0, 1, -1])
+def test_who_moves_power_away_from_zero_is_written_last(sum_w):
+    before = ZERO | {"T4": sum_w}
+    after = before | {"T2": 30_000, "T3": -30_000}
+    # From zero those who take power from their feeders: the losses relieve a master that feeds.
+    assert stepped.order(make_sop(), before, after) == (["T2", "T3"] if sum_w < 0 else ["T3", "T2"])
