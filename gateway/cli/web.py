@@ -261,6 +261,7 @@ def devices(
                 connected=poller.link_up,
                 age_ms=poller.age_us() // 1000 if poller.last else None,
                 error_count=poller.errors_count,
+                last_error=poller.last_error,
                 stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
             )
         ]
@@ -294,6 +295,7 @@ def _converters(
             connected=seen is not None and terminal not in own.silent,
             age_ms=(now_us - seen.mono_us) // 1000 if seen is not None else None,
             error_count=own.failures[terminal],
+            last_error=own.last_errors.get(terminal, ""),
             stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
         )
 

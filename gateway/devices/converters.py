@@ -98,10 +98,11 @@ class Converters:
         self._applied: _Applied | None = None
         self._selected: _Selected | None = None
         self._readings: dict[str, ConverterReading] = {}
-        # For people who look on: what each said last, who is silent, who failed how often.
+        # For people who look on: what each said last, who is silent, who failed how often and why.
         self.last: dict[str, ConverterReading] = {}
         self.silent: frozenset[str] = frozenset()
         self.failures: Counter[str] = Counter()
+        self.last_errors: dict[str, str] = {}
         self._seen: StationTelemetry | None = None
         self._operation_count = 0
         self._ack = Ack.NONE
@@ -121,6 +122,7 @@ class Converters:
         self.last |= readings
         self.silent = frozenset(failed)
         self.failures.update(failed.keys())
+        self.last_errors |= {t: str(error) for t, error in failed.items()}
         if failed:
             self._forget()
             raise next(iter(failed.values()))

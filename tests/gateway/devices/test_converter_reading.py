@@ -46,6 +46,7 @@ async def test_one_that_is_silent_is_named_and_the_others_are_still_seen(bench):
             await bench.station.read()
     assert bench.station.silent == {"T3"}
     assert dict(bench.station.failures) == {"T3": 2}
+    assert bench.station.last_errors["T3"].startswith("sop1-t3: ")
     assert bench.station.last["T3"] == before["T3"]
     assert bench.station.last["T2"].mono_us == before["T2"].mono_us + 1_000_000
     bench.well()
