@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 
 import pytest
 from fakes.promises import broken
-from fakes.rig import Rig
+from fakes.rig import Rig, report
 
 pytestmark = pytest.mark.timeout(300)  # they wait more than they work: beside others
 
@@ -21,6 +22,19 @@ async def sopgw(rig, *arguments):
     async with asyncio.timeout(60):
         out, _ = await process.communicate()
     return process.returncode, json.loads(out)["data"]
+
+
+async def with_page(arguments, log):
+    """Start the gateway with a page on any port."""
+    return await executed([*arguments, "--web-port", "0"], log)
+
+
+async def page_of(rig):
+    """Wait until the page is open; its address."""
+    async with asyncio.timeout(60):
+        while not (found := re.search(r"page on (http://[0-9.:]+)", rig.log.read_text())):
+            await asyncio.sleep(0.05)
+    return found[1]
 
 
 async def test_four_converters_become_one_ready_soft_open_point(tmp_path):
@@ -41,3 +55,67 @@ async def test_four_converters_become_one_ready_soft_open_point(tmp_path):
     (config,) = [e["config"] for e in entries if e["kind"] == "config"]
     assert config["separate"] is True
     assert list(broken(entries)) == []
+
+
+def on_the_ledger(command, rig):
+    """What somebody with nothing but the ledger says of it."""
+    program, *words = command
+    key = ("--key", str(rig.vkey())) if program == "ledger" else ()
+    done = subprocess.run(
+        [sys.executable, "-m", program, *words, str(rig.out / "ledger"), *key],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_a_change_too_large_for_one_step_is_delivered_by_steps(tmp_path):
+    rig = Rig(tmp_path, factor=4, separate=True, to_minute_ms=52_000)
+    async with rig.up():
+        await rig.until(lambda s: s["state"] == "READY")
+        start_ms = rig.next_minute_ms()
+        for name, out, into, p_w in (("a", "T2", "T3", 132_000), ("b", "T1", "T4", 120_000)):
+            trade = rig.trade(f"trd-{name}", out, into, p_w, start_ms)
+            assert (await rig.send(rig.signed(trade), wait_s=20)).accepted
+        await rig.until(lambda s: s["high_water_ms"] >= start_ms + 60_000)
+        await rig.until(lambda s: s["state"] == "READY")
+    entries = rig.entries()
+    assert list(broken(entries)) == []
+    for delivery in report(entries).values():
+        assert delivery["delivered_wh"] >= 0.97 * delivery["planned_wh"], delivery
+    by_index = dict(enumerate(entries))
+    steps = [i for i, e in by_index.items() if e["kind"] == "intent" and e.get("toward")]
+    assert steps, "T3 and T4 together are more than the master could carry if T2 stayed behind"
+    ends = {e["intent_index"]: e["outcome"] for e in entries if e["kind"] == "outcome"}
+    assert {ends[i] for i in steps} == {"executed"}
+    for command in (["ledger", "verify"], ["ledger", "audit"], ["gateway", "replay"]):
+        on_the_ledger(command, rig)
+
+
+async def test_the_page_shows_each_converter_with_its_points_and_registers(tmp_path):
+    rig = Rig(tmp_path, factor=1, separate=True, launch=with_page)
+    names = ["c1", "c2", "c3", "c4"]
+    async with rig.up():
+        await rig.until(lambda s: s["state"] == "READY")
+        async with aiohttp.ClientSession(await page_of(rig)) as session:
+
+            async def fetched(path):
+                async with session.get(path) as response:
+                    assert response.status == 200
+                    return await response.text()
+
+            told = json.loads(await fetched("/state.json"))
+            devices = {d["name"]: d for d in told["devices"]}
+            assert list(devices)[:4] == names
+            assert all(devices[n]["connected"] and not devices[n]["error_count"] for n in names)
+            assert [t["state"] for t in told["terminals"]] == ["STANDBY"] * 4
+            rows = {(p["device"], p["point"]): p for p in told["points"]}
+            assert {d for d, _ in rows} >= {*names, "SOP-1"}
+            assert {p for d, p in rows if d == "c2"} <= {*MEASURED, *HELD}
+            held = rows["c2", "p_set"]
+            assert (held["value"], held["raw"], held["quality"]) == ("0", "0000 0000", "good")
+            assert 0 <= held["age_ms"] < 60_000
+            assert "p_set.reversion_left" in await fetched("/en/points")
+            assert 'sopgw_device_up{device="c3"} 1' in await fetched("/metrics")
+            for page in ("", "system", "ledger", "alarms", "commissioning"):
+                await fetched(f"/en/{page}")
+    assert "Traceback" not in rig.log.read_text()
