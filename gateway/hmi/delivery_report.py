@@ -181,7 +181,7 @@ def _energy(words: Words, report: Mapping[str, Any]) -> str:
         description=words("plot.energy_says", count=len(rows), short=sum(r.abnormal for r in rows)),
         words=(words("plot.contracted"), words("plot.delivered")),
     )
-    return _section(title, f'<div class="scroll">{plot}</div>')
+    return _section(title, markup.scrolling(plot, caption=title))
 
 
 def _power(words: Words, report: Mapping[str, Any], entries: Sequence[history.Entry]) -> str:
@@ -214,7 +214,7 @@ def _power(words: Words, report: Mapping[str, Any], entries: Sequence[history.En
             spans=spans,
             window_us=window,
         )
-        plots.append(f'<h3>{escape(title)}</h3><div class="scroll">{plot}</div>')
+        plots.append(f"<h3>{escape(title)}</h3>{markup.scrolling(plot, caption=title)}")
     body = "".join(plots) or f"<p>{escape(words('plot.power_none'))}</p>"
     return _section(words("report.power"), body)
 
@@ -258,7 +258,8 @@ def _dc(
     )
     from_truth = not history.dc_voltage(entries)
     note = f'<p class="quiet">{escape(words("plot.dc_truth"))}</p>' if from_truth else ""
-    return _section(words("plot.dc"), f'<div class="scroll">{plot}</div>{note}')
+    heading = words("plot.dc")
+    return _section(heading, markup.scrolling(plot, caption=heading) + note)
 
 
 def _faults(words: Words, report: Mapping[str, Any]) -> str:

@@ -49,8 +49,7 @@ def overview(view: SiteView, trend: Trend, words: Words) -> list[Part]:
         Part(
             name="one-line",
             heading=words("overview.one_line"),
-            html=f'<div class="scroll" tabindex="0" role="region" '
-            f'aria-label="{escape(words("overview.one_line"))}">{one_line(view, words)}</div>',
+            html=markup.scrolling(one_line(view, words), caption=words("overview.one_line")),
         ),
         Part(
             name="capability",
@@ -79,8 +78,7 @@ def trades_now(view: SiteView, words: Words) -> Part:
     return Part(
         name="gantt",
         heading=heading,
-        html=f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(heading)}">'
-        f"{drawn}</div>",
+        html=markup.scrolling(drawn, caption=heading),
     )
 
 

@@ -60,11 +60,17 @@ def table(
         for row in rows
     )
     css = ' class="cards"' if cards else ""
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
+    html = (
         f"<table{css}{whole}><thead{group}><tr{line}>{head}</tr></thead>"
-        f"<tbody{group}>{body}</tbody></table></div>"
+        f"<tbody{group}>{body}</tbody></table>"
     )
+    return scrolling(html, caption=caption)
+
+
+def scrolling(html: str, *, caption: str) -> str:
+    """Return something wide in a frame that scrolls by itself, by keyboard too."""
+    label = escape(caption)
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">{html}</div>'
 
 
 def pairs(rows: Iterable[tuple[str, Cell]]) -> str:

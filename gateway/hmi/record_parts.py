@@ -117,7 +117,7 @@ def _power(
     ]
     spans = [svg.Span(label=r.id, start_us=r.start_us, end_us=r.end_us) for r in rows]
     drawn = svg.time_plot(lines, name=name, title=heading, description=said, unit="kW", spans=spans)
-    return Part(name=name, heading=heading, html=f'<div class="scroll">{drawn}</div>')
+    return Part(name=name, heading=heading, html=markup.scrolling(drawn, caption=heading))
 
 
 def _energies(
@@ -149,7 +149,7 @@ def _energies(
         )
         place = f"{name}-{number}"
         plot = svg.time_plot(lines, name=place, title=heading, description=said, unit="kWh")
-        html = f'<p>{escape(said)}</p><div class="scroll">{plot}</div>'
+        html = f"<p>{escape(said)}</p>{markup.scrolling(plot, caption=heading)}"
         parts.append(Part(name=place, heading=heading, html=html))
     return parts
 
