@@ -39,6 +39,7 @@ from gateway.ports import Clock
 
 SELECT_US = 10_000_000
 STALL_REAL_US = 500_000
+SURE = (DeviceNotSent, DeviceRefused)  # nothing happened
 GUARDED = ("p_set", "q_set", "ramp_set")
 
 
@@ -92,6 +93,7 @@ class Converters:
         self._wrote: dict[str, Held] = {}  # as far as known; where not, the next reading says
         self._fallen: set[str] = set()
         self._turns: Counter[str] = Counter()  # begun and ended writes of set values
+        self._master_turns = 0  # of them, those that the last reading saw
         self._one_by_one = {t: asyncio.Lock() for t in converters}
         self._stop_count = 0
         self._pulse = Pulse()
@@ -127,6 +129,7 @@ class Converters:
             self._forget()
             raise next(iter(failed.values()))
         self._readings = {t: readings[t] for t in self._converters}
+        self._master_turns = turns[self._master]
         # What was written meanwhile, this reading may not have seen.
         settled = [t for t in self._slaves if self._turns[t] == turns[t]]
         for t in settled:
@@ -269,7 +272,7 @@ class Converters:
                 )
             except DeviceError as error:
                 if not done:
-                    if isinstance(error, DeviceNotSent | DeviceRefused):
+                    if isinstance(error, SURE):
                         self._applied = applied
                     raise
                 left = [s.terminal for s in changing[len(done) + 1 :]]
@@ -318,7 +321,7 @@ class Converters:
                 await self._converters[terminal].hold(p_w=p_w, q_var=q_var)
             except DeviceError as error:
                 self._wrote.pop(terminal, None)
-                if before is not None and isinstance(error, DeviceNotSent | DeviceRefused):
+                if before is not None and isinstance(error, SURE):
                     self._wrote[terminal] = before
                 raise
             finally:
@@ -395,7 +398,8 @@ class Converters:
             case Command.CANCEL:
                 pass
             case Command.ENTER_STANDBY:
-                self._demand(await self._zero(), "not known to be at zero")
+                failed = await self._zero()
+                self._demand(failed, "not known to be at zero", whole=len(self._slaves))
             case Command.STOP | Command.SOFT_ESTOP:
                 failed = await self._zero()
                 for group in (self._slaves, (self._master,)):
@@ -404,7 +408,8 @@ class Converters:
             case Command.EXIT_STANDBY:
                 await self._exit_standby()
             case _:
-                self._demand(await self._tell(self._converters, command), "did not take it")
+                failed = await self._tell(self._converters, command)
+                self._demand(failed, "did not take it", whole=len(self._converters))
         return self._answered(Ack.EXECUTED)
 
     async def _zero(self) -> dict[str, DeviceError]:
@@ -412,7 +417,8 @@ class Converters:
         self._stop_count += 1
         self._life_end_us = self._clock.mono_us()  # who keeps power shall not keep it long
         reading = self._readings.get(self._master)
-        at_rest = reading is not None and not reading.q_var_set
+        unmoved = self._turns[self._master] == self._master_turns
+        at_rest = reading is not None and not reading.q_var_set and unmoved
         return await self._each(
             self._slaves if at_rest else self._converters,
             lambda t: self._hold(t, p_w=None if t == self._master else 0, q_var=0),
@@ -430,10 +436,15 @@ class Converters:
         slaves = [t for t in self._slaves if t in resting]
         self._demand(await self._tell(slaves, Command.EXIT_STANDBY), "not known to run")
 
-    def _demand(self, failed: Mapping[str, DeviceError], what: str) -> None:
-        if failed:
-            why = "; ".join(str(error) for error in failed.values())
-            raise OutcomeUnknown(self.name, f"{_list(list(failed))} {what} ({why})")
+    def _demand(self, failed: Mapping[str, DeviceError], what: str, *, whole: int = 0) -> None:
+        """Raise what came of those who failed; as it is where all of them surely did nothing."""
+        if not failed:
+            return
+        errors = list(failed.values())
+        if len(errors) >= whole > 0 and all(isinstance(e, SURE) for e in errors):
+            raise errors[0]
+        why = "; ".join(map(str, errors))
+        raise OutcomeUnknown(self.name, f"{_list(list(failed))} {what} ({why})")
 
     async def close(self) -> None:
         """Close all connections."""

@@ -643,6 +643,30 @@ async def test_exit_standby_begins_with_the_master(bench):
     assert await bench.station.command(Command.EXIT_STANDBY) is Ack.EXECUTED  # it sets a state
 
 
+async def test_what_all_refused_did_not_happen(bench):
+    await bench.ready()
+    await bench.carry_out(0, 10_000, 0, 0)
+    bench.injector.inject("local", {})
+    for command in (Command.ENTER_STANDBY, Command.START):
+        with pytest.raises(DeviceRefused):
+            await bench.station.command(command)
+    bench.injector.inject("clear", {})
+    for proxy in bench.proxies:
+        await proxy.close()
+    with pytest.raises(DeviceError):
+        await bench.station.read()
+    with pytest.raises(DeviceNotSent):
+        await bench.station.command(Command.ENTER_STANDBY)
+    assert bench.set_w() == [0, 10_000, 0, 0]
+
+
+async def test_reactive_power_of_the_master_goes_too_where_it_was_set_after_the_reading(bench):
+    await bench.ready()
+    await bench.carry_out(0, 0, 0, 0, q=(9_000, 0, 0, 0))  # not read since
+    await bench.station.command(Command.ENTER_STANDBY)
+    assert bench.sop.converters[0].q_set_var == 0
+
+
 async def test_commands_it_cannot_take(bench):
     for command in (Command.SELECT, Command.OPERATE, Command.SET_MASTER):
         with pytest.raises(GuardRefused):
