@@ -21,7 +21,7 @@ from gateway.model.errors import DeviceError
 from gateway.model.terminal import Terminal
 from gateway.runtime.clock import SystemClock
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 2.0
 EXPONENT_MAX = 10  # beyond it nothing is a scale factor
 STEP_RATIO_MAX = Decimal("0.01")  # of the rating: coarser set values cannot follow a schedule
 RATING_PERCENT_MAX = 1  # between the device's rating and the site file's

@@ -24,19 +24,6 @@ async def sopgw(rig, *arguments):
     return process.returncode, json.loads(out)["data"]
 
 
-async def with_page(arguments, log):
-    """Start the gateway with a page on any port."""
-    return await executed([*arguments, "--web-port", "0"], log)
-
-
-async def page_of(rig):
-    """Wait until the page is open; its address."""
-    async with asyncio.timeout(60):
-        while not (found := re.search(r"page on (http://[0-9.:]+)", rig.log.read_text())):
-            await asyncio.sleep(0.05)
-    return found[1]
-
-
 async def test_four_converters_become_one_ready_soft_open_point(tmp_path):
     rig = Rig(tmp_path, factor=1, separate=True)
     async with rig.up():
@@ -46,11 +33,13 @@ async def test_four_converters_become_one_ready_soft_open_point(tmp_path):
         assert [t["master"] for t in status["terminals"]] == [True, False, False, False]
         assert status["v_dc_dv"] > 7000
         code, told = await sopgw(rig, "status")
-        assert (code, told["state"]) == (0, "READY")
-        _, told = await sopgw(rig, "doctor", "converters")
-        assert {c["status"] for c in told["checks"]} == {"ok"}, told
+        assert (code, [t["id"] for t in told["terminals"]]) == (0, ["T1", "T2", "T3", "T4"])
+        async with asyncio.timeout(120):  # beside others a converter may be late once
+            while {c["status"] for c in told.get("checks", ())} != {"ok"}:
+                _, told = await sopgw(rig, "doctor", "converters")
         armed = [c["text"] for c in told["checks"] if c["id"].endswith(".reversion")]
         assert len(armed) == 4
+        assert all(text.startswith("armed: 0 W after 5 s") for text in armed), armed
     entries = rig.entries()
     (config,) = [e["config"] for e in entries if e["kind"] == "config"]
     assert config["separate"] is True
@@ -89,33 +78,3 @@ async def test_a_change_too_large_for_one_step_is_delivered_by_steps(tmp_path):
     assert {ends[i] for i in steps} == {"executed"}
     for command in (["ledger", "verify"], ["ledger", "audit"], ["gateway", "replay"]):
         on_the_ledger(command, rig)
-
-
-async def test_the_page_shows_each_converter_with_its_points_and_registers(tmp_path):
-    rig = Rig(tmp_path, factor=1, separate=True, launch=with_page)
-    names = ["c1", "c2", "c3", "c4"]
-    async with rig.up():
-        await rig.until(lambda s: s["state"] == "READY")
-        async with aiohttp.ClientSession(await page_of(rig)) as session:
-
-            async def fetched(path):
-                async with session.get(path) as response:
-                    assert response.status == 200
-                    return await response.text()
-
-            told = json.loads(await fetched("/state.json"))
-            devices = {d["name"]: d for d in told["devices"]}
-            assert list(devices)[:4] == names
-            assert all(devices[n]["connected"] and not devices[n]["error_count"] for n in names)
-            assert [t["state"] for t in told["terminals"]] == ["STANDBY"] * 4
-            rows = {(p["device"], p["point"]): p for p in told["points"]}
-            assert {d for d, _ in rows} >= {*names, "SOP-1"}
-            assert {p for d, p in rows if d == "c2"} <= {*MEASURED, *HELD}
-            held = rows["c2", "p_set"]
-            assert (held["value"], held["raw"], held["quality"]) == ("0", "0000 0000", "good")
-            assert 0 <= held["age_ms"] < 60_000
-            assert "p_set.reversion_left" in await fetched("/en/points")
-            assert 'sopgw_device_up{device="c3"} 1' in await fetched("/metrics")
-            for page in ("", "system", "ledger", "alarms", "commissioning"):
-                await fetched(f"/en/{page}")
-    assert "Traceback" not in rig.log.read_text()
