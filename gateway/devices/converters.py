@@ -165,10 +165,13 @@ class Converters:
         self._seen, self._readings, self._owned = None, {}, False
 
     def _watch(self, terminal: str, reading: ConverterReading) -> None:
-        """Notice a set value of ours that its reversion timer took back, until it is set anew."""
+        """Notice power of ours that is gone, until it is set anew.
+
+        By its reversion timer, a restart or a stranger: a timer that runs again does not say.
+        """
         if reading.p_w_set:
             self._fallen.discard(terminal)
-        elif self._wrote[terminal][0] and not reading.left_ds:
+        elif self._wrote[terminal][0]:
             self._fallen.add(terminal)
 
     def _instruction_id(self) -> int:

@@ -1,6 +1,7 @@
 """Sees the true state and every byte that leaves; says which invariant broke, and when."""
 
 import hashlib
+import itertools
 
 from gateway.core import tracking
 from gateway.model.interval import utc_ms_from
@@ -8,6 +9,7 @@ from gateway.model.setpoint import Ack, Command
 from gateway.model.telemetry import State
 
 from .market import body_of
+from .plant import LOSS_W
 
 SETTLED_US = 6_000_000  # poll, staleness and one instruction: after this the gateway must know
 DETECT_US = 8_000_000
@@ -265,6 +267,24 @@ class Oracle:
         if ack is Ack.EXECUTED:
             meant = self.world.station.staged_block(instruction)
             self.check(plant.staged == meant, "I28", "operated a block that nobody intended")
+
+    def every_subset(self, instruction):
+        """Whichever of separate controllers take a step, and whichever do not (I22)."""
+        plant, now_us = self.world.plant, self.world.loop.now_us
+        if now_us - max(plant.strange_us, plant.short_us, plant.fell_us) <= 12_000_000:
+            return  # a converter holds less than it was told, and its neighbours follow
+        s_va = self.world.site.sop.terminal(plant.master).s_va
+        after = {s.terminal: s.p_w for s in instruction.setpoints if s.terminal != plant.master}
+        pairs = [{plant.held_w(t), p_w} for t, p_w in after.items()]
+        worst_w = max(abs(sum(chosen) + LOSS_W) for chosen in itertools.product(*pairs))
+        self.check(
+            worst_w <= s_va, "I22", f"some subset of the step puts {worst_w} W on the master"
+        )
+        # Nor while one is still on the ramp before: there by three hundredths is there.
+        pairs = [{round(plant.p_w[t]), plant.held_w(t), p_w} for t, p_w in after.items()]
+        worst_w = max(abs(sum(chosen) + LOSS_W) for chosen in itertools.product(*pairs))
+        most_w = s_va + sum(t.s_va * 3 // 100 for t in plant.slaves)
+        self.check(worst_w <= most_w, "I22", f"on their ramps they put {worst_w} W on the master")
 
     def guard(self, serious, refused):
         self.check(not serious, "I20", f"the last guard had to refuse: {refused}")

@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 from gateway.core import decide, interlock, planning, readback, setpoints, verify
 from gateway.core import state as state_module
+from gateway.devices.converters import Converters
 from gateway.runtime.alarms import AlarmWatch
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
@@ -178,6 +179,10 @@ def _swap(state, **named):
     return replace(found, setpoints=values)
 
 
+def _whole_change(state, target_w, **_):
+    return dict(target_w)
+
+
 def _on(target, name, value):
     return lambda: patch.object(target, name, value)
 
@@ -226,8 +231,15 @@ PLANTED = {
     "alarms never looked for": _on(AlarmWatch, "look", lambda self: _nothing(self)),
     "left as it stood": _on(Scan, "safe_stop", lambda self, why: _nothing(self)),
     "cut in silence, left alone": _on(decide, "_failed", lambda *_: False),
+    "every step at once": _on(setpoints, "step_toward", _whole_change),
+    "no wait for a step's ramp": _on(decide, "_steps_on", lambda *_: False),
+    "one fell, the others go on": _on(Converters, "_watch", lambda *_: None),
     "clock steps unseen": _on(Scan, "_watch_time", lambda self: _nothing(self)),
 }
+
+
+SEPARATE = {"every step at once", "no wait for a step's ramp", "one fell, the others go on"}
+"""These are bugs of a site whose terminals have controllers of their own."""
 
 
 async def _nothing(self):

@@ -5,7 +5,7 @@ import logging
 import os
 
 import pytest
-from dst.planted import PLANTED
+from dst.planted import PLANTED, SEPARATE
 from dst.shrink import shrunk
 from dst.world import Setting, run
 
@@ -31,8 +31,8 @@ def quiet_log():
     logging.disable(logging.NOTSET)
 
 
-def setting(seed):
-    return Setting(seed=seed, minutes=8, length_s=60, gap_s=30)
+def setting(seed, *, separate=False):
+    return Setting(seed=seed, minutes=8, length_s=60, gap_s=30, separate=separate)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_planted_bug_is_found(name):
     for seed in range(first, first + SEARCH_SEEDS_MAX):
         with contextlib.ExitStack() as planted:
             planted.enter_context(PLANTED[name]())
-            outcome = run(setting(seed))
+            outcome = run(setting(seed, separate=name in SEPARATE))
         if outcome.broken:
             return
     raise AssertionError(f"not found by {SEARCH_SEEDS_MAX} seeds from {first}")

@@ -34,6 +34,7 @@ class UnitPlant(Plant):
         self.held_us = dict.fromkeys(ids, now_us)  # when its set value was written last
         self.set_q = dict.fromkeys(ids, 0)
         self.local_units = set()
+        self.strange_units = set()  # what they hold somebody else wrote
         self.written = {t: [] for t in ids}
         self.fell_us = -(1 << 60)
 
@@ -106,8 +107,9 @@ class UnitPlant(Plant):
         if self.estop or self.fault_bits or self.local or terminal in self.local_units:
             raise DeviceRefused(terminal, "not now", 4)
         if p_w is not None:
-            self.strange_us = now_us if self.foreign else self.strange_us
-            self.foreign = False
+            self.strange_units.discard(terminal)
+            if self.foreign and not self.strange_units:
+                self.foreign, self.strange_us = False, now_us
             self.set_w[terminal] = p_w
             self.written[terminal].append(p_w)
             self.told("hold", f"{terminal} {p_w}")
@@ -137,6 +139,12 @@ class UnitPlant(Plant):
             self.unit_state[terminal] = State.RUN
         elif command in (Command.STOP, Command.ENTER_STANDBY):
             self.unit_state[terminal], self.set_w[terminal] = State.STANDBY, 0
+
+    def stranger(self, setpoints, identity, now_us):
+        super().stranger(setpoints, identity, now_us)
+        self.strange_units |= setpoints.keys()
+        for terminal in setpoints:  # whoever writes starts the timer anew
+            self.keep(terminal, self.life_s[terminal], now_us)
 
     def stop_all(self, now_us, state):
         super().stop_all(now_us, state)
@@ -246,6 +254,7 @@ class SimConverters(Converters):
     async def operate(self, instruction):
         world, plant = self.world, self.world.plant
         world.oracle.sends_operate(instruction)
+        world.oracle.every_subset(instruction)
         plant.active, plant.staged = instruction.id, self.staged_block(instruction)
         ack = await super().operate(instruction)
         plant.operated.append((world.loop.now_us, instruction.id))
