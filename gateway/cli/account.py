@@ -55,7 +55,8 @@ def add(*, name: str, role: str, password_file: Path | None, config_path: Path) 
     from gateway.config.secret import read_secret
     from gateway.hmi import accounts
 
-    path = _file(_site(config_path))
+    site = _site(config_path)
+    path = _file(site)
     if not (name.isprintable() and 0 < len(name) <= 40) or name != name.strip():
         fail(ExitCode.USAGE, f"{name!r} is not a name", code="A002", help="1 to 40 characters")
     people = accounts.read(path) if path.exists() else {}
@@ -68,7 +69,7 @@ def add(*, name: str, role: str, password_file: Path | None, config_path: Path) 
         fail(ExitCode.USAGE, message, code="A003", help="--password-file FILE")
     known = name in people
     people[name] = accounts.new_account(name=name, role=role, password=password)
-    accounts.write(path, people)
+    accounts.write(path, people, owner=_reader(site))
     data = {"file": str(path), "name": name, "role": role, "changed": known}
     emit(data, text=f"{name} ({role}) may log in{', anew' if known else ''}")
 
@@ -108,13 +109,21 @@ def rm(*, name: str, config_path: Path) -> None:
     """Take a person's account away."""
     from gateway.hmi import accounts
 
-    path = _file(_site(config_path))
+    site = _site(config_path)
+    path = _file(site)
     people = accounts.read(path) if path.exists() else {}
     if name not in people:
         fail(ExitCode.USAGE, f"no account {name}", code="A004", help="`sopgw account ls`")
     del people[name]
-    accounts.write(path, people)
+    accounts.write(path, people, owner=_reader(site))
     emit({"file": str(path), "name": name}, text=f"{name} may not log in any more")
+
+
+def _reader(site: Site) -> tuple[int, int] | None:
+    """Return whom root writes the file for: the service, whose the ledger's folder is."""
+    from gateway.journal.owner import owner_of
+
+    return owner_of(site.ledger.dir)
 
 
 def _site(config_path: Path) -> Site:

@@ -83,6 +83,7 @@ def create(
     from gateway.cli.field import clock_of, state_folder
     from gateway.commissioning.sat.report import utc_text
     from gateway.config.site_file import load_site
+    from gateway.journal.owner import as_owner
 
     site = load_site(config_path)
     public = [backup_box.recipient(r) for r in recipients]
@@ -110,7 +111,8 @@ def create(
         "files": len(manifest["files"]),
         "entries": ledger.entries_count,
     }
-    with (state_folder(site) / backup_store.RECORD).open("a", encoding="utf-8") as record:
+    state = state_folder(site)
+    with as_owner(state), (state / backup_store.RECORD).open("a", encoding="utf-8") as record:
         record.write(json.dumps(row, sort_keys=True) + "\n")
     text = (
         f"{path}: {len(manifest['files'])} files, {size_bytes / 1e6:.1f} MB\n"

@@ -120,12 +120,15 @@ class _Files:
 
     def keep(self, shown: Certificate) -> None:
         """Pin the certificate; whatever was trusted at this place before is not any more."""
-        self.pinned.parent.mkdir(parents=True, exist_ok=True)
-        self.trusted.mkdir(parents=True, exist_ok=True)
-        for old in self.trusted.glob("*.der"):
-            old.unlink()
-        (self.trusted / f"{shown.sha256}.der").write_bytes(shown.der)
-        self.pinned.write_bytes(shown.der)
+        from gateway.journal.owner import as_owner
+
+        with as_owner(self.pinned.parent):
+            self.pinned.parent.mkdir(parents=True, exist_ok=True)
+            self.trusted.mkdir(parents=True, exist_ok=True)
+            for old in self.trusted.glob("*.der"):
+                old.unlink()
+            (self.trusted / f"{shown.sha256}.der").write_bytes(shown.der)
+            self.pinned.write_bytes(shown.der)
 
     def device_url(self, url: str) -> str:
         """The URL for the site file, with the files."""
@@ -218,10 +221,12 @@ async def _own(ask: Ask, files: _Files, server: Server, timeout_s: float) -> dic
 
     from gateway.devices.opcua.discovery import certificate_of
     from gateway.devices.opcua.own import own_files
+    from gateway.journal.owner import as_owner
     from gateway.runtime.clock import SystemClock
 
     name = socket.gethostname() or "gateway"
-    certificate, key = own_files(files.own, name=name, now_utc_us=SystemClock().utc_us())
+    with as_owner(files.own):
+        certificate, key = own_files(files.own, name=name, now_utc_us=SystemClock().utc_us())
     answer = await ask(
         {
             "op": "connect",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.output import command, emit, note, site_option
+from gateway.cli.output import ExitCode, command, emit, fail, note, site_option
 
 if TYPE_CHECKING:
     from gateway.config.site_file import Site
@@ -59,6 +59,7 @@ def run(
     if sys.flags.optimize:
         raise ConfigError("assertions are part of the gateway: run it without -O")
     site = load_site(config_path)
+    refuse_for_another(site)
     logs.set_up(
         verbose=verbose,
         json_lines=site.log.json_lines,
@@ -90,6 +91,21 @@ def run(
     asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode, beside=beside))
     served = sop_id or site.sops[0].sop.id
     emit({"site": site.id, "sop": served, "mode": mode or site.mode})
+
+
+def refuse_for_another(site: Site) -> None:
+    """End the command where root would leave files that the service could not write later."""
+    from gateway.journal.owner import owner_of
+
+    owner = owner_of(site.ledger.dir)
+    if owner is not None:
+        fail(
+            ExitCode.REFUSED,
+            f"{site.ledger.dir} belongs to user {owner[0]}: root's files there would stop it later",
+            code="R001",
+            help=f"systemctl start sopgw, or setpriv --reuid {owner[0]} --regid {owner[1]} "
+            "--init-groups sopgw run",
+        )
 
 
 def discipline() -> str:

@@ -39,6 +39,7 @@ from gateway.commissioning.sat.record import CheckOutcome, RecordError, Row, Run
 from gateway.config.problem import ConfigFileError, Problem
 from gateway.config.site_file import Site
 from gateway.config.yaml_reader import Document, Node, read_file
+from gateway.journal.owner import as_owner
 from gateway.runtime.clock import SystemClock
 
 SIGNED = "signatures.jsonl"
@@ -354,7 +355,7 @@ def anchors_of(record: RunRecord) -> list[dict[str, Any]]:
 
 def add_line(path: Path, value: Mapping[str, Any]) -> None:
     """Append one line of canonical JSON."""
-    with path.open("ab") as file:
+    with as_owner(path.parent), path.open("ab") as file:
         file.write(canonical(value) + b"\n")
 
 
@@ -377,13 +378,15 @@ def write_reports(record: RunRecord, *, language: str, forms: tuple[str, ...]) -
     for form in forms:
         path = record.folder / f"report.{form}"
         if form == "json":
-            path.write_bytes(reports.json_bytes(report))
+            data = reports.json_bytes(report)
         elif form == "html":
-            path.write_bytes(html.render(report))
+            data = html.render(report)
         elif form == "typ":
-            path.write_bytes(typ.render(language))
+            data = typ.render(language)
         else:
-            path.write_bytes(pdf_of(report))
+            data = pdf_of(report)
+        with as_owner(record.folder):
+            path.write_bytes(data)
         made.append(path)
     return made
 

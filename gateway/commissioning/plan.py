@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.commissioning.sat.canonical import canonical, sha256
+from gateway.journal.owner import as_owner
 from gateway.model.errors import GatewayError
 from gateway.model.telemetry import StationTelemetry
 
@@ -187,11 +188,12 @@ class PlanStore:
             expires_mono_us=self._mono_us() + LIFE_S * 1_000_000,
             created_utc_us=now_us,
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        path = self.folder / f"{plan.id}.json"
-        path.write_bytes(canonical(plan.data()) + b"\n")
-        path.chmod(0o600)
+        with as_owner(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            path = self.folder / f"{plan.id}.json"
+            path.write_bytes(canonical(plan.data()) + b"\n")
+            path.chmod(0o600)
         return plan
 
     def load(self, plan_id: str, *, suffix: str = ".json") -> HardwarePlan:

@@ -105,8 +105,13 @@ def read(path: Path) -> dict[str, Account]:
         raise ConfigError(f"{path}: not a file of accounts; `sopgw account` writes it") from None
 
 
-def write(path: Path, people: Mapping[str, Account]) -> None:
-    """Replace the file by one with these people, 0600, whole or not at all."""
+def write(
+    path: Path, people: Mapping[str, Account], *, owner: tuple[int, int] | None = None
+) -> None:
+    """Replace the file by one with these people, 0600, whole or not at all.
+
+    ``owner`` is the user and group that read it, where root writes it for them.
+    """
     rows = {
         p.name: {
             "role": p.role,
@@ -122,6 +127,8 @@ def write(path: Path, people: Mapping[str, Account]) -> None:
         with os.fdopen(descriptor, "w") as file:
             file.write(body)
             file.flush()
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError:

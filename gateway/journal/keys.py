@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.model.errors import JournalError
 from ledger.log.keys import KeyFileError, names_token, read_private, write_key
+from ledger.log.owner import as_owner
 
 
 def explained(error: KeyFileError) -> str:
@@ -26,8 +27,9 @@ def answer_key(path: Path, passphrase: bytes | None) -> Ed25519PrivateKey:
     """
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_key(path, Ed25519PrivateKey.generate(), passphrase)
+            with as_owner(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_key(path, Ed25519PrivateKey.generate(), passphrase)
         private, _encrypted = read_private(path, passphrase)
     except KeyFileError as error:
         raise JournalError(explained(error)) from error

@@ -19,9 +19,19 @@ from ledger.log.writer import LedgerBusy, LedgerFailed, LedgerFull, LedgerWriter
 
 if TYPE_CHECKING:
     from gateway.journal.anchoring import Anchoring
+    from ledger.log.keys import Signer
 
 STOP_KINDS = frozenset({"operator", "abort", "outcome", "alarm", "mode"})
 """Entries of an orderly stop: they may use the space that is kept in reserve."""
+
+
+def _signer(key_file: Path, origin: str, passphrase: bytes | None) -> Signer:
+    """Load the log key, or make one that belongs to whoever owns the folder it lies in."""
+    if key_file.exists():
+        return load_key(key_file, origin, passphrase)
+    with as_owner(key_file.parent):
+        key_file.parent.mkdir(parents=True, exist_ok=True)
+        return create_key(key_file, origin, passphrase)
 
 
 class LedgerJournal:
@@ -61,9 +71,7 @@ class LedgerJournal:
                 open, or somebody knows a longer or a different ledger.
         """
         try:
-            make = create_key if not key_file.exists() else load_key
-            key_file.parent.mkdir(parents=True, exist_ok=True)
-            signer = make(key_file, origin, passphrase)
+            signer = _signer(key_file, origin, passphrase)
             with as_owner(directory):
                 writer = LedgerWriter.open(
                     directory, signer=signer, origin=origin, known=known, mono_us=clock.mono_us

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ledger.log.owner import adopt
+
 RESERVE = "reserve"
 RESERVE_BYTES = 8 << 20
 """Released for entries marked urgent when the disk is full: room for thousands of them."""
@@ -44,7 +46,11 @@ def keep(directory: Path) -> None:
     if path.exists():
         return
     try:
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            adopt(descriptor, directory)
+            os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+        finally:
+            os.close(descriptor)
     except OSError:
         path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import msgspec
 
 from ledger.log import checkpoint, note, record
 from ledger.log.merkle import HASH_BYTES, Frontier
+from ledger.log.owner import adopt
 from ledger.log.record import Damage, Kind, Record
 
 FORMAT_VERSION = 1
@@ -183,8 +184,10 @@ def sync_directory(path: Path) -> None:
 def prepare(directory: Path, header: Header) -> None:
     """Write the next segment under a temporary name, with room allocated, and sync it."""
     temporary = segment_path(directory, header.size).with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o644)
     try:
+        adopt(descriptor, temporary.parent)
         os.posix_fallocate(descriptor, 0, EXTENT_BYTES)
         write_all(descriptor, header.encode(), 0)
         os.fsync(descriptor)

@@ -16,6 +16,7 @@ from typing import Any
 from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.sat.canonical import canonical
 from gateway.commissioning.sat.plan import SatPlan, Step, from_record
+from gateway.journal.owner import as_owner
 from gateway.model.errors import GatewayError
 
 Places = tuple[tuple[float, float], ...]  # (s, W)
@@ -183,7 +184,8 @@ class RunRecord:
         cls, folder: Path, *, plan: SatPlan, header: Mapping[str, Any], now_us: Callable[[], int]
     ) -> RunRecord:
         """Begin a run in a new folder."""
-        folder.mkdir(parents=True, exist_ok=False)
+        with as_owner(folder):
+            folder.mkdir(parents=True, exist_ok=False)
         record = cls(folder, [], now_us)
         record.append("new", {"header": dict(header), "plan": plan.data()})
         return record
@@ -209,7 +211,7 @@ class RunRecord:
         if not events:
             raise RecordError(f"{path} holds no event")
         if rest:
-            with path.open("rb+") as file:
+            with as_owner(folder), path.open("rb+") as file:
                 file.truncate(len(raw) - len(rest))
                 os.fsync(file.fileno())
         return cls(folder, events, now_us)
@@ -219,7 +221,7 @@ class RunRecord:
         event = {"seq": len(self._events) + 1, "utc_us": self._now_us(), "kind": kind, **fields}
         line = canonical(event) + b"\n"
         assert len(line) <= LINE_BYTES_MAX
-        with (self.folder / EVENTS).open("ab") as file:
+        with as_owner(self.folder), (self.folder / EVENTS).open("ab") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
