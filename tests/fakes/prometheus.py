@@ -25,10 +25,11 @@ class Prometheus:
     async def ask(self, expression):
         return (await self.get("query", query=expression))["result"]
 
-    async def until_known(self, expression):
-        async with asyncio.timeout(60):
-            while not (found := await self.ask(expression)):
-                await asyncio.sleep(0.05)
+    async def until_known(self, expression, within_s=60):
+        end_s = asyncio.get_running_loop().time() + within_s
+        while not (found := await self.ask(expression)):
+            assert asyncio.get_running_loop().time() < end_s, f"no data for {expression}"
+            await asyncio.sleep(0.05)
         return found
 
 
