@@ -137,7 +137,7 @@ fault-flip: dev  ## every byte of ENTRIES entries changed in turn
 fault-ledger-fuzz: dev  ## FUZZ random files to the readers of the ledger
 	$(PY) tests/fault/ledger_fuzz.py --runs $(FUZZ) --seed $(SEED)
 
-fault-doors: dev  ## COUNT bad inputs at the page, the operator's socket and the OPC UA server
+fault-doors: dev  ## COUNT bad inputs at every door: page, socket, OPC UA, witness, node, topics (Mosquitto), files of commands
 	$(PY) tests/fault/fuzz_doors.py --count $(COUNT) --seed $(SEED)
 
 fault-modbus: dev  ## FLOOD mutated Modbus answers
