@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from gateway.core import stepped
 from gateway.core.setpoints import within_master
-from gateway.core.stepped import Stepped, plan_steps
 from gateway.model.reason import Reason, ReasonCode
 
 SOP = make_sop()
@@ -60,65 +59,55 @@ def subsets(before, after, ids):
             yield before | {t: after[t] for t in chosen}
 
 
-@given(changes())
-def test_every_subset_of_every_step_is_safe(change):
-    sop, from_w, to_w = change
-    found = plan_steps(sop, from_w=from_w, to_w=to_w, available_va=full(sop))
-    if isinstance(found, Reason):
-        return
-    before = {t.id: from_w[t.id] for t in sop.slaves}
-    for after in found.steps:
-        for powers in subsets(before, dict(after), list(before)):
-            assert flow_w(sop, powers) <= S_VA
-        before = dict(after)
-    assert before == {t.id: to_w[t.id] for t in sop.slaves}
+def walked(sop, from_w, to_w, available_va):
+    """Every step of a change, or the reason why it does not go on."""
+    held, steps = dict(from_w), []
+    while any(held[t.id] != to_w[t.id] for t in sop.slaves) and len(steps) < 60:
+        step = stepped.next_step(sop, from_w=held, to_w=to_w, available_va=available_va)
+        if isinstance(step, Reason):
+            return step
+        steps.append(step)
+        held |= step
+    return steps
 
 
 def test_at_once_some_subset_would_overload_the_master():
     from_w = {"T1": 0, "T2": 200_000, "T3": -200_000, "T4": 0}
     to_w = {"T1": 0, "T2": -200_000, "T3": 200_000, "T4": 0}
     assert max(flow_w(SOP, p) for p in subsets(from_w, to_w, ["T2", "T3", "T4"])) > S_VA
-    found = plan_steps(SOP, from_w=from_w, to_w=to_w, available_va=full(SOP))
-    assert isinstance(found, Stepped)
-    assert 2 <= len(found.steps) <= 5
+    assert len(walked(SOP, from_w, to_w, full(SOP))) == 2
 
 
-def test_most_changes_that_are_safe_at_both_ends_take_few_steps():
+def test_changes_that_are_safe_at_both_ends_take_few_steps():
     draw = random.Random(7)
-    counts, refused = [], 0
+    counts = []
     for _ in range(2000):
         ends = []
         while len(ends) < 2:  # 5 % of headroom at the end points, as plans keep it
             p = {f"T{k}": draw.randint(-230_000, 230_000) for k in (2, 3, 4)} | {"T1": 0}
             if max(flow_w(SOP, p), abs(sum(p.values()))) <= S_VA * 95 // 100:
                 ends.append(p)
-        found = plan_steps(SOP, from_w=ends[0], to_w=ends[1], available_va=full(SOP))
-        if isinstance(found, Reason):
-            refused += 1
-        else:
-            counts.append(len(found.steps))
+        counts.append(len(walked(SOP, *ends, full(SOP))))
     counts.sort()
-    assert refused < 2000 // 50, "those go one way first"
     assert counts[len(counts) // 2] <= 2
+    assert counts[len(counts) * 99 // 100] <= 8
     assert counts[-1] <= stepped.STEPS_MAX
 
 
-@pytest.mark.parametrize(
-    ("available_va", "code"), [(0, ReasonCode.MASTER_HEADROOM), (113_000, ReasonCode.INFEASIBLE)]
-)
-def test_without_room_a_change_is_refused_by_name(available_va, code):
-    from_w = {"T1": 0, "T2": 100_000, "T3": 0, "T4": 0}
+@pytest.mark.parametrize("available_va", [0, 5_000])
+def test_without_room_a_change_is_refused_by_name(available_va):
+    from_w = {"T1": 0, "T2": 0, "T3": 0, "T4": 0}
     to_w = {"T1": 0, "T2": 0, "T3": 100_000, "T4": 0}
-    found = plan_steps(SOP, from_w=from_w, to_w=to_w, available_va=full(SOP) | {"T1": available_va})
+    found = walked(SOP, from_w, to_w, full(SOP) | {"T1": available_va})
     assert isinstance(found, Reason)
-    assert found.code is code
+    assert found.code is ReasonCode.MASTER_HEADROOM
 
 
 @given(changes())
 def test_step_by_step_every_change_between_safe_ends_arrives(change):
     sop, held, to_w = change
     ids = [t.id for t in sop.slaves]
-    for _ in range(3 * stepped.STEPS_MAX):
+    for _ in range(stepped.STEPS_MAX):
         step = stepped.next_step(sop, from_w=held, to_w=to_w, available_va=full(sop))
         assert not isinstance(step, Reason), step
         before = {t: held[t] for t in ids}
@@ -164,12 +153,15 @@ def test_a_half_applied_step_is_known_by_values_before_and_after():
 
 def test_no_change_is_no_step():
     held = {"T1": 0, "T2": 5, "T3": -5, "T4": 0}
-    assert plan_steps(SOP, from_w=held, to_w=held, available_va={}) == Stepped(steps=())
+    assert stepped.next_step(SOP, from_w=held, to_w=held, available_va={}) == {
+        "T2": 5, "T3": -5, "T4": 0,
+    }  # fmt: skip
+    assert stepped.steps_count(SOP, from_w=held, to_w=held) == 0
 
 
 def test_who_relieves_the_master_is_written_first():
-    before = {"T2": 100_000, "T3": 50_000, "T4": 0}
-    after = {"T2": 110_000, "T3": 20_000, "T4": 0}
-    assert stepped.order(SOP, before, after) == ["T3", "T2"]
+    before = {"T1": 0, "T2": 100_000, "T3": 50_000, "T4": 0}
+    after = {"T1": 0, "T2": 110_000, "T3": 20_000, "T4": 0}
+    assert stepped.writing_order(SOP, before, after)[:2] == ["T3", "T2"]
     mirrored = ({t: -p for t, p in one.items()} for one in (before, after))
-    assert stepped.order(SOP, *mirrored) == ["T3", "T2"]
+    assert stepped.writing_order(SOP, *mirrored)[:2] == ["T3", "T2"]
