@@ -173,8 +173,8 @@ def refuse_without_station(field: Field, what: str) -> None:
             station_wanted(field, what),
             code="H014",
             where=field.equipment.sop.id,
-            help="`sopgw doctor converters` looks at them; one power by hand, through the service: "
-            "sopgw point set T2 p=10kW --for 30s",
+            help="sopgw doctor converters looks at them; sopgw test step, sweep and watchdog "
+            "move power on them",
         )
 
 

@@ -45,7 +45,7 @@ class Operation:
     station: bool = False
 
 
-def preview(
+async def preview(
     field: Field, operation: Operation, command: tuple[str, ...], given: Parameters
 ) -> Preview:
     """Say what an operation would write, with the first frame in full."""
@@ -77,17 +77,26 @@ def preview(
         f"on failure the station goes to zero by its own watchdog "
         f"({field.equipment.device_timeout_ms / 1000:.0f} s); at the end everything is at zero"
     )
+    frame = await _frame(field, powers)
+    return Preview(command=command, level=level, lines=tuple(lines), frames=(frame,))
+
+
+async def _frame(field: Field, powers: Mapping[str, Power]) -> str:
+    """Write what would go over the wire first."""
     session = Session(field.rack, journal=None, say=lambda _: None)
     instruction = session.instruction(powers)
+    if field.equipment.converters:
+        station = field.rack.station()
+        await station.read()  # the scale factors of set values are the device's own
+        words = station.staged_block(instruction).hex(" ", 2).upper()
+        return f"set values of {', '.join(s.terminal for s in instruction.setpoints)} = {words}"
     staged = session.station.staged_block(instruction)
     at = field.equipment.station.profile.each_terminal
     if at is None:  # OPC UA: the block travels in one call
-        frame = f"Select, int32 × {len(staged) // 4} = {staged.hex(' ', 4).upper()}"
-    else:
-        first = at.block("staged").register
-        words = " ".join(staged[i : i + 2].hex().upper() for i in range(0, len(staged), 2))
-        frame = f"FC16 {first.text} ×{len(staged) // 2} = {words}"
-    return Preview(command=command, level=level, lines=tuple(lines), frames=(frame,))
+        return f"Select, int32 × {len(staged) // 4} = {staged.hex(' ', 4).upper()}"
+    first = at.block("staged").register
+    words = " ".join(staged[i : i + 2].hex().upper() for i in range(0, len(staged), 2))
+    return f"FC16 {first.text} ×{len(staged) // 2} = {words}"
 
 
 # Checks that only read
@@ -379,14 +388,14 @@ OPERATIONS: Mapping[str, Operation] = {
     "check scale": Operation(run=_scale),
     "check clock": Operation(run=_clock),
     "check network": Operation(run=_network),
-    "check wiring": Operation(run=_wiring, moves=_wiring_moves, lines=_wiring_lines, station=True),
+    "check wiring": Operation(run=_wiring, moves=_wiring_moves, lines=_wiring_lines),
     "test signals": Operation(run=_signals, station=True),
     "test interlock": Operation(
         run=_interlock, moves=_nothing, lines=_interlock_lines, station=True
     ),
-    "test step": Operation(run=_step, moves=_step_moves, station=True),
-    "test hold": Operation(run=_hold, moves=_hold_moves, station=True),
-    "test watchdog": Operation(run=_watchdog, moves=_watchdog_moves, station=True),
+    "test step": Operation(run=_step, moves=_step_moves),
+    "test hold": Operation(run=_hold, moves=_hold_moves),
+    "test watchdog": Operation(run=_watchdog, moves=_watchdog_moves),
     "test estop": Operation(run=_estop, moves=_estop_moves, station=True),
-    "test sweep": Operation(run=_sweep, moves=_sweep_moves, station=True),
+    "test sweep": Operation(run=_sweep, moves=_sweep_moves),
 }

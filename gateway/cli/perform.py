@@ -74,7 +74,7 @@ def perform(
             if operation.station:
                 fields.refuse_without_station(field, name)
             if operation.moves is not None:
-                shown = preview(field, operation, command, given)
+                shown = await preview(field, operation, command, given)
                 await fields.consent(
                     field, shown, fields.Consent(yes=yes, confirm=confirm, applied=applied)
                 )

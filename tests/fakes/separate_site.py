@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gateway.runtime.clock import BenchClock, SystemClock
+
 SHIPPED = Path(__file__).resolve().parents[2] / "configs" / "sites" / "separate4.yaml"
 
 
@@ -20,12 +22,15 @@ def site_text(ports, *, broker=1883):
 class Bench:
     """Simulated converters and meters in a process of their own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, factor=1):
+        """``timebase`` is theirs, for programs that shall live as fast."""
         self.folder = folder
         self.control = folder / "sim.sock"
+        self.timebase = folder / "timebase.json"
+        BenchClock.start(utc_epoch_us=SystemClock().utc_us(), factor=factor).save(self.timebase)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0",
-             "--control", str(self.control)],
+             "--control", str(self.control), "--timebase", str(self.timebase)],
             stdout=subprocess.PIPE,
             text=True,
         )  # fmt: skip

@@ -57,8 +57,13 @@ def default_expectation(rack: Rack, terminal_id: str, p_w: int) -> Expectation:
     )
 
 
-async def as_found_s(rack: Rack) -> float:
-    """Read the timeout the station holds, before anything is written."""
+async def as_found_s(rack: Rack) -> float | None:
+    """Read the timeout the station holds, before anything is written.
+
+    None for converters: they are armed by whoever takes control, and need not be before.
+    """
+    if rack.equipment.converters:
+        return None
     command = rack.equipment.station.profile.command
     # On OPC UA commands are Methods, and the driver knows the point by its name.
     point = command.watchdog.timeout if command is not None else "wdg.timeout"
@@ -80,10 +85,12 @@ async def run_watchdog(
     ``hold_elsewhere`` starts another process that holds the power and returns what kills it.
     """
     name = rack.equipment.station.name
-    setting = setting_finding(
-        name,
-        timeout_s=await as_found_s(rack),
-        declared_s=rack.equipment.device_timeout_ms / 1000,
+    found_s = await as_found_s(rack)
+    declared_s = rack.equipment.device_timeout_ms / 1000
+    setting = (
+        setting_finding(name, timeout_s=found_s, declared_s=declared_s)
+        if found_s is not None
+        else None
     )
     if setting is not None and setting.code == "watchdog-disabled":
         return watchdog.judge(
@@ -183,24 +190,30 @@ def _samples(seen: list[tuple[float, StationTelemetry]], terminal_id: str) -> li
     ]
 
 
-def watchdog_outcome(result: WatchdogResult, order: WatchdogOrder, found_s: float) -> CheckOutcome:
+def watchdog_outcome(
+    result: WatchdogResult, order: WatchdogOrder, found_s: float | None
+) -> CheckOutcome:
     """Put a result into the words of the record."""
     zero = "not reached" if result.zero_after is None else str(result.zero_after)
     disabled = any(f.code == "watchdog-disabled" for f in result.findings)
-    rows = [
-        Row(
-            name="timeout as found",
-            value_text=f"{found_s:.1f} s",
-            limit="> 0 s",
-            verdict=Verdict.FAULT if disabled else Verdict.OK,
-        ),
+    rows = []
+    if found_s is not None:
+        rows.append(
+            Row(
+                name="timeout as found",
+                value_text=f"{found_s:.1f} s",
+                limit="> 0 s",
+                verdict=Verdict.FAULT if disabled else Verdict.OK,
+            )
+        )
+    rows.append(
         Row(
             name=f"{result.how}: at zero after",
             value_text="not tried" if disabled else zero,
             limit=f"≤ {order.expectation.zero_within_s:.1f} s",
             verdict=result.verdict,
-        ),
-    ]
+        )
+    )
     return CheckOutcome(
         verdict=result.verdict,
         rows=tuple(rows),
