@@ -35,7 +35,7 @@ http_log = logging.getLogger(f"{__name__}.http")
 READERS_MAX = 32  # open event streams: a control room and some phones
 WRITE_TIMEOUT_S = 10.0  # a reader that takes no bytes for so long is let go
 FROZEN_TICKS = 10  # ticks without a new view until the page says that the scan stands still
-LATEST_MAX = 50
+LATEST_MAX = 300  # most are readings, of which one stands for all in a row
 STATIC = {
     "style.css": "text/css",
     "page.css": "text/css",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
@@ -163,17 +164,24 @@ def _entries(entries: Sequence[Mapping[str, Any]], name: str, heading: str, word
     ]
     if name == "story":  # readings would bury the rest; the plot shows them
         entries = [e for e in entries if e.get("kind") != "reading"]
-    rows: list[list[Cell]] = [
-        [
-            f"#{entry.get('index', '–')}",
-            svg.utc_text(entry["utc_us"]),
-            str(entry.get("kind", "?")),
-            what(entry, words),
+    rows: list[list[Cell]] = []
+    for kind, run in groupby(entries, key=lambda e: str(e.get("kind", "?"))):
+        same = list(run)
+        # One after the other they would bury the rest: the first of them stands for all.
+        told = same[:1] if kind == "reading" else same
+        more = f" ×{len(same)}" if len(same) > len(told) else ""
+        rows += [
+            [
+                f"#{entry.get('index', '–')}",
+                svg.utc_text(entry["utc_us"]),
+                kind + more,
+                what(entry, words),
+            ]
+            for entry in told
         ]
-        for entry in entries[:ENTRIES_SHOWN_MAX]
-    ]
+    rows = rows[:ENTRIES_SHOWN_MAX]
     html = (
-        markup.table(columns, rows, caption=heading)
+        markup.table(columns, rows, caption=heading, cards=True)
         if rows
         else f"<p>{escape(words('ledger.none'))}</p>"
     )
@@ -191,6 +199,15 @@ def what(entry: Mapping[str, Any], words: Words) -> str:
     ]
     if isinstance(entry.get("interval"), Mapping):
         told.append(f"{entry['interval'].get('start')}–{entry['interval'].get('end')}")
+    if entry.get("kind") in {"boot", "config"}:
+        told += [str(entry[key])[:12] for key in ("version", "sha256") if entry.get(key)]
+    if isinstance(entry.get("trades"), Sequence):
+        told += [
+            f"{t.get('trade_id', '–')} {words.status(str(t.get('status', '')))}".strip()
+            for t in entry["trades"]
+        ]
+    if isinstance(entry.get("setpoints"), Mapping):
+        told += [f"{k} {figures.kw(p_w)} kW" for k, p_w in entry["setpoints"].items()]
     if isinstance(entry.get("setpoints"), Sequence):
         told += [f"{s['terminal']} {figures.kw(s['p_w'])} kW" for s in entry["setpoints"]]
     if isinstance(entry.get("meters"), Sequence):

@@ -40,7 +40,8 @@ def test_trade_without_entries_still_shows_its_figures(view):
 
 def test_latest_entries_newest_first(entries):
     html = record_parts.latest(entries[-5:], Words("en")).html
-    assert html.index(f"#{entries[-1]['index']}") < html.index(f"#{entries[-5]['index']}")
+    assert html.index(f"#{entries[-1]['index']}") < html.index(f"#{entries[-2]['index']}")
+    assert "reading ×4" in html
     assert "T2 −200" in html
 
 
@@ -76,3 +77,20 @@ def test_an_alarm_entry_says_its_words_and_whether_it_went():
     assert record_parts.what(alarm, words) == "A-121 Meter does not answer (m3)"
     gone = alarm | {"active": False, "detail": ""}
     assert record_parts.what(gone, words) == "A-121 Meter does not answer: cleared"
+
+
+def test_readings_in_a_row_are_one_line_and_bury_nothing(entries):
+    html = record_parts.latest(entries, Words("en")).html
+    runs = [e["kind"] for e in entries].count("delivery")
+    assert html.count(">reading ×180<") == runs
+    assert html.count("<tr") - 1 == sum(e["kind"] != "reading" for e in entries) + runs
+
+
+def test_entries_say_what_they_hold():
+    words = Words("en")
+    assert record_parts.what({"kind": "boot", "version": "0.1.0"}, words) == "0.1.0"
+    assert record_parts.what({"kind": "config", "sha256": "ab" * 32}, words) == "ab" * 6
+    plan = {"kind": "plan", "setpoints": {"T2": -60_000}, "trades": [{"trade_id": "t"}]}
+    assert record_parts.what(plan, words) == "t, T2 −60.0 kW"
+    delivery = {"kind": "delivery", "trades": [{"trade_id": "t", "status": "partial"}]}
+    assert record_parts.what(delivery, words) == "t partial"
