@@ -225,6 +225,11 @@ async def test_without_its_timer_only_zero_is_set(bench):
     writes.clear()
     with pytest.raises(GuardRefused, match="p_set would never end"):
         await bench.one.hold(p_w=1_000, q_var=0)
+    bench.face.write(40322, i32(0))
+    bench.face.write(40327, [0, 0])  # or in no time at all, which means never
+    with pytest.raises(GuardRefused, match="p_set would never end"):
+        await bench.one.hold(p_w=1_000, q_var=0)
+    writes.clear()
     await bench.one.hold(p_w=0, q_var=0)
     assert [address for address, _ in writes] == [40318]
 

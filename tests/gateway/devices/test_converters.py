@@ -1,8 +1,11 @@
 """Four converters with a controller each, driven as one station, over real Modbus."""
 
+from types import SimpleNamespace
+
 import pytest
 from fakes.converter_bench import TERMINALS, converter_bench, instruction
 
+from firmware_sim.plant.converter import Fault
 from firmware_sim.plant.states import OpState
 from gateway.core.interlock import (
     STATUS_ESTOP,
@@ -11,8 +14,9 @@ from gateway.core.interlock import (
     STATUS_MASTER_OK,
     STATUS_REMOTE,
 )
+from gateway.devices.converter_reading import Pulse
 from gateway.devices.guard import GuardReason, GuardRefused
-from gateway.model.errors import DeviceError, OutcomeUnknown
+from gateway.model.errors import OutcomeUnknown
 from gateway.model.setpoint import Ack, Command, ControlMode, Setpoint
 from gateway.model.telemetry import Quality, State
 
@@ -140,15 +144,37 @@ async def test_a_restart_lowers_the_uptime_and_takes_the_lease(bench):
     before = await bench.live(30)
     bench.injector.inject("reboot", {})
     bench.wait(1)
-    bench.well()
-    bench.fault(1, "half_open")
-    with pytest.raises(DeviceError):  # not seen while it restarted
-        await bench.station.read()
-    bench.well()
-    seen = await bench.station.read()
+    seen = await bench.station.read()  # over new connections; no reading failed in between
     assert seen.uptime_s < before.uptime_s
     assert (seen.lease_owner, powers(seen)) == (0, [0] * 4)
     assert seen.status_bits & STATUS_FAILSAFE  # what was written is gone
+
+
+def test_a_restart_is_seen_whoever_has_been_up_longest():
+    pulse = Pulse()
+
+    def feel(*uptimes_s):
+        rows = {n: SimpleNamespace(uptime_s=s, heartbeat_count=s) for n, s in enumerate(uptimes_s)}
+        return pulse.feel(rows), pulse.uptime_s
+
+    assert feel(4, 1_000) == (False, 4)
+    assert feel(5, 1_001) == (False, 5)
+    assert feel(9, 7) == (True, 0)  # the second one: and the least of them went up
+    assert feel(10, 8) == (False, 8)
+
+
+async def test_a_fault_that_leaves_it_running_is_a_fault(bench):
+    await bench.ready()
+    wanted = instruction(0, 1_000, 0, 0)
+    for index in (0, 1):
+        bench.sop.converters[index].faults = Fault.DOOR
+        bench.wait(1)
+        seen = await bench.station.read()
+        assert (seen.state, seen.fault_bits) == (State.RUN, 1 << 5)
+        assert bool(seen.status_bits & STATUS_MASTER_OK) is bool(index)
+        assert await bench.station.select(wanted) is Ack.REJECTED_STATE
+        bench.sop.converters[index].faults = Fault(0)
+        bench.wait(1)
 
 
 # Set values
@@ -182,6 +208,14 @@ async def test_set_values_of_both_signs_and_all_sizes_arrive(bench, order, p_w, 
     for n in order:  # in the instruction's order, of the master the reactive power alone
         for value in (p_w[n], q_var[n]) if n else (q_var[n],):
             place = block.index(value.to_bytes(4, signed=True), place) + 4
+
+
+async def test_the_guard_counts_what_was_written(bench):
+    await bench.ready()
+    await bench.carry_out(0, 50_000, 0, 0)
+    with pytest.raises(GuardRefused, match="write-rate"):
+        await bench.station.select(instruction(0, 60_000, 0, 0, id=2))
+    assert await bench.station.select(instruction(0, 40_000, 0, 0, id=3)) is Ack.ACCEPTED
 
 
 async def test_only_what_changes_is_written(bench):
@@ -325,6 +359,8 @@ async def test_a_foreign_set_value_is_not_our_instruction(bench):
         await foreign._converters["T2"].hold(p_w=p_w, q_var=0)
         seen = await bench.station.read()
         assert seen.instruction_id == (second.id if known else 0), p_w
+        # Power of ours that is gone is gone, whoever took it.
+        assert bool(seen.status_bits & STATUS_FAILSAFE) is (p_w == 0)
     await foreign._converters["T2"].hold(p_w=60_000, q_var=100)
     assert (await bench.station.read()).instruction_id == 0
     after_a_start = bench.driver()
