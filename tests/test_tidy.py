@@ -104,6 +104,32 @@ def test_no_module_is_named_after_nothing():
     assert found == []
 
 
+def test_nothing_that_runs_what_it_reads():
+    """No eval, no pickle, no YAML that makes objects, no shell (docs/security.md, SAR 3.2)."""
+    modules = {"pickle", "marshal", "shelve", "dill", "code", "codeop"}
+    calls = {"eval", "exec", "compile", "__import__"}
+    methods = {"os.system", "os.popen", "yaml.load", "yaml.unsafe_load", "yaml.full_load"}
+    found = []
+    for path in sources("gateway", "ledger"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    wrong = modules & {n.name.partition(".")[0] for n in names}
+                case ast.ImportFrom(module=str(module)):
+                    wrong = modules & {module.partition(".")[0]}
+                case ast.Call(func=ast.Name(id=name)):
+                    wrong = calls & {name}
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=of), attr=name)):
+                    wrong = methods & {f"{of}.{name}"}
+                case ast.keyword(arg="shell"):
+                    wrong = {"shell"}
+                case _:
+                    continue
+            if wrong:
+                found.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {wrong}")
+    assert found == []
+
+
 def test_no_broad_except_and_no_unfinished_marks():
     marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")
     found = [

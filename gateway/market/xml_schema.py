@@ -71,7 +71,7 @@ class Schema:
             return ["/: a document type definition is not accepted"]
         try:
             root = ET.fromstring(document)  # noqa: S314 - no DTD, so no entities to expand
-        except ET.ParseError as error:
+        except (ET.ParseError, LookupError, ValueError) as error:  # or an encoding it has not
             return [f"/: not XML: {error}"]
         if root.tag not in self._roots:
             return [f"/: {root.tag} is not the root of this schema"]

@@ -10,6 +10,26 @@ def test_what_is_not_in_the_table_is_denied_to_everybody():
         assert not allowed(Role, verb)
 
 
+SEES = {Role.VIEWER, Role.OPERATOR, Role.ENGINEER}
+OPERATES = {Role.OPERATOR, Role.ENGINEER}
+MATRIX = {
+    "status": SEES, "alarms": SEES, "limits": SEES, "entries": SEES, "stop": SEES,
+    "whoami": set(Role), "access": {Role.ENGINEER, Role.SECADM, Role.SECAUD},
+    "arm": OPERATES, "mode": OPERATES, "ack": OPERATES, "shelve": OPERATES, "unshelve": OPERATES,
+    "setpoint": {Role.ENGINEER}, "borrow": {Role.ENGINEER},
+    "limits.propose": {Role.ENGINEER}, "limits.confirm": {Role.ENGINEER},
+}  # fmt: skip
+
+
+def test_the_table_is_the_one_that_was_agreed():
+    """Written down a second time: a right is not given by the way."""
+    assert MATRIX == ALLOWED
+    for verb, may in MATRIX.items():
+        for role in Role:
+            assert allowed([role], verb) == (role in may)
+        assert not allowed([], verb)
+
+
 def test_looking_orders_nothing_but_a_stop():
     granted = {verb for verb in ALLOWED if allowed([Role.VIEWER], verb)}
     assert not granted & COMMANDS

@@ -1,5 +1,7 @@
 """Sessions and tries, from instants alone."""
 
+import base64
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +83,16 @@ def test_whoever_is_thrown_out_is_out_everywhere():
     assert [keeper.who(t, now_s=1) is not None for t in tokens] == [False, False, True]
     assert keeper.leave(tokens[2]).name == "bob"
     assert keeper.who(tokens[2], now_s=1) is None
+
+
+def test_of_a_token_only_its_hash_is_kept():
+    keeper = Doorkeeper()
+    token = entered(keeper)
+    assert len(base64.urlsafe_b64decode(token + "=")) * 8 == 256
+    (kept,) = keeper._inside
+    raw = kept if isinstance(kept, bytes) else str(kept).encode()
+    assert token.encode() not in raw
+    assert keeper.who(raw.decode("latin-1"), now_s=1) is None, "nor does the hash open anything"
 
 
 @given(st.text(max_size=60))

@@ -129,3 +129,11 @@ def test_xmllint_agrees(tmp_path):
             check=False,
         )
         assert done.returncode == code, done.stderr
+
+
+@pytest.mark.parametrize("name", ["utf-8inf", "rot13", "utf-7", "\u00e9"])
+def test_an_encoding_nobody_has_is_a_fault(name):
+    document = XML.replace(b"utf-8", name.encode(), 1)
+    assert document != XML
+    (fault,) = schedule_xml.schema().faults(document)
+    assert fault.startswith("/: not XML")
