@@ -40,6 +40,7 @@ from gateway.config.site_file import DeviceConfig, Site, load_site
 from gateway.devices.guard import GuardReason, GuardRefused
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.model.errors import DeviceError, JournalError
+from gateway.model.terminal import Terminal as SopTerminal
 from gateway.ports import Clock
 from gateway.runtime.clock import BenchClock, SystemClock
 
@@ -96,13 +97,15 @@ def equipment_of(site: Site, sop_id: str | None) -> Equipment:
         fail(ExitCode.USAGE, f"the site has several SOPs: {names}", code="E002", help="--sop NAME")
     config = site.sops[0] if sop_id is None else _named_sop(site, sop_id)
     converters = {t: _spec(site.devices[name]) for t, name in config.converters.items()}
+    sop = config.rated
     if converters:
-        station = replace(converters[config.rated.master], name=config.rated.id)
+        station = replace(converters[sop.master], name=sop.id)
+        sop = replace(sop, terminals=tuple(_in_whole_percents(t) for t in sop.terminals))
     else:
         station = _spec(site.devices[config.station])
     return Equipment(
         site=site.id,
-        sop=config.rated,
+        sop=sop,
         station=station,
         converters=converters,
         meters={t.meter: _spec(site.devices[t.meter]) for t in config.rated.terminals},
@@ -123,6 +126,12 @@ def _named_sop(site: Site, sop_id: str) -> Any:
 def _nominal_v(low_dv: int, high_dv: int) -> float:
     """Return the middle of the guard's voltage limits, which is the nominal voltage."""
     return (low_dv + high_dv) / 20
+
+
+def _in_whole_percents(terminal: SopTerminal) -> SopTerminal:
+    """Return a terminal with the ramp that a converter of its own can be told."""
+    percent = terminal.ramp_w_per_s * 100 // terminal.s_va
+    return replace(terminal, ramp_w_per_s=percent * terminal.s_va // 100)
 
 
 def _spec(config: DeviceConfig) -> DeviceSpec:

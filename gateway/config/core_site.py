@@ -19,9 +19,11 @@ OWNER_ID_MAX = 0xFFFF
 def core_site(site: SiteFile, config: SopConfig) -> Site:
     """Reduce the site file to what the core decides with.
 
-    All terminals take one ramp, in 0.1 % of rating: the slowest guard's.
+    All terminals take one ramp, in 0.1 % of rating: the slowest guard's. Converters of their own
+    count it in whole percent.
     """
     permille = min(t.ramp_w_per_s * 1000 // t.s_va for t in config.sop.terminals)
+    permille -= permille % 10 if config.separate else 0
     terminals = tuple(
         replace(t, ramp_w_per_s=max(1, permille * t.s_va // 1000)) for t in config.sop.terminals
     )

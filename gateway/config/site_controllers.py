@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gateway.config.shape import MISSING, Shape, quoted
+from pydantic_core import PydanticCustomError
+
+from gateway.config.shape import MISSING, RANGE, Shape, quoted, read_quantity
 from gateway.config.site_names import Known, once
 from gateway.config.site_shape import SopShape, TerminalShape
+from gateway.config.site_words import read_ramp
 from gateway.config.yaml_reader import Node, nearest
 from gateway.devices.converter import POINTS_NEEDED
 from gateway.devices.profile import Profile, Protocol, Sign
@@ -44,6 +47,9 @@ def check_controllers(known: Known, sop_id: str, key: Node, sop: Node) -> str:
             help_text = "see configs/profiles/sunspec-vsc.yaml for the points of a converter"
             known.document.add(UNDRIVABLE, message, converter, help=help_text)
         once(known.document, known.converters, converter, terminal_id, 49, "converter")
+    for _, _, terminal in rows:
+        if terminal.get("converter") is not None:
+            _ramp(known, terminal)
     _one_way(known, sop_id, key, sop, own)
     if not own:
         _indexes(known, sop_id, rows)
@@ -83,6 +89,21 @@ def _misspelt(node: Node, shape: type[Shape], wanted: str) -> bool:
     """Tell whether an unknown key was probably meant to be the wanted one (noted by the shape)."""
     known = shape.model_fields
     return any(name not in known and nearest(name, known) == wanted for name, _, _ in node.pairs())
+
+
+def _ramp(known: Known, terminal: Node) -> None:
+    """Note a ramp that a converter cannot be told: it counts whole percents of its rating."""
+    node, rating = terminal.get("guard", "ramp"), terminal.get("s")
+    if node is None or rating is None:
+        return
+    try:
+        dimension, amount = read_ramp(node.value)
+        s_va = read_quantity(rating.value, "apparent_power")
+    except PydanticCustomError:
+        return  # noted by the shape
+    if amount * 100 < (1_000_000 if dimension == "ratio_rate" else s_va):
+        message = f"the ramp {node.text} is slower than a converter can be told"
+        known.document.add(RANGE, message, node, help="write 1 %/s of the rating or more")
 
 
 def _indexes(known: Known, sop_id: str, rows: Sequence[tuple[str, Node, Node]]) -> None:

@@ -114,7 +114,8 @@ def _title(value: str) -> str:
 Title = Annotated[str, AfterValidator(_title)]
 
 
-def _ramp(value: Any) -> tuple[str, int]:
+def read_ramp(value: Any) -> tuple[str, int]:
+    """Read a ramp: ``ratio_rate`` in ppm of the rating a second, or ``power_rate`` in W/s."""
     unit = str(value).strip().lstrip("+-−0123456789. ")
     dimension = DIMENSION_OF.get(unit, "ratio_rate")
     if dimension not in ("ratio_rate", "power_rate"):
@@ -124,13 +125,12 @@ def _ramp(value: Any) -> tuple[str, int]:
     amount = read_quantity(value, dimension)
     if amount <= 0:
         raise wrong("range", f"the ramp {value} is not positive", "write `20 %/s` or `50 kW/s`")
-    # parts per million of the rating per second, or W per second
     return dimension, int(amount * (1_000_000 if dimension == "ratio_rate" else 1))
 
 
 Ramp = Annotated[
     tuple[str, int],
-    PlainValidator(_ramp),
+    PlainValidator(read_ramp),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(%\/s|W\/s|kW\/s)$"}),
 ]
 RatioPpm = Annotated[int, Quantity("ratio", 1_000_000, ("0 %", "10 %"))]

@@ -117,6 +117,11 @@ def test_stop_reaches_the_converters_without_a_service(run, bench):
     assert [t["p_set_w"] for t in bench.truth()["terminals"]] == [0, 0, 0, 0]
 
 
+def test_doctor_asks_for_no_test_that_is_refused(run):
+    told = {c["id"]: c for c in run("doctor", "safety").json["data"]["checks"]}
+    assert set(told) == {"safety.watchdog", "safety.sweep"}
+
+
 def test_without_a_service_the_status_says_so_and_nothing_breaks(run):
     for command in (("status",), ("limits", "show"), ("mode", "show")):
         assert run(*command).exit_code == 4

@@ -66,6 +66,16 @@ def test_the_effective_configuration_names_a_station_or_converters(site):
     assert (each["converters"]["T3"], "station" in each) == ("c3", False)
 
 
+@pytest.mark.parametrize(
+    ("path", "permille"), [(BENCH, 25), (SEPARATE, 20)], ids=["station", "converters"]
+)
+def test_converters_are_planned_with_the_ramp_they_can_be_told(path, permille):
+    _, site = site_from_text(path.read_text().replace("20 %/s", "2.5 %/s", 1), path=path)
+    core = core_site(site, site.sops[0])
+    assert core.ramp_permille_per_s == permille
+    assert {t.ramp_w_per_s for t in core.sop.terminals} == {250 * permille}
+
+
 def test_only_separate_converters_stand_in_the_configuration_entry(site):
     entries = {}
     for each in (site, load_site(SEPARATE)):
