@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import YAMLError, YAMLWarning
 
 from ledger.contracts.document import DocumentRefused, Mistake, Node
 from ledger.network.mutual import Mutual, mutual_from
 from ledger.network.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 FILE_BYTES_MAX = 1 << 20
 KEY_LENGTH = 64
@@ -71,11 +72,28 @@ def load(path: Path) -> NodeConfig:
     """Read a node file; raise DocumentRefused with every mistake in it."""
     try:
         data = path.read_bytes()[:FILE_BYTES_MAX]
-        value = YAML(typ="safe", pure=True).load(data)
-    except (OSError, YAMLError, ValueError, RecursionError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", YAMLWarning)  # a name given twice
+            value = YAML(typ="safe", pure=True).load(data)
+        odd = list(_odd_keys(value, "$"))
+    except (OSError, YAMLError, YAMLWarning, ValueError, RecursionError) as error:
+        first = next((line for line in str(error).splitlines() if line), type(error).__name__)
         raise DocumentRefused([Mistake(path="$", message=f"{path}: {first}")]) from None
+    if odd:
+        raise DocumentRefused(odd)
     return config_from(value, path.parent)
+
+
+def _odd_keys(value: Any, path: str) -> Iterator[Mistake]:
+    """Name the keys that are no texts: YAML has others, a node file has not."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield Mistake(path=path, message=f"the key {key!r} is not a text")
+            yield from _odd_keys(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _odd_keys(item, f"{path}[{number}]")
 
 
 def config_from(value: Any, base: Path) -> NodeConfig:

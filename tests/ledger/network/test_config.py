@@ -66,3 +66,23 @@ def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path):
     (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\x00: [")
     with pytest.raises(DocumentRefused):
         load(tmp_path / "bad.yaml")
+
+
+ODD = {
+    "1.5: x": "the key 1.5 is not a text",
+    "true: x": "the key True is not a text",
+    "? [a, b]\n: x": "the key ('a', 'b') is not a text",
+    "etcd: {1: x}": "the key 1 is not a text",
+    "a: &n x\nb: &n y": "duplicate anchor 'n'",
+    "a: &n [*n]": "recursion",
+}
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_what_only_yaml_can_say_is_a_mistake_of_the_file(tmp_path, text, recwarn):
+    path = tmp_path / "node.yaml"
+    path.write_text((ROUNDS / "node.yaml").read_text() + "\n" + text + "\n")
+    with pytest.raises(DocumentRefused) as refused:
+        load(path)
+    assert ODD[text] in str(refused.value)
+    assert not recwarn.list
