@@ -20,7 +20,7 @@ import zlib
 from pathlib import Path
 
 import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401 - loaded once for all children
-import hypothesis  # noqa: F401
+import hypothesis
 import msgspec  # noqa: F401
 import pytest
 
@@ -169,6 +169,10 @@ class Round:
         if session.testsfailed:
             sys.exit("the tests fail on the code as it is")
         session.config.pluginmanager.register(Stop())
+        no_shrinking = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        house = hypothesis.settings.get_profile("house")
+        hypothesis.settings.register_profile("bench", house, phases=no_shrinking)
+        hypothesis.settings.load_profile("bench")
         functions = {}
         for f in gc.get_objects():
             if isinstance(f, types.FunctionType):
@@ -188,7 +192,8 @@ class Round:
             return self._survives_anew(target, source, tree)
         keys = {(str(target), *key) for key in changed}
         items = [i for i in session.items if calls.by_test[i.nodeid] & keys]
-        items.sort(key=lambda i: path.stem not in i.path.stem)  # its own tests come first
+        # Its own tests come first, searching ones last.
+        items.sort(key=lambda i: (hasattr(i.obj, "hypothesis"), path.stem not in i.path.stem))
 
         def run():
             for key, code in changed.items():
