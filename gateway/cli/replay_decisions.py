@@ -153,6 +153,7 @@ def _verdict(state: State, config: Entry, entry: Entry) -> str | None:
         received_ms=received.utc_us // 1000,
         mode=state.mode,
         time_quality=entry["tq"],
+        planned_ms=state.plans.keys(),
     )
     common |= {
         "trade_id": trade.id,
@@ -240,6 +241,7 @@ def _wanted(state: State, entry: Entry, image: Entry) -> dict[str, Any]:
             acts_mono_us=image["mono_us"] + image["lead_us"],
         ),
         v_dv=image.get("v_dv"),
+        shown_w=image.get("p_w_set_active"),
     )
     by_terminal = wanted.setpoints or {}
     sop = state.site.sop
@@ -283,7 +285,11 @@ def _to_zero(state: State, entry: Entry) -> dict[str, Any]:
     image = entry.get("image", {})
     if state.site.separate and "s_va_available" in image:
         step = setpoints.step_toward(
-            state, zero, utc_ms=image["utc_us"] // 1000, available_va=image["s_va_available"]
+            state,
+            zero,
+            utc_ms=image["utc_us"] // 1000,
+            available_va=image["s_va_available"],
+            shown_w=image["p_w_set_active"],
         )
     to_w = step or zero
     rows = [{**s, "p_w": to_w[s["terminal"]], "q_var": 0} for s in entry["setpoints"]]

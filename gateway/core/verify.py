@@ -60,10 +60,13 @@ def admit(
     received_ms: int,
     mode: str,
     time_quality: str,
+    planned_ms: Collection[int] = (),
 ) -> Accepted | Refused:
     """Judge one trade at the instant its message was received (UTC ms).
 
     Duplicates are judged first and alone: an id that was decided stays decided (I10).
+    An interval is planned once: after that (``planned_ms``, their starts) nothing joins it, even
+    where the gate is shorter than the time a plan is made before its interval.
     """
     earlier = known.get(trade.id)
     if earlier is not None:
@@ -73,7 +76,7 @@ def admit(
     ends = {t.domain: t.id for t in sop.terminals}
     reasons = [
         *_place(trade, sop, ends),
-        *_time(trade, earlier, policy, received_ms, time_quality),
+        *_time(trade, earlier, policy, received_ms, time_quality, planned_ms),
         *_overlap(trade, intervals),
     ]
     if mode == "off":
@@ -120,7 +123,12 @@ def _place(trade: Trade, sop: Sop, ends: Mapping[str, str]) -> list[Reason]:
 
 
 def _time(
-    trade: Trade, earlier: Known | None, policy: MarketPolicy, received_ms: int, time_quality: str
+    trade: Trade,
+    earlier: Known | None,
+    policy: MarketPolicy,
+    received_ms: int,
+    time_quality: str,
+    planned_ms: Collection[int],
 ) -> list[Reason]:
     reasons = []
     if time_quality == "invalid":
@@ -132,6 +140,9 @@ def _time(
         reasons.append(Reason(code=ReasonCode.LATE, detail=detail))
     elif ahead_ms < policy.gate_ms:
         detail = f"received {ahead_ms // 1000} s before its start, gate {policy.gate_ms // 1000} s"
+        reasons.append(Reason(code=ReasonCode.LATE, detail=detail))
+    elif starts_ms in planned_ms:
+        detail = f"the interval of {utc_text(starts_ms)} is planned already"
         reasons.append(Reason(code=ReasonCode.LATE, detail=detail))
     if trade.end_ms - received_ms > policy.horizon_ms:
         detail = f"ends beyond the horizon of {policy.horizon_ms // 3_600_000} h"

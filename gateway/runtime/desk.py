@@ -233,6 +233,7 @@ class TradeDesk:
             received_ms=received.utc_us // 1000,
             mode=state.mode,
             time_quality=time_quality,
+            planned_ms=state.plans.keys(),
         )
 
     async def _conclude(

@@ -21,11 +21,11 @@ def trade(*, trade_id="trd-1", revision=1, sop="SOP-1", out="region-b", into="re
 
 
 def judge(t, *, known=None, received_ms=FIRST_MS - 600_000, intervals=(), open_count=0, mode="on",
-          time_quality="good", sha256="aa", **policy):  # fmt: skip
+          time_quality="good", sha256="aa", planned_ms=(), **policy):  # fmt: skip
     return admit(
         t, sha256=sha256, sop=make_sop(), policy=make_policy(**policy), known=known or {},
         intervals=intervals, open_count=open_count, received_ms=received_ms, mode=mode,
-        time_quality=time_quality,
+        time_quality=time_quality, planned_ms=planned_ms,
     )  # fmt: skip
 
 
@@ -116,3 +116,18 @@ def test_a_revision_keeps_its_parties():
 
 def test_an_over_limit_trade_is_taken_where_the_site_curtails():
     assert isinstance(judge(trade(p_w=400_000)), Accepted)
+
+
+@pytest.mark.parametrize("revised", [False, True])
+def test_nothing_joins_an_interval_that_is_planned_even_where_the_gate_is_short(revised):
+    """Accepted then, it would be neither planned nor reported: nobody would ever answer for it."""
+    before = known(trade()) if revised else {}
+    asked = trade(revision=2, p_w=50_000) if revised else trade()
+    options = {"known": before, "received_ms": FIRST_MS - 20_000, "gate_ms": 5_000}
+    assert isinstance(judge(asked, **options), Accepted)
+    assert isinstance(judge(asked, planned_ms=(FIRST_MS + 900_000,), **options), Accepted)
+    verdict = judge(asked, planned_ms=(FIRST_MS,), **options)
+    assert isinstance(verdict, Refused)
+    (reason,) = verdict.reasons
+    assert reason.code is ReasonCode.LATE
+    assert "planned already" in reason.detail
