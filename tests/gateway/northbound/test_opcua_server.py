@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import psutil
@@ -15,6 +15,7 @@ from asyncua.crypto.security_policies import (
 from fakes.opcua_papers import certificate, new_key, save
 
 from gateway.northbound.opcua_feed import OpcuaFeed, OpcuaServing
+from gateway.northbound.opcua_server import SESSIONS_MAX
 
 SERVER_URI, CLIENT_URI = "urn:sop-gateway:state", "urn:control-room"
 KEY, OTHER_KEY = new_key(), new_key()
@@ -251,7 +252,21 @@ async def test_strangers_and_orders_are_refused_and_a_dead_server_is_replaced(
             await open_client.connect()
         async with session(papers, feed.port) as client:
             assert await node(client, "Mode").read_value() == "on"
+        await no_more_than_so_many(papers, feed)
         await is_replaced(papers, feed)
+
+
+async def no_more_than_so_many(papers, feed):
+    """Sessions are bounded: the next reader is refused, and served when another has gone."""
+    async with AsyncExitStack() as readers:
+        for _ in range(SESSIONS_MAX - 1):
+            await readers.enter_async_context(session(papers, feed.port))
+        async with session(papers, feed.port):
+            with pytest.raises(REFUSED):
+                async with session(papers, feed.port):
+                    pass
+        async with session(papers, feed.port) as client:
+            assert await node(client, "Mode").read_value() == "on"
 
 
 async def is_replaced(papers, feed):
