@@ -407,6 +407,7 @@ def _move(
         available_va=available,
         measured_w=_flows_w(state, image, station),
         v_dv={t.id: t.v_dv for t in station.terminals},
+        shown_w=active_setpoints(station),
         ttl_margin_s=image.ttl_margin_s,
     )
     soon = setpoints.current_plan(state, image.utc_ms + planning.ARM_MS)
@@ -479,15 +480,18 @@ def _to_zero(
         return []
     zero = {t.id: 0 for t in state.site.sop.terminals}
     shaped = setpoints.ramps_to(state, zero, _flows_w(state, image, station))
-    return [replace(leaving(state, image.utc_us // 1000, available), ramps=shaped)]
+    return [replace(leaving(state, image, available), ramps=shaped)]
 
 
-def leaving(state: State, utc_ms: int, available: Mapping[str, int]) -> Dispatch:
+def leaving(state: State, image: Image, available: Mapping[str, int]) -> Dispatch:
     """The fail-safe: to zero at once, or by the next safe step where controllers are separate."""
     zero = {t.id: 0 for t in state.site.sop.terminals}
-    step = None
+    step, now_ms = None, image.utc_us // 1000
     if state.site.separate:
-        step = setpoints.step_toward(state, zero, utc_ms=utc_ms, available_va=available)
+        shown_w = active_setpoints(image.station) if image.station else None
+        step = setpoints.step_toward(
+            state, zero, utc_ms=now_ms, available_va=available, shown_w=shown_w
+        )
     return Dispatch(
         setpoints=step or zero,
         authority="failsafe",

@@ -69,25 +69,26 @@ def wanted(
     available_va: Mapping[str, int],
     measured_w: Mapping[str, int] | None = None,
     v_dv: Mapping[str, int] | None = None,
+    shown_w: Mapping[str, int] | None = None,
     ttl_margin_s: int = TTL_MARGIN_S,
 ) -> Wanted:
     """Decide what to write; ``lead_ms`` is what a write takes, so that it acts when it should.
 
     ``measured_w`` is what flows (``flows_w``): where a ramp is still under way the next begins
-    there. ``v_dv`` are the feeders' voltages, for reactive power by curve.
+    there. ``v_dv`` are the feeders' voltages, for reactive power by curve. ``shown_w`` are the set
+    values that separate controllers show: a step begins there.
     """
     found = _wanted(state, utc_ms, lead_ms, Seen(available_va=available_va, v_dv=v_dv or {}))
     if found.setpoints is None:
         return found
     shaped = ramps_to(state, found.setpoints, measured_w or {}, small=found.authority == "tracking")
     found = replace(found, ttl_s=found.ttl_s + ttl_margin_s, ramps=shaped)
-    return _one_step(state, found, utc_ms, available_va) if state.site.separate else found
-
-
-def _one_step(state: State, found: Wanted, utc_ms: int, available_va: Mapping[str, int]) -> Wanted:
-    """Only the next safe step, where controllers share no OPERATE."""
+    if not state.site.separate:
+        return found
     assert found.setpoints is not None
-    step = step_toward(state, found.setpoints, utc_ms=utc_ms, available_va=available_va)
+    step = step_toward(
+        state, found.setpoints, utc_ms=utc_ms, available_va=available_va, shown_w=shown_w
+    )
     if step is None:
         return replace(found, setpoints=None, stuck=True)
     toward = {} if step == found.setpoints else found.setpoints
@@ -95,16 +96,22 @@ def _one_step(state: State, found: Wanted, utc_ms: int, available_va: Mapping[st
 
 
 def step_toward(
-    state: State, target_w: Mapping[str, int], *, utc_ms: int, available_va: Mapping[str, int]
+    state: State,
+    target_w: Mapping[str, int],
+    *,
+    utc_ms: int,
+    available_va: Mapping[str, int],
+    shown_w: Mapping[str, int] | None = None,
 ) -> dict[str, int] | None:
     """The next safe step from what is held to a target (``stepped``); None: the master is full."""
+    now_w = {**state.held, **(shown_w or {})}
     sop = _sop(state, Interval(utc_ms, utc_ms + 1))
     feeder_w = _master_feeder_w(state, sop)
     most_va = available_va.get(sop.master, 0)
     most_va = most_va if feeder_w is None else min(most_va, feeder_w)
     step = stepped.next_step(
         sop,
-        from_w={t: _within(p_w, available_va.get(t, 0)) for t, p_w in state.held.items()},
+        from_w={t: _within(p_w, available_va.get(t, 0)) for t, p_w in now_w.items()},
         to_w=target_w,
         available_va={**available_va, sop.master: most_va},
     )

@@ -224,10 +224,30 @@ class Scan:
                 index = await self._recorder.record("delivery", **action.fields)
                 await self._desk.report(index, action.fields)
             case decide.Dispatch():
-                await self._dispatcher.dispatch(action, _image_fields(image))
+                await self._dispatcher.dispatch(action, self._image_fields(image))
                 await self._poller.poll()
             case _:
                 assert_never(action)
+
+    def _image_fields(self, image: decide.Image) -> dict[str, Any]:
+        """Write what the decision saw besides the ledger, so that it can be made again from it."""
+        station = image.station
+        assert station is not None
+        fields = {
+            "utc_us": image.utc_us,
+            "mono_us": image.mono_us,
+            "station_mono_us": station.mono_us,
+            "lead_us": image.lead_us,
+            "s_va_available": {t.id: t.s_va_available for t in station.terminals},
+            "p_w": {t.id: t.p_w for t in station.terminals},
+            "v_dv": {t.id: t.v_dv for t in station.terminals},
+            "v_dc_dv": station.v_dc_dv,
+            "loss_w": station.loss_w,
+            "station_state": StationState(station.state).name,
+        }
+        if self.state.site.separate:
+            fields["p_w_set_active"] = {t.id: t.p_w_set_active for t in station.terminals}
+        return fields
 
     async def _change_state(self, action: decide.ChangeState) -> None:
         reasons = [r.fields() for r in action.reasons]
@@ -297,8 +317,8 @@ class Scan:
         for _ in range(STEPS_MAX):
             image, before = self._image(), self.state.held
             available = decide.available_va(self.state, image.station)
-            dispatch = decide.leaving(self.state, image.utc_us // 1000, available)
-            seen = _image_fields(image) if dispatch.toward and image.station else {}
+            dispatch = decide.leaving(self.state, image, available)
+            seen = self._image_fields(image) if dispatch.toward and image.station else {}
             await self._dispatcher.dispatch(dispatch, {"cause": reason.code.value, **seen})
             active = self.state.active
             if not dispatch.toward or active is None:
@@ -319,21 +339,3 @@ class Scan:
             instr_id = station.instruction_id if station else 0
             name = StationState(station.state).name if station else ""
             await self._dispatcher.settle(settle, instr_id, name)
-
-
-def _image_fields(image: decide.Image) -> dict[str, Any]:
-    """Write what the decision saw besides the ledger, so that it can be made again from it."""
-    station = image.station
-    assert station is not None
-    return {
-        "utc_us": image.utc_us,
-        "mono_us": image.mono_us,
-        "station_mono_us": station.mono_us,
-        "lead_us": image.lead_us,
-        "s_va_available": {t.id: t.s_va_available for t in station.terminals},
-        "p_w": {t.id: t.p_w for t in station.terminals},
-        "v_dv": {t.id: t.v_dv for t in station.terminals},
-        "v_dc_dv": station.v_dc_dv,
-        "loss_w": station.loss_w,
-        "station_state": StationState(station.state).name,
-    }

@@ -101,8 +101,12 @@ class StationPoller:
     def _judged(self, seen: StationTelemetry) -> StationTelemetry:
         """A station whose sign of life stands still answers, but not of now."""
         before, now_us = self.last, self._clock.mono_us()
-        life = (seen.heartbeat_count, seen.uptime_s)
-        if before is None or life != (before.heartbeat_count, before.uptime_s):
+        # One of several converters that restarts says nothing of another that stands still.
+        if (
+            before is None
+            or seen.heartbeat_count != before.heartbeat_count
+            or seen.uptime_s > before.uptime_s
+        ):
             self._advanced_us = now_us
         limit_us = max(FROZEN_US, self._clock.at_least(FROZEN_REAL_US))
         self.frozen = now_us - self._advanced_us > limit_us
