@@ -41,6 +41,8 @@ function lost(yes) {
   document.getElementById("lost").hidden = !yes;
 }
 
+const story = /\/trades\/./.test(location.pathname); // one trade's page shows other parts
+
 function follow(address) {
   const source = new EventSource(address);
   let watch = 0;
@@ -60,6 +62,7 @@ function follow(address) {
     for (const [id, html] of Object.entries(told.parts)) {
       const element = document.getElementById(id);
       if (element) put(element, html);
+      else if (!story) location.reload(); // a part that was not there when the page was made
     }
     filter();
   });

@@ -14,6 +14,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.hmi.page import Page
+from gateway.hmi.state import FeederView
 from gateway.hmi.svg import utc_text
 from ledger.audit import delivery
 from ledger.audit.receipt import build
@@ -117,6 +118,23 @@ async def test_values_are_the_sites_and_follow_it_without_reload(browser, root, 
     assert "No alarm is active" in await browser.run(
         "document.getElementById('part-alarms').textContent"
     )
+    assert await browser.run("window.mark") == "kept"
+
+
+async def test_a_part_that_comes_later_is_shown_without_a_hand(browser, root, site):
+    await browser.screen(1366, 820)
+    await browser.go(f"{root}/en/")
+    limit = FeederView(
+        domain="region-b", terminals=("T2",), p_w_min=-50_000, p_w_max=60_000, cause="congestion",
+        start_us=site.view.utc_us, end_us=site.view.utc_us + 10**9,
+    )  # fmt: skip
+    site.view = dataclasses.replace(site.view, feeder=(limit,), utc_us=site.view.utc_us + 10**6)
+    await browser.until("document.getElementById('part-feeder')?.textContent.includes('60.0 kW')")
+    await browser.go(f"{root}/en/trades/T-0041")
+    await browser.run("window.mark = 'kept'")
+    site.view = dataclasses.replace(site.view, utc_us=site.view.utc_us + 10**6, trades=())
+    clock = utc_text(site.view.utc_us, "%H:%M:%S")
+    await browser.until(f"document.getElementById('utc').textContent.startsWith('{clock}')")
     assert await browser.run("window.mark") == "kept"
 
 
