@@ -461,10 +461,7 @@ def _flows_w(state: State, image: Image, station: StationTelemetry) -> dict[str,
 
 
 def _steps_on(state: State, image: Image, station: StationTelemetry) -> bool:
-    """Whether separate controllers are still on the ramps of the last step; the next one waits.
-
-    Who does not arrive is waited for no longer than that: the alarm says so.
-    """
+    """Whether separate controllers are on the ramps of the last step still; the next one waits."""
     active = state.active
     if not state.site.separate or active is None:
         return False

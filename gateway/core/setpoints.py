@@ -388,18 +388,23 @@ def _gain_ppm(state: State, terminal: Terminal, at_ms: int) -> int:
 
 
 def _shape(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> dict[str, int]:
-    """Duration of each slave's ramp when all end together; steps lie along such a ramp."""
+    """Duration of each slave's ramp when all end together, or of the one that is like its steps."""
     sop, permille = state.site.sop, state.site.ramp_permille_per_s
-    if state.site.separate:
-        whole_ms = _longest_ms(state, from_w, to_w)
-        return {t.id: whole_ms if from_w[t.id] != to_w[t.id] else 0 for t in sop.slaves}
-    shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=permille)
-    return {
+    shaped = dict.fromkeys((t.id for t in sop.slaves), permille)
+    if not state.site.separate:
+        shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=permille)
+    found = {
         t.id: ramps.duration_ms(
             move_w=to_w[t.id] - from_w[t.id], s_va=t.s_va, permille=shaped[t.id]
         )
         for t in sop.slaves
     }
+    if not state.site.separate or not any(found.values()):
+        return found
+    # Of K steps one period apart each takes a share of its ramp: so much later is the middle.
+    count = max(1, stepped.steps_count(sop, from_w=from_w, to_w=to_w))
+    before_ms = (count - 1) * (max(found.values()) // count + STEP_PAUSE_MS)
+    return {t: before_ms + own_ms // count if own_ms else 0 for t, own_ms in found.items()}
 
 
 def _longest_ms(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> int:
