@@ -27,14 +27,16 @@ FACTORS = (3, 1, 2)  # by seed: how much faster than real
 REAL_EVERY = 5  # each fifth round starts the program as anybody would, by a new interpreter
 
 
-async def one(seed, *, intervals, kills_max):
+async def one(seed, *, intervals, kills_max, separate=False):
     """One round with its outcome; the folder of a broken one is kept."""
     rng = random.Random(seed)
     outcome = Outcome(seed=seed)
     folder = Path(tempfile.mkdtemp(prefix=f"kill-{seed}-"))
     launch = None if seed % REAL_EVERY == 0 else launcher()
     factor = FACTORS[seed % len(FACTORS)]
-    rig = Rig(folder, factor=factor, launch=launch, to_minute_ms=6_000 + 5_000 * factor)
+    rig = Rig(
+        folder, factor=factor, launch=launch, to_minute_ms=6_000 + 5_000 * factor, separate=separate
+    )
     try:
         await kill_round(rig, rng, outcome, intervals=intervals, kills_max=kills_max)
     except Exception as error:  # noqa: BLE001 - whatever ends a round is a finding of it
@@ -94,7 +96,9 @@ async def campaign(given, results):
 
     async def site():
         while results.total("kills") < wanted:
-            outcome = await one(next(seeds), intervals=given.intervals, kills_max=1_000)
+            outcome = await one(
+                next(seeds), intervals=given.intervals, kills_max=1_000, separate=given.separate
+            )
             results.add(outcome)
             note(f"seed {outcome.seed}: {outcome.kills} kills, total {results.total('kills')}")
             for line in outcome.broken[:10]:
@@ -111,6 +115,9 @@ def main():
     parser.add_argument("--kills", type=int, default=1000, help="further ones")
     parser.add_argument("--sites", type=int, default=3, help="at once")
     parser.add_argument("--intervals", type=int, default=6, help="minutes of trading in a round")
+    parser.add_argument(
+        "--separate", action="store_true", help="a controller for each terminal, not one station"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the first round")
     parser.add_argument("--results", type=Path, default=Path("kill-gateway.jsonl"))
     given = parser.parse_args()
