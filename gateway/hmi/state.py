@@ -211,7 +211,10 @@ class SiteView:
 
     @property
     def station_stale(self) -> bool:
-        """Whether what the converters say is older than it may be: then it is the last known."""
+        """Whether what the converters say is older than it may be: then it is the last known.
+
+        Converters of their own are read all or none: one that is silent makes all of it old.
+        """
         meters = {t.meter for t in self.terminals}
         return any(name not in meters for name in self.stale)
 

@@ -7,10 +7,12 @@ import { readFileSync } from "node:fs";
 const [root, executablePath, axe, pictures, ...pages] = process.argv.slice(2);
 const { chromium } = createRequire(import.meta.url)(process.env.PLAYWRIGHT || "playwright-core");
 const rules = { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] };
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
 const seen = { requests: [], complaints: [], violations: [], passes: 0, wide: [], figures: [] };
 
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+const browser = await chromium.launch({ executablePath, timeout: 100_000, args: FLAGS });
 const page = await browser.newPage();
+page.setDefaultTimeout(100_000); // a busy machine is no fault
 page.on("request", (r) => seen.requests.push(r.url()));
 page.on("console", (m) => {
   if (["error", "warning"].includes(m.type())) seen.complaints.push(m.text());
