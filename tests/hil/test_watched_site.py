@@ -16,6 +16,8 @@ from fakes.relay import Relay
 from fakes.rig import Rig, executed
 from ruamel.yaml import YAML
 
+pytestmark = pytest.mark.timeout(300)  # they wait more than they work: beside others
+
 FOLDER = Path(__file__).parents[2] / "configs" / "grafana"
 BOARDS = sorted(FOLDER.glob("*.json"))
 RULES = (FOLDER / "rules.yaml").read_text()

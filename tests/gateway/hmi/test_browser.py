@@ -220,6 +220,7 @@ async def test_pictures_of_other_looks(browser, root):
         assert (await browser.picture(f"1366-{name}")).stat().st_size > 10_000
 
 
+@pytest.mark.timeout(1800)  # the long form
 async def test_a_day_of_fast_time_does_not_grow_the_page(browser, site, entries):
     """A day after four hours, in steps of five minutes, or with SOPGW_ALL_WAYS=1 of ten seconds: heap stays."""
     step_s = 10 if os.environ.get("SOPGW_ALL_WAYS") == "1" else 300

@@ -44,6 +44,7 @@ class Records:
         return b"{}"
 
 
+@pytest.mark.timeout(300)  # a busy machine is no fault
 async def test_playwright_finds_every_page_quiet_and_within_reach(view, entries):
     if MISSING:
         (pytest.fail if REQUIRED else pytest.skip)(f"not installed: {', '.join(MISSING)}")
