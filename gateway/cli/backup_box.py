@@ -182,7 +182,7 @@ def read_about(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
         keys = about["keys"]
         if not line.endswith(b"\n") or not all(isinstance(k["kind"], str) for k in keys):
             raise BoxError("the header is damaged")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BoxError("the header is damaged") from None
     return about, MAGIC + line
 

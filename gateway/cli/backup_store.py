@@ -247,7 +247,7 @@ def _manifest(tar: tarfile.TarFile, info: tarfile.TarInfo) -> dict[str, Any]:
         assert isinstance(found["files"], list)
         assert isinstance(found["ledger"]["vkeys"], list)
         str(found["site_file"]), str(found["ledger"]["origin"]), str(found["made"])
-    except (ValueError, KeyError, TypeError, AssertionError):
+    except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise BackupError("the manifest is damaged") from None
     return dict(found)
 
@@ -330,7 +330,7 @@ def receipt_checkpoints(paths: Iterable[Path]) -> list[bytes]:
         data = path.read_bytes()
         try:
             found.append(str(json.loads(data)["checkpoint"]).encode())
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             found.append(data)  # a checkpoint file as it is published
     return found
 

@@ -51,6 +51,6 @@ def read_report(path: Path) -> Mapping[str, Any]:
         if isinstance(found, dict) and "record" in found:
             return found
         wrong = "it holds something else"
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, RecursionError) as error:
         wrong = str(error)
     return fail(ExitCode.CONFIG, f"{path} holds no report: {wrong}", code="S025")

@@ -101,7 +101,7 @@ def read(path: Path) -> dict[str, Account]:
     try:
         rows = json.loads(raw)["people"]
         return {name: _account(name, row) for name, row in rows.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{path}: not a file of accounts; `sopgw account` writes it") from None
 
 

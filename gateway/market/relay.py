@@ -113,7 +113,9 @@ class Relay:
         if before is not None:
             await asyncio.wait([before])
         while True:
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            with contextlib.suppress(
+                aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError
+            ):
                 async with session.post(self._url, data=inbound.payload) as response:
                     found = json.loads(await response.content.read(1 << 20))
                 self._node_away = False

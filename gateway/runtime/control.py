@@ -102,7 +102,7 @@ class ControlSocket:
         try:
             request = json.loads(line)
             verb = request["verb"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"ok": False, "cause": "inconsistent-parameters",
                     "error": 'a request is {"verb": …}'}  # fmt: skip
         if not isinstance(verb, str) or verb not in ALLOWED:

@@ -317,7 +317,7 @@ class Orders:
             if request["verb"] == "return":
                 return {"ok": True}, True
             kind, fields = checked_record(request, self._state, loan.intents, user=person.user)
-        except (BadRecord, ValueError, KeyError, TypeError) as error:
+        except (BadRecord, ValueError, KeyError, TypeError, RecursionError) as error:
             return {"ok": False, "cause": "inconsistent-parameters", "error": str(error)}, False
         index = await self._scan.record(kind, **fields)
         if kind == "intent":

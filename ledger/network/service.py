@@ -51,6 +51,7 @@ UNREADABLE = (
     TypeError,
     AttributeError,
     ValueError,
+    RecursionError,
     ReplayDiffers,
 )
 """What a kept state that was damaged or tampered with can lead to; the ledger then decides."""

@@ -47,7 +47,8 @@ def mutated(piece, chance):
             case 5:
                 data[at:at] = str(chance.choice((-1, 2**31, 2**64, 10**30, "NaN", 1e309))).encode()
             case _:
-                data[at:at] = chance.choice((b"[" * 300, b"A" * 3000, b'"\\ud800"', b": " * 99))
+                odd = (b"[" * 300, b"[" * 6000, b"A" * 3000, b'"\\ud800"', b": " * 99)
+                data[at:at] = chance.choice(odd)
     return bytes(data)
 
 

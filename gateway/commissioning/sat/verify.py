@@ -108,7 +108,10 @@ def _extract(
             report = html.embedded(document)
         else:
             report = json.loads(document)
-    except ValueError as wrong:  # UnicodeDecodeError and JSONDecodeError are among them
+    except (
+        ValueError,
+        RecursionError,
+    ) as wrong:  # UnicodeDecodeError and JSONDecodeError are among them
         result.problems.append(f"no report can be read from the file: {wrong}")
         return None
     if not isinstance(report, dict):

@@ -110,6 +110,14 @@ def test_a_crafted_header_cannot_ask_for_all_memory(create, lost, sopgw, tmp_pat
     assert (answer.exit_code, "memory" in answer.json["errors"][0]["message"]) == (8, True)
 
 
+def test_a_header_nested_without_end_is_a_damaged_one(create, lost, sopgw, tmp_path):
+    magic = create().read_bytes()[: len(backup_box.MAGIC)]
+    path = tmp_path / "deep.sopbackup"
+    path.write_bytes(magic + b'{"keys": ' + b"[" * 20_000 + b"\n")
+    answer = sopgw("backup", "verify", path, "--passphrase-file", lost.passphrase, "--json")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (8, "B002")
+
+
 def test_an_older_ledger_than_a_kept_checkpoint_is_refused(create, restore, lost, tmp_path):
     file = create()
     lost.add(5)

@@ -58,6 +58,7 @@ def test_a_changed_file_is_read_anew_and_a_wrong_one_is_told(path):
         "", "[]", "{}", '{"people": []}', '{"people": {"ann": {}}}', '{"people": {"ann": 1}}',
         json.dumps({"people": {"ann": {"role": "root", "salt": "AA==", "argon2id": "AA=="}}}),
         json.dumps({"people": {"ann": {"role": "viewer", "salt": "", "argon2id": "?"}}}),
+        "[" * 20_000,
     ],
 )  # fmt: skip
 def test_a_file_of_something_else_is_refused(path, body):

@@ -91,6 +91,16 @@ async def test_an_endless_line_ends_its_own_connection_only(tmp_path):
         assert (await ask(path, {"verb": "status"}))["ok"]
 
 
+async def test_a_line_nested_without_end_is_refused_like_any_other(tmp_path):
+    async with served(tmp_path) as (path, _rig):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b"[" * (LINE_BYTES_MAX - 100) + b"\n")
+        answer = json.loads(await reader.readline())
+        writer.close()
+        assert answer["cause"] == "inconsistent-parameters"
+        assert (await ask(path, {"verb": "status"}))["ok"]
+
+
 @pytest.mark.parametrize("role", [*Role, None])
 async def test_the_table_of_roles_holds_for_every_verb(tmp_path, role):
     """Default deny: whoever lacks the role gets no-access-authority, and an entry says so."""
