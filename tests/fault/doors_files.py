@@ -5,6 +5,7 @@ Commands run in this process, by the same way in as the program's own; what they
 
 import asyncio
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -21,6 +22,7 @@ from fault.doors_pieces import mutated, odd_json, odd_lines
 from gateway.__main__ import main as sopgw
 from gateway.cli import backup_box
 from gateway.commissioning.plan import HardwarePlan, Level, PlanGone, PlanStore, boot_id
+from gateway.config import profile_file as profile_reader
 from gateway.config.alarm_file import load_alarms
 from gateway.config.problem import ConfigFileError
 from gateway.hmi import accounts
@@ -96,6 +98,8 @@ class Parsed:
 
 
 def site_file(folder):
+    """A site file; the shipped profiles it names are read once, they are a door of their own."""
+    profile_reader.check_profile = functools.cache(profile_reader.check_profile)
     path = folder / "site.yaml"
     shutil.copytree(CONFIGS / "profiles", folder / "profiles")
     piece = (CONFIGS / "sites" / "bench4.yaml").read_bytes()
