@@ -30,7 +30,8 @@ def _one_place(value: Any) -> Any:
             "write `{file: NAME}` or `{secret: NAME}` and keep it there, mode 0600",
             secret=True,
         )
-    if ("file" in value) == ("secret" in value) and not set(value) - {"file", "secret"}:
+    given = [name for name in ("file", "secret") if value.get(name) not in (None, "")]
+    if len(given) != 1 and not set(value) - {"file", "secret"}:
         raise wrong(
             "missing_part", "give exactly one of `file` and `secret`", "write `{file: ledger.key}`"
         )
