@@ -315,6 +315,7 @@ class Scan:
     async def _leave_at_zero(self, reason: Reason) -> None:
         """Take power to zero: at once, or step by step where controllers are separate."""
         for _ in range(STEPS_MAX):
+            await self._until_there()
             image, before = self._image(), self.state.held
             available = decide.available_va(self.state, image.station)
             dispatch = decide.leaving(self.state, image, available)
@@ -326,7 +327,14 @@ class Scan:
             if self.state.held == before:  # a controller does not take it: the others at once
                 await self._dispatcher.stop_now()
                 return
-            await self._clock.sleep_until(self._clock.mono_us() + active.ramp_ms * 1000)
+
+    async def _until_there(self) -> None:
+        """Wait for the ramps of the last step where the next one depends on them."""
+        active = self.state.active
+        if self.state.site.separate and active is not None:
+            left_us = active.mono_us + active.ramp_ms * 1000 - self._clock.mono_us()
+            if 0 < left_us <= active.ramp_ms * 1000:
+                await self._clock.sleep_until(self._clock.mono_us() + left_us)
 
     async def _end_open(self, reason: Reason) -> None:
         """Give what the stop interrupted its outcome now, not at the next start."""

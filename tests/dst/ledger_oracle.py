@@ -50,9 +50,11 @@ def check(world):
 
 def _verdicts(world, entries):
     """Each message's verdict is the one a plain list of trades would give (H03–H06, I10–I12)."""
-    newest = {}
+    newest, planned = {}, set()
     received = {i: e for i, e in enumerate(entries) if e["kind"] == "trade.received"}
     for i, e in enumerate(entries):
+        if e["kind"] == "plan":
+            planned.add(utc_ms_from(e["interval"]["start"]))
         if e["kind"] not in ("trade.accepted", "trade.refused"):
             continue
         accepted = e["kind"] == "trade.accepted"
@@ -60,6 +62,8 @@ def _verdicts(world, entries):
         if "payload" not in message:
             continue
         wanted, trade = _expected(message, newest, world.site.policy.gate_ms)
+        if wanted == "accept" and trade is not None and trade["start"] in planned:
+            wanted, trade = "refuse: planned already", None
         world.oracle.check(
             accepted == (wanted == "accept"),
             "I10",

@@ -15,6 +15,8 @@ SETTLED_US = 6_000_000  # poll, staleness and one instruction: after this the ga
 DETECT_US = 8_000_000
 UNSEEN_US = 22_000_000  # four seconds until it is known, five of the watchdog, and the ramp
 SEEN_US = 3_000_000
+AWAY_PERCENT = 4  # of the rating: nearer than that is there
+ARRIVAL_US = 11_200_000  # the longest ramp and two seconds
 FALL_US = 9_000_000  # seen within a poll or two, told or left to timers of five seconds
 MASTER_RATIO_MAX = 1.0  # the way between two safe plans is a straight line
 
@@ -280,11 +282,13 @@ class Oracle:
         self.check(
             worst_w <= s_va, "I22", f"some subset of the step puts {worst_w} W on the master"
         )
-        # Nor while one is still on the ramp before: there by three hundredths is there.
-        pairs = [{round(plant.p_w[t]), plant.held_w(t), p_w} for t, p_w in after.items()]
-        worst_w = max(abs(sum(chosen) + LOSS_W) for chosen in itertools.product(*pairs))
-        most_w = s_va + sum(t.s_va * 3 // 100 for t in plant.slaves)
-        self.check(worst_w <= most_w, "I22", f"on their ramps they put {worst_w} W on the master")
+        # That counts from where all are: nobody is on the ramp of the step before any more.
+        away = [
+            t for t in after if abs(plant.p_w[t] - plant.target_w(t)) > s_va * AWAY_PERCENT / 100
+        ]
+        waited_us = now_us - max(plant.held_us[t] for t in after)
+        text = f"{away} on their way since {waited_us / 1e6:.1f} s when the next step leaves"
+        self.check(not away or waited_us > ARRIVAL_US, "I22", text)
 
     def guard(self, serious, refused):
         self.check(not serious, "I20", f"the last guard had to refuse: {refused}")

@@ -15,7 +15,7 @@ SEEDS = {
     "unknown outcomes stay open": 7, "strangers go unnoticed": 3,
     "never closed": 3, "clock steps unseen": 6, "the gate ignored": 24,
     "staged block not read back": 47, "derating is a difference": 30,
-    "standing values believed": 17, "left as it stood": 3, "cut in silence, left alone": 5,
+    "one fell, the others go on": 15, "standing values believed": 17, "left as it stood": 3, "cut in silence, left alone": 5,
 }  # fmt: skip
 SEARCH_SEEDS_MAX = 40
 SLOW = {"verdicts forgotten", "plans forgotten"}  # their runs end in a loop of restarts
