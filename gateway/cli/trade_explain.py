@@ -166,7 +166,7 @@ class _Teller:
         try:
             message = json.loads(base64.b64decode(received.get("payload", "")))
             keyids = [s["keyid"] for s in message["signatures"]]
-        except (ValueError, KeyError, TypeError, binascii.Error):
+        except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
             return []
         return [self._signers.get(k, f"unknown key {str(k)[:8]}…") for k in keyids]
 

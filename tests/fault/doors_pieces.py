@@ -86,7 +86,7 @@ def odd_json(piece, chance):
     """Change a JSON document as bytes or as a tree."""
     try:
         tree = json.loads(piece)
-    except ValueError:
+    except (ValueError, RecursionError):
         return mutated(piece, chance)
     if chance.random() < 0.4:
         return mutated(piece, chance)
