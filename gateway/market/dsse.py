@@ -183,8 +183,9 @@ def _parts(raw: bytes, findings: Findings) -> tuple[str, bytes, list[_Signature]
         return None
     _only(value, _FIELDS, "", findings)
     payload_type = value.get("payloadType")
-    if not isinstance(payload_type, str):
-        findings.add(ReasonCode.FORM, "/payloadType: not text")
+    # Also because half a character has no bytes that could have been signed.
+    if not isinstance(payload_type, str) or not payload_type.isascii():
+        findings.add(ReasonCode.FORM, "/payloadType: not plain text")
         return None
     body = _base64(value.get("payload"), "/payload", findings)
     signatures = _signatures(value.get("signatures"), findings)

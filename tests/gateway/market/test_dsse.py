@@ -59,6 +59,8 @@ def test_a_key_is_named_by_the_hash_of_its_raw_bytes():
         (changed(signed(BODY), signatures={}), ["form"]),
         (changed(signed(BODY), signatures=[3]), ["form"]),
         (changed(signed(BODY), payloadType=7), ["form"]),
+        (changed(signed(BODY), payloadType="\ud83d"), ["form", "form"]),
+        (changed(signed(BODY), payloadType="t\u00ebxt"), ["form"]),
         (changed(signed(BODY), payload=1), ["form"]),
         (changed(signed(BODY), payload=1.5), ["not_integer", "form"]),
         (changed(signed(BODY), extra=1), ["unknown_field"]),
