@@ -135,3 +135,11 @@ def test_signing_without_an_agent_says_what_is_missing(site, run, sopgw, monkeyp
     answer = sopgw("sat", "sign", "--name", "e@example", "--json")
     assert answer.exit_code == 2
     assert "no key" in answer.json["errors"][0]["message"]
+
+
+def test_a_report_nested_without_end_is_no_report(sopgw, tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_bytes(b"[" * 20_000)
+    assert sopgw("sat", "verify", path, "--json").exit_code == 8
+    answer = sopgw("sat", "compare", path, path, "--json")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (3, "S025")

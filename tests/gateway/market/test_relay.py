@@ -5,15 +5,18 @@ import contextlib
 import hashlib
 import json
 
+import aiohttp
 import aiomqtt
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from click.testing import CliRunner
 from lone_node import LoneNode, net
 
 from gateway.cli.relay import relay as relay_command
 from gateway.market.mqtt import Broker
 from gateway.market.relay import Relay, RelayTopics
+from gateway.model.message import Inbound
 from ledger.cli import sopledger
 
 TOPICS = RelayTopics("m")
@@ -159,3 +162,23 @@ def test_only_names_become_topics(market):
         RelayTopics(market)
     arguments = [market, "--broker", "mqtt://127.0.0.1:1"]
     assert CliRunner().invoke(relay_command, arguments).exit_code == 2
+
+
+async def test_an_answer_of_the_node_that_nobody_can_read_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr("gateway.market.relay.AGAIN_S", 0.01)
+    answers = [b"[" * 20_000, b"{", b"[]", b'{"height": 7}']
+
+    async def door(_request):
+        return web.Response(body=answers.pop(0))
+
+    app = web.Application()
+    app.router.add_post("/v1/messages", door)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        broker = Broker(host="127.0.0.1", port=1)  # never spoken to
+        relay = Relay(broker=broker, market="m", url=str(server.make_url("/")))
+        inbound = Inbound(
+            topic=TOPICS.message("R1"), payload=b"{}", retain=False, qos_level=1,
+            connection_seq=1, mid_number=1,
+        )  # fmt: skip
+        answer = await relay._hand_in(session, inbound, None)
+    assert (answer["accepted"], answer["height"], answers) == (True, 7, [])
