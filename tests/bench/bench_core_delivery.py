@@ -15,14 +15,14 @@ from gateway.core import setpoints  # noqa: E402
 OUTAGE = tuple(Fault(at_s, "cut", 30.0, 3) for at_s in range(960, 3600, 900))
 
 
-def errors_permille(length_s, *, seeds, faults=(), highest_w=235_000):
+def errors_permille(length_s, *, seeds, faults=(), highest_w=235_000, separate=False):
     """Errors of slaves between 0.04 and 0.94 of the rating, in thousandths of the plan."""
     found = []
     for seed in seeds:
         outcome = run(
             Setting(
                 seed=seed, minutes=60, faults=faults, mischief=False, length_s=length_s,
-                bias_ppm=10_000, rearm="auto",
+                bias_ppm=10_000, rearm="auto", separate=separate,
             )
         )  # fmt: skip
         for entry in outcome.deliveries:
@@ -64,6 +64,13 @@ def main():
     # Where an outage is caught up there must be room above the schedule (D16).
     e = errors_permille(900, seeds=range(1, 5), faults=OUTAGE, highest_w=220_000)
     row("15 min", "closed, setpoint path lost for 30 s after a minute", e)
+    for length_s in (900, 300, 60):
+        e = errors_permille(length_s, seeds=range(1, 5), highest_w=200_000, separate=True)
+        row(
+            f"{length_s // 60} min",
+            "closed, a controller for each terminal, to 0.8 of the rating",
+            e,
+        )
 
 
 if __name__ == "__main__":
