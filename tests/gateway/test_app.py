@@ -16,6 +16,7 @@ from gateway.cli.demo_bench import Ports
 from gateway.config.site_file import load_site
 from gateway.journal.anchoring import seen_file
 from gateway.journal.keys import is_protected
+from gateway.journal.ledger_journal import read_entries
 from gateway.model.errors import JournalError
 from gateway.runtime.clock import SystemClock
 from ledger.log import note, segment
@@ -82,6 +83,8 @@ async def test_a_running_gateway_is_witnessed_and_an_older_copy_does_not_start(t
         assert first.journal.status().anchored is False, "the witness does not know this log yet"
         assert is_protected(site.ledger.key_file)
         assert is_protected(site.ledger.answer_key_file)
+        (config,) = [e for _, e in read_entries(folder) if e["kind"] == "config"]
+        assert config["sha256"] == site.sha256, "the site file as it was is named in the ledger"
         shutil.copytree(folder, tmp_path / "older")
 
         await runner.cleanup()
