@@ -387,34 +387,38 @@ def _gain_ppm(state: State, terminal: Terminal, at_ms: int) -> int:
     return tracking.gain_ppm(pairs, readings, at_ms * 1000)
 
 
-def _shape(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> dict[str, int]:
+def _shape(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> Mapping[str, int]:
     """Duration of each slave's ramp when all end together, or of the one that is like its steps."""
     sop, permille = state.site.sop, state.site.ramp_permille_per_s
-    shaped = dict.fromkeys((t.id for t in sop.slaves), permille)
-    if not state.site.separate:
-        shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=permille)
-    found = {
+    if state.site.separate:
+        return _steps(state, from_w, to_w).own_ms
+    shaped = ramps.together(sop, from_w=from_w, to_w=to_w, permille=permille)
+    return {
         t.id: ramps.duration_ms(
             move_w=to_w[t.id] - from_w[t.id], s_va=t.s_va, permille=shaped[t.id]
         )
         for t in sop.slaves
     }
-    if not state.site.separate or not any(found.values()):
-        return found
-    # Of K steps one period apart each takes a share of its ramp: so much later is the middle.
-    count = max(1, stepped.steps_count(sop, from_w=from_w, to_w=to_w))
-    before_ms = (count - 1) * (max(found.values()) // count + STEP_PAUSE_MS)
-    return {t: before_ms + own_ms // count if own_ms else 0 for t, own_ms in found.items()}
 
 
 def _longest_ms(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> int:
     """How long before its end an interval is closed: the opening after it is a write too."""
     permille = state.site.ramp_permille_per_s
-    longest_ms = ramps.longest_ms(state.site.sop, from_w=from_w, to_w=to_w, permille=permille)
-    if state.site.separate and longest_ms:
-        pauses_count = stepped.steps_count(state.site.sop, from_w=from_w, to_w=to_w) - 1
-        longest_ms += pauses_count * STEP_PAUSE_MS
+    if state.site.separate:
+        longest_ms = _steps(state, from_w, to_w).whole_ms
+    else:
+        longest_ms = ramps.longest_ms(state.site.sop, from_w=from_w, to_w=to_w, permille=permille)
     return max(longest_ms, CLOSE_MS_MIN) if longest_ms else 0
+
+
+def _steps(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> stepped.Course:
+    return stepped.course(
+        state.site.sop,
+        from_w=from_w,
+        to_w=to_w,
+        permille=state.site.ramp_permille_per_s,
+        pause_ms=STEP_PAUSE_MS,
+    )
 
 
 def _after_w(state: State, start_ms: int) -> dict[str, int]:

@@ -11,7 +11,9 @@ within what the master can carry.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from gateway.core.ramps import duration_ms
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
 
@@ -55,16 +57,40 @@ def next_step(
     return Reason(code=ReasonCode.MASTER_HEADROOM, detail=detail)
 
 
-def steps_count(sop: Sop, *, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> int:
-    """How many steps a change takes, with every terminal at its rating; at most STEPS_MAX."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How long the steps of a change take, and each slave's ramp with the same energy."""
+
+    whole_ms: int
+    own_ms: Mapping[str, int]
+    steps_count: int
+
+
+def course(
+    sop: Sop, *, from_w: Mapping[str, int], to_w: Mapping[str, int], permille: int, pause_ms: int
+) -> Course:
+    """Go a change by its steps, with every terminal at its rating and ramp; STEPS_MAX at most.
+
+    A move that happens around an instant is worth a ramp that is half done then.
+    """
     rated_va = {t.id: t.s_va for t in sop.terminals}
-    now_w, count = {t.id: from_w[t.id] for t in sop.slaves}, 0
+    now_w = {t.id: from_w[t.id] for t in sop.slaves}
+    begins_ms = whole_ms = count = 0
+    late_wms = dict.fromkeys(now_w, 0)  # W moved times twice the middle of the move
     while count < STEPS_MAX and any(now_w[t] != to_w[t] for t in now_w):
         step = next_step(sop, from_w=now_w, to_w=to_w, available_va=rated_va)
         if isinstance(step, Reason):
-            return STEPS_MAX
+            break
+        ramps_ms = {}
+        for t in sop.slaves:
+            move_w = step[t.id] - now_w[t.id]
+            ramps_ms[t.id] = duration_ms(move_w=move_w, s_va=t.s_va, permille=permille)
+            late_wms[t.id] += abs(move_w) * (2 * begins_ms + ramps_ms[t.id])
+        whole_ms = begins_ms + max(ramps_ms.values())
+        begins_ms = whole_ms + pause_ms
         now_w, count = step, count + 1
-    return count
+    own_ms = {t: late // max(1, abs(now_w[t] - from_w[t])) for t, late in late_wms.items()}
+    return Course(whole_ms=whole_ms, own_ms=own_ms, steps_count=count)
 
 
 def writing_order(sop: Sop, before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 from fakes.core import make_sop
 
-from gateway.core.stepped import next_step, steps_count
+from gateway.core.stepped import course, next_step
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import LossCurve
 
@@ -106,4 +106,5 @@ def test_a_master_without_a_watt_lets_nothing_go():
     ],
 )
 def test_steps_are_counted_as_they_will_be_made(before, after, count):
-    assert steps_count(PURE, from_w=powers(*before), to_w=powers(*after)) == count
+    found = course(PURE, from_w=powers(*before), to_w=powers(*after), permille=200, pause_ms=1_500)
+    assert found.steps_count == count

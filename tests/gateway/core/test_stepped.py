@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.core import stepped
 from gateway.core.setpoints import within_master
 from gateway.model.reason import Reason, ReasonCode
+from gateway.model.terminal import LossCurve
 
 SOP = make_sop()
 S_VA = SOP.terminal("T1").s_va
@@ -156,7 +157,47 @@ def test_no_change_is_no_step():
     assert stepped.next_step(SOP, from_w=held, to_w=held, available_va={}) == {
         "T2": 5, "T3": -5, "T4": 0,
     }  # fmt: skip
-    assert stepped.steps_count(SOP, from_w=held, to_w=held) == 0
+    course = stepped.course(SOP, from_w=held, to_w=held, permille=200, pause_ms=1_500)
+    assert (course.steps_count, course.whole_ms, set(course.own_ms.values())) == (0, 0, {0})
+
+
+def test_the_course_of_one_step_is_the_ramp_of_each_terminal():
+    held = {"T1": 0, "T2": 0, "T3": 0, "T4": 0}
+    to_w = held | {"T2": 100_000, "T3": -25_000}
+    course = stepped.course(SOP, from_w=held, to_w=to_w, permille=200, pause_ms=1_500)
+    assert course.steps_count == 1
+    assert course.whole_ms == 2_000  # 50 kW a second
+    assert course.own_ms == {"T2": 2_000, "T3": 500, "T4": 0}
+
+
+def test_what_moves_in_a_later_step_is_like_a_ramp_that_is_half_done_then():
+    # One way first, then the other: 4.6 s of ramp, a pause, 4.6 s.
+    sop = make_sop(losses=LossCurve(a_ppm=0, b_ppm=0, c_ppm=0))
+    held = {"T1": 0, "T2": 230_000, "T3": 10_000, "T4": 0}
+    to_w = {"T1": 0, "T2": 0, "T3": 240_000, "T4": 0}
+    course = stepped.course(sop, from_w=held, to_w=to_w, permille=200, pause_ms=1_500)
+    assert course.steps_count == 2
+    assert course.whole_ms == 2 * 4_600 + 1_500
+    assert course.own_ms == {"T2": 4_600, "T3": 2 * (4_600 + 1_500) + 4_600, "T4": 0}
+
+
+def test_a_course_is_worth_what_its_steps_are():
+    held = {"T1": 0, "T2": -28_000, "T3": 91_000, "T4": -224_000}
+    zero = dict.fromkeys(held, 0)
+    course = stepped.course(SOP, from_w=held, to_w=zero, permille=200, pause_ms=1_500)
+    steps = walked(SOP, held, zero, full(SOP))
+    assert course.steps_count == len(steps) == 2
+    at_ms, now, done_wms = 0, dict(held), dict.fromkeys(("T2", "T3", "T4"), 0)
+    for step in steps:  # where each is on the way, once a millisecond
+        ramp_ms = max(abs(step[t] - now[t]) for t in step) // 50
+        for ms in range(ramp_ms + 1_500 if step is not steps[-1] else course.whole_ms - at_ms):
+            for t in step:
+                far_w = min(abs(step[t] - now[t]), 50 * ms)
+                done_wms[t] += now[t] + (far_w if step[t] > now[t] else -far_w)
+        at_ms += ramp_ms + 1_500
+        now |= step
+    for t, own_ms in course.own_ms.items():
+        assert abs(done_wms[t] - held[t] * own_ms / 2) < abs(held[t]) * 5
 
 
 def test_who_relieves_the_master_is_written_first():
