@@ -444,7 +444,8 @@ def _mean_w(energy_wh: int, interval: Interval) -> int:
 def _step_due(state: State, utc_ms: int) -> bool:
     """Follow the meter every few seconds, and not before the ramps of the last write ended."""
     active = state.active
-    if active is None or active.stepping:
+    assert active is not None, "asked only of what has opened"
+    if active.stepping:
         return True
     pause_us = max(tracking.STEP_MS * 1000, active.ramp_ms * 1000)
     return utc_ms * 1000 - active.utc_us >= pause_us
