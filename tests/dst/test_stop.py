@@ -24,19 +24,28 @@ def quiet_log():
     logging.disable(logging.NOTSET)
 
 
-def stopped(at_s, *, disk=HANGS, broker_dead=True, faults=()):
+def stopped(at_s, *, disk=HANGS, broker_dead=True, faults=(), separate=False):
     """Order a stop at an instant; return what the plant heard and held within a second of it."""
     kept = {}
 
     async def main(loop):
         world = World(
-            Setting(seed=4, minutes=10, length_s=60, faults=faults, mischief=False, rearm="auto"),
+            Setting(
+                seed=4,
+                minutes=10,
+                length_s=60,
+                faults=faults,
+                mischief=False,
+                rearm="auto",
+                separate=separate,
+            ),
             loop,
         )
         running = asyncio.ensure_future(world.run())
         await asyncio.sleep(at_s)
         kept["state"] = world.recorder.state.moments[-1].state
         kept["moved"] = any(world.plant.set_w.values())
+        kept["before"] = {t.id: world.plant.set_w[t.id] != 0 for t in world.plant.slaves}
         if disk == HANGS:
             world.disk.fsync_us = (10**12, 10**12)
         elif disk == FAILS:
@@ -52,6 +61,7 @@ def stopped(at_s, *, disk=HANGS, broker_dead=True, faults=()):
             if int(t.split()[0]) >= asked_us and "command ENTER_STANDBY" in t
         ]  # fmt: skip
         kept["still"] = any(world.plant.set_w.values())
+        kept["powers"] = {t.id: world.plant.set_w[t.id] != 0 for t in world.plant.slaves}
         for task in (ordering, running):
             task.cancel()
         await asyncio.gather(ordering, running, return_exceptions=True)
@@ -88,3 +98,18 @@ def test_under_faults_of_the_field_the_stop_is_sent_and_tried_again(name):
         assert "REJECTED_LOCAL" in found["heard"][0]  # who stands at the station decides
     else:
         assert not found["still"]
+
+
+def test_where_each_terminal_has_a_controller_all_are_told_at_once():
+    found = [stopped(at_s, separate=True) for at_s in (160.0, 180.1, 182.5, 200.0, 236.5)]
+    assert all(f["heard"] for f in found)
+    assert not any(f["still"] for f in found)
+    assert any(f["moved"] for f in found)
+
+
+def test_a_controller_out_of_reach_keeps_no_other_from_the_stop():
+    cut = (Fault(439.0, "unit-cut", 30.0, 6),)  # the way to T3
+    found = stopped(440.0, faults=cut, separate=True)
+    assert all(found["before"].values())
+    assert found["heard"]
+    assert {t for t, moves in found["powers"].items() if moves} == {"T3"}
