@@ -68,7 +68,7 @@ def _forgetful_admit(trade, **named):
 
 def _lax_admit(trade, **named):
     policy = replace(named["policy"], gate_ms=-(10**9))
-    return _admit(trade, **(named | {"policy": policy}))
+    return _admit(trade, **(named | {"policy": policy, "planned_ms": ()}))
 
 
 async def _acknowledge_first(self):
