@@ -448,7 +448,8 @@ def _on_its_way(state: State, station: StationTelemetry) -> bool:
     master would meet the difference.
     """
     now_w = {t.id: t.p_w for t in station.terminals}
-    return ramps.start_w(state.site.sop, held_w=state.held, measured_w=now_w) != state.held
+    told_w = state.held | (active_setpoints(station) if state.site.separate else {})
+    return ramps.start_w(state.site.sop, held_w=told_w, measured_w=now_w) != told_w
 
 
 def _flows_w(state: State, image: Image, station: StationTelemetry) -> dict[str, int]:

@@ -207,15 +207,20 @@ class Converters:
         return None if setpoint.terminal == self._master else setpoint.p_w
 
     async def select(self, instruction: Instruction) -> Ack:
-        """Look whether all converters can follow, and remember what they hold; nothing is sent."""
+        """Look whether all converters can follow, and remember what they hold; nothing is sent.
+
+        What holds something else than when it was last read is refused: the step was made for that.
+        """
         self._guard.check(instruction, seen=self._seen, now_us=self._clock.mono_us())
         self.staged_block(instruction)
         self._selected = None
+        was = {t: {held(r), self._wrote.get(t, held(r))} for t, r in self._readings.items()}
         await self._look()
         rows = self._readings.values()
         if any(r.local for r in rows):
             return self._answered(Ack.REJECTED_LOCAL)
-        if not all(_able(r) for r in rows):
+        changed = any(held(r) not in was[t] for t, r in self._readings.items() if t in was)
+        if changed or not all(_able(r) for r in rows):
             return self._answered(Ack.REJECTED_STATE)
         self._selected = _Selected(
             instruction=instruction,

@@ -25,6 +25,8 @@ FOUND = {
 
 SEPARATE = {
     1: 8,
+    43: 21,  # a step made for what was read before a trip; a late write taken for arrived (122)
+    122: 20,
     19: 13,  # steps from what a derated converter had been told, not from what it held
     163: 23,  # a fail-safe's step raised what had fallen, behind a converter that stood still
 }  # fmt: skip

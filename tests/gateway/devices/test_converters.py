@@ -297,6 +297,7 @@ async def test_a_selection_is_for_one_instruction_and_ten_seconds(bench):
         bench.time.factor = factor
         bench.wait(1)
         wanted = instruction(0, 1_000 + int(later_s), 0, 0, id=3)
+        await bench.station.read()
         await bench.station.select(wanted)
         bench.time.now_us += round(later_s * 1e6)
         if refused:
@@ -308,6 +309,20 @@ async def test_a_selection_is_for_one_instruction_and_ten_seconds(bench):
     await bench.station.command(Command.CANCEL)
     with pytest.raises(GuardRefused, match="not-selected"):
         await bench.station.operate(first)
+
+
+async def test_what_changed_since_it_was_read_is_not_selected(bench):
+    await bench.ready()
+    await bench.carry_out(0, 50_000, 0, 0)
+    await bench.station.read()
+    foreign = bench.driver()
+    await foreign.read()
+    await foreign._converters["T2"].hold(p_w=20_000, q_var=0)
+    await foreign.close()
+    bench.wait(1)
+    again = instruction(0, 60_000, 0, 0, id=2)
+    assert await bench.station.select(again) is Ack.REJECTED_STATE
+    assert await bench.station.select(again) is Ack.ACCEPTED, "now it was read"
 
 
 async def test_who_cannot_follow_is_not_selected(bench):
