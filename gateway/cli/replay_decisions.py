@@ -287,7 +287,6 @@ def _to_zero(state: State, entry: Entry) -> dict[str, Any]:
         step = setpoints.step_toward(
             state,
             zero,
-            utc_ms=image["utc_us"] // 1000,
             available_va=image["s_va_available"],
             shown_w=image["p_w_set_active"],
         )

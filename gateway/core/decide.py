@@ -298,8 +298,7 @@ def _still_moves(state: State, station: StationTelemetry) -> bool:
 def _unseen_power(state: State, station: StationTelemetry) -> bool:
     """Whether power is held by a station that answers, but not of now.
 
-    Its watchdog takes it to zero, unless it lost that in a restart nobody could see: so it is
-    told as well. A stop sets a state and moves nothing, so it may be said again.
+    It is told as well: its watchdog may be lost in a restart nobody saw. A stop may be repeated.
     """
     return station.quality is not Quality.GOOD and any(state.held.values())
 
@@ -330,6 +329,14 @@ def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
             return as_read("failsafe")
     elif expected and (failsafe or not moves) and not state.adopted:
         return as_read("failsafe")
+    slaves = state.site.sop.slaves
+    if (
+        ours
+        and moves
+        and state.site.separate
+        and any(holds[t.id] != state.held[t.id] for t in slaves)
+    ):
+        return as_read("adopt")  # another part of our last step than was seen after it
     if moves and not failsafe and not ours and _failed(state, station.instruction_id, holds):
         return as_read("differs")
     if moves and not failsafe and not ours:
@@ -442,11 +449,7 @@ def _move(
 
 
 def _on_its_way(state: State, station: StationTelemetry) -> bool:
-    """Whether power still runs down after a fail-safe.
-
-    From a start that moves while it is read no ramps can be made that end together, and the
-    master would meet the difference.
-    """
+    """Whether power still runs down after a fail-safe: no ramps from there could end together."""
     now_w = {t.id: t.p_w for t in station.terminals}
     told_w = state.held | (active_setpoints(station) if state.site.separate else {})
     return ramps.start_w(state.site.sop, held_w=told_w, measured_w=now_w) != told_w
@@ -484,12 +487,10 @@ def _to_zero(
 def leaving(state: State, image: Image, available: Mapping[str, int]) -> Dispatch:
     """The fail-safe: to zero at once, or by the next safe step where controllers are separate."""
     zero = {t.id: 0 for t in state.site.sop.terminals}
-    step, now_ms = None, image.utc_us // 1000
+    step = None
     if state.site.separate:
         shown_w = active_setpoints(image.station) if image.station else None
-        step = setpoints.step_toward(
-            state, zero, utc_ms=now_ms, available_va=available, shown_w=shown_w
-        )
+        step = setpoints.step_toward(state, zero, available_va=available, shown_w=shown_w)
     return Dispatch(
         setpoints=step or zero,
         authority="failsafe",

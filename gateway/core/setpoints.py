@@ -86,9 +86,7 @@ def wanted(
     if not state.site.separate:
         return found
     assert found.setpoints is not None
-    step = step_toward(
-        state, found.setpoints, utc_ms=utc_ms, available_va=available_va, shown_w=shown_w
-    )
+    step = step_toward(state, found.setpoints, available_va=available_va, shown_w=shown_w)
     if step is None:
         return replace(found, setpoints=None, stuck=True)
     toward = {} if step == found.setpoints else found.setpoints
@@ -99,21 +97,17 @@ def step_toward(
     state: State,
     target_w: Mapping[str, int],
     *,
-    utc_ms: int,
     available_va: Mapping[str, int],
     shown_w: Mapping[str, int] | None = None,
 ) -> dict[str, int] | None:
     """The next safe step from what is held to a target (``stepped``); None: the master is full."""
     now_w = {**state.held, **(shown_w or {})}
-    sop = _sop(state, Interval(utc_ms, utc_ms + 1))
-    feeder_w = _master_feeder_w(state, sop)
-    most_va = available_va.get(sop.master, 0)
-    most_va = most_va if feeder_w is None else min(most_va, feeder_w)
+    # Limits of the master's feeder are for what lasts: a step is over in seconds.
     step = stepped.next_step(
-        sop,
+        state.site.sop,
         from_w={t: _within(p_w, available_va.get(t, 0)) for t, p_w in now_w.items()},
         to_w=target_w,
-        available_va={**available_va, sop.master: most_va},
+        available_va=available_va,
     )
     return None if isinstance(step, Reason) else {**target_w, **step}
 

@@ -90,7 +90,8 @@ class AlarmOracle:
 
     @staticmethod
     def _unarmed(world):
-        return None if world.plant.estop else not world.recorder.state.armed
+        hidden = world.plant.estop or world.frozen_units  # an emergency stop, true or of then
+        return None if hidden else not world.recorder.state.armed
 
     @staticmethod
     def _lost(world):

@@ -60,6 +60,7 @@ async def _unit_frozen(world, fault):
         world.frozen_units[terminal] = world.station.units[terminal].reading()
         world.frozen_us, world.reachable_us = world.loop.now_us, None
     await asyncio.sleep(fault.lasts_s)
+    world.oracle.ended_us["unit"] = world.loop.now_us
     if world.frozen_units.pop(terminal, None) is not None and not world.stands_still:
         world.reachable_us = None if world.network.severed else world.loop.now_us
 

@@ -179,7 +179,7 @@ def _quiet_intervals(world, entries):
                 continue
             off_wh = abs(t["judged_wh"] - t["planned_wh"])
             width = 200 if world.site.separate else 500  # by steps
-            part = 0.03 if world.site.separate and hours < 1 / 12 else 0.005  # of a minute by steps
+            part = 0.05 if world.site.separate and hours < 1 / 12 else 0.005  # of a minute by steps
             limit_wh = max(250_000 * hours / width, abs(t["planned_wh"]) * part, 3)
             world.oracle.check(
                 t["metered_wh"] is not None and off_wh <= limit_wh,

@@ -276,6 +276,8 @@ class Oracle:
         plant, now_us = self.world.plant, self.world.loop.now_us
         if now_us - max(plant.strange_us, plant.short_us, plant.fell_us) <= 12_000_000:
             return  # a converter holds less than it was told, and its neighbours follow
+        if self.world.stands_still or now_us - self.ended_us.get("unit", 0) < 2_500_000:
+            return  # what one shows is of then, and nobody could know yet
         s_va = self.world.site.sop.terminal(plant.master).s_va
         after = {s.terminal: s.p_w for s in instruction.setpoints if s.terminal != plant.master}
         pairs = [{plant.held_w(t), p_w} for t, p_w in after.items()]
@@ -363,7 +365,7 @@ class Oracle:
             self.check(
                 silent_us <= 12_000_000, "L4", f"power after {silent_us / 1e6:.1f} s of silence"
             )
-            unseen_us = now_us - max(world.frozen_us, world.living_us)
+            unseen_us = now_us - max(world.frozen_us, world.living_us, plant.told_us)
             unseen = world.stands_still and unseen_us > UNSEEN_US
             self.check(not unseen, "L4", f"power for {unseen_us / 1e6:.1f} s that nobody sees")
             self._compensated(now_us)

@@ -31,6 +31,7 @@ class Plant:
         self.clip_percent, self.clip_us = 100, 0
         self.worst_master_w = 0.0
         self.dropped_us = -(1 << 60)
+        self.told_us = -(1 << 60)  # when power was last told anew, where that is known
         self.fell_us = -(1 << 60)  # when one of several controllers last went to zero alone
         self.operated = []  # (time, id) of every OPERATE that acted
         self.reboot(now_us)

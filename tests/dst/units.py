@@ -114,6 +114,7 @@ class UnitPlant(Plant):
             self.written[terminal].append(p_w)
             self.told("hold", f"{terminal} {p_w}")
             self.held_us[terminal] = now_us
+            self.told_us = now_us if p_w else self.told_us
         self.set_q[terminal] = q_var
         if self.life_s[terminal]:
             self.reverts_us[terminal] = now_us + self.life_s[terminal] * 1_000_000

@@ -101,17 +101,6 @@ def test_limits_of_another_hour_leave_an_interval_alone(valid):
     assert feeder.at_terminals(limits(valid), SOP, QUARTER) == {}
 
 
-def test_a_limit_of_the_masters_feeder_holds_for_steps_from_its_instant_on():
-    book = Book().adopted()
-    book.add("operator", user="system-operator", verb=feeder.VERB, reason="",
-             arguments=feeder.fields_of(limits(QUARTER, "region-a")))  # fmt: skip
-    target = ZERO | {"T2": -100_000, "T3": 100_000}
-    asked = {"available_va": FULL}
-    early = setpoints.step_toward(book.state, target, utc_ms=FIRST_MS - 1, **asked)
-    within = setpoints.step_toward(book.state, target, utc_ms=FIRST_MS, **asked)
-    assert early["T3"] - early["T2"] > 50_000 > within["T3"] - within["T2"]
-
-
 def test_the_five_alarms_that_came_most_often_are_named_the_most_frequent_first():
     book = AlarmBook()
     book.raised = [

@@ -102,7 +102,7 @@ def masters_feeder(book, most_w):
     return book
 
 
-def test_the_fail_safes_steps_respect_what_the_masters_feeder_may_carry_now():
+def test_a_step_is_over_in_seconds_and_not_held_to_what_the_masters_feeder_may_carry():
     first = []
     for most_w in (None, 60_000):
         held = {"T2": -200_000, "T3": 200_000}
@@ -114,10 +114,7 @@ def test_the_fail_safes_steps_respect_what_the_masters_feeder_may_carry_now():
         image = {"at_ms": FIRST_MS + 300_000, "mono_us": now_us}
         (step,) = sent(book, station=station(held, mono_us=now_us), **image)
         first.append(step.setpoints)
-    for step, room_w in zip(first, (250_000, 60_000), strict=True):
-        gone_w = [abs(was - step[t]) for t, was in (("T2", -200_000), ("T3", 200_000))]
-        assert 0 < max(gone_w) <= room_w
-    assert first[0] != first[1]
+    assert first[0] == first[1]
 
 
 @pytest.mark.parametrize(("separate", "told"), [(True, 1), (False, 0)])

@@ -154,6 +154,18 @@ def test_of_a_half_applied_step_the_next_begins_where_each_terminal_is(shown):
     assert again.setpoints["T3"] > 0
 
 
+def test_what_was_taken_late_after_all_is_where_the_next_step_begins():
+    sent = {"T2": -100_000, "T3": 100_000}
+    book = stepping(sent, OPEN, active={"T2": -100_000, "T3": 0}, outcome="failed")
+    late = reading(sent, mono_us=3_900_000)
+    (told,) = of(ReadBack, found(book, station=late, mono_us=4_000_000))
+    assert (told.cause, told.active["T3"]) == ("adopt", 100_000)
+    one = Book(rearm="auto").adopted()
+    send(one, sent, plan_index=one.plan(WH))
+    cut = reading({"T2": -100_000, "T3": 60_000}, mono_us=3_900_000)
+    assert not of(ReadBack, found(one, station=cut, mono_us=4_000_000)), "one station has an id"
+
+
 def test_what_is_neither_before_nor_after_a_step_is_not_ours():
     sent = {"T2": -100_000, "T3": 100_000}
     book = stepping(sent, OPEN, active={"T2": -100_000, "T3": 60_000}, outcome="failed")
