@@ -68,27 +68,33 @@ def place_of(directory: Path, batch: Batch) -> Place:
 def segment_batches(
     path: Path, start: int, *, last: bool, place: Place | None = None
 ) -> Iterator[Batch]:
-    """Give the batches of one segment; damage in the last one's tail ends it quietly."""
-    index = segment.first_index(path)
-    data = path.read_bytes()
+    """Give the batches of one segment; damage in the last one's tail ends it quietly.
+
+    What stands before ``place`` is not read: who follows a ledger does so every few seconds.
+    """
+    base = place.offset if place is not None else 0
+    with path.open("rb") as file:
+        file.seek(base)
+        data = file.read()
     if last:
         settle(path)
     try:
         if place is None:
-            yield from parse_batches(data, index, start)
+            yield from parse_batches(data, segment.first_index(path), start)
         else:
-            yield from parse_batches(data, place.size, start, place.offset)
+            yield from parse_batches(data, place.size, start, 0, base)
     except Damage as damage:
         if not last:
-            raise LedgerCorrupt(f"{path.name} offset {damage.offset}: {damage}") from None
+            raise LedgerCorrupt(f"{path.name} offset {damage.offset + base}: {damage}") from None
 
 
 def parse_batches(
-    data: bytes, index: int, start: int, offset: int | None = None
+    data: bytes, index: int, start: int, offset: int | None = None, base: int = 0
 ) -> Iterator[Batch]:
     """Give the batches in a segment's bytes; raises Damage where they end badly.
 
-    Entry ``index`` stands at ``offset``, behind the header where that is not given.
+    Entry ``index`` stands at ``offset``, behind the header where that is not given. The first
+    byte stands at ``base`` in the segment; Damage counts from there.
     Entries are read without an object for each record: everything derived waits for this loop.
     """
     unpack, frame_bytes, limit = record.FRAME.unpack_from, record.FRAME_BYTES, len(data)
@@ -118,7 +124,7 @@ def parse_batches(
                 first_index=first,
                 bodies=tuple(bodies),
                 checkpoint=item.payload,
-                end_offset=offset,
+                end_offset=base + offset,
             )
 
 

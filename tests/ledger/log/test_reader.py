@@ -22,6 +22,29 @@ def test_entries_from_any_index(make: Callable[..., Path], start: int) -> None:
     assert list(reader.entries(directory, start)) == list(enumerate(LEAVES))[start:]
 
 
+def test_from_a_place_on_nothing_before_it_is_read(make: Callable[..., Path]) -> None:
+    directory = make(*BATCHES, segment_bytes=3_000)
+    whole = list(reader.batches(directory))
+    for known, batch in enumerate(whole):
+        place = reader.place_of(directory, batch)
+        data = bytearray(place.segment.read_bytes())
+        spoiled = bytes(place.offset) + bytes(data[place.offset :])
+        place.segment.write_bytes(spoiled)
+        assert list(reader.batches(directory, batch.size, place)) == whole[known + 1 :]
+        place.segment.write_bytes(data)
+
+
+def test_damage_after_a_place_is_named_where_it_stands(make: Callable[..., Path]) -> None:
+    directory = make(*BATCHES, segment_bytes=3_000)
+    first = next(iter(reader.batches(directory)))
+    place = reader.place_of(directory, first)
+    data = bytearray(place.segment.read_bytes())
+    data[place.offset + 20] ^= 1
+    place.segment.write_bytes(data)
+    with pytest.raises(LedgerCorrupt, match=rf"{place.segment.name} offset {place.offset}:"):
+        list(reader.batches(directory, first.size, place))
+
+
 async def test_beside_a_writer_only_what_is_durable(tmp_path: Path, signer: Signer) -> None:
     writer = LedgerWriter.open(tmp_path, signer=signer, origin=signer.name, segment_bytes=20_000)
     for n in range(50):
