@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 QUARTER_MS = 900_000
 FIVE_MS = 300_000
-WAIT_US = 60_000_000  # a cancellation waits so long for the trade it overtook
+WAIT_US = 60_000_000  # a cancellation waits so long at most for the trade it overtook …
+WAIT_US_MIN = 55_000_000  # … and so long at least: the scan that refuses it may come late
 REGIONS = ("region-a", "region-b", "region-c", "region-d")
 
 
@@ -145,7 +146,7 @@ def _verdict(held, model, waiting, began, entry, index):
         before = earlier < number and other.trade_id == message.trade_id
         if before and model.codes(other, at_ms) != {"orphan"}:
             held.broken.append(f"entry {index}: entry {earlier} was overtaken")
-    if want == {"orphan"} and entry["mono_us"] - began[number] < WAIT_US:
+    if want == {"orphan"} and entry["mono_us"] - began[number] < WAIT_US_MIN:
         held.broken.append(f"entry {index}: refused before its trade could come")
     if not want:
         model.accept(message)
