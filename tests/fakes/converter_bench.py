@@ -174,3 +174,8 @@ async def converter_bench(**options):
         yield bench
     finally:
         await bench.close()
+
+
+def powers(seen):
+    """Active set values of a reading, by terminal."""
+    return [t.p_w_set_active for t in seen.terminals]

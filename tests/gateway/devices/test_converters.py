@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from fakes.converter_bench import TERMINALS, converter_bench, instruction
+from fakes.converter_bench import TERMINALS, converter_bench, instruction, powers
 
 from firmware_sim.plant.converter import Fault
 from firmware_sim.plant.states import OpState
@@ -27,10 +27,6 @@ pytestmark = pytest.mark.usefixtures("still_time")
 async def bench():
     async with converter_bench() as found:
         yield found
-
-
-def powers(seen):
-    return [t.p_w_set_active for t in seen.terminals]
 
 
 # Reading

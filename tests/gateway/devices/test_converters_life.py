@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fakes.converter_bench import converter_bench, instruction
+from fakes.converter_bench import converter_bench, instruction, powers
 
 from gateway.core.interlock import (
     STATUS_FAILSAFE,
@@ -21,10 +21,6 @@ pytestmark = pytest.mark.usefixtures("still_time")
 async def bench():
     async with converter_bench() as found:
         yield found
-
-
-def powers(seen):
-    return [t.p_w_set_active for t in seen.terminals]
 
 
 # Failures on the way
