@@ -22,6 +22,16 @@ class Line:
 
     def __init__(self, *, world, life, name, draw):
         self.world, self.life, self.name, self.draw = world, life, name, draw
+        self._writing = 0
+
+    async def write(self, what, act):
+        """One write: the oracle sees whether another is out."""
+        self.world.oracle.writes(what, self._writing)
+        self._writing += 1
+        try:
+            return await self.exchange(what, act)
+        finally:
+            self._writing -= 1
 
     async def exchange(self, what, act):
         """One request and its answer."""
@@ -79,15 +89,7 @@ class SimStation:
             staged={n: Point(name=n) for n in ("p_set", "q_set", "ramp_set")},
         )  # fmt: skip
         self.line = Line(world=world, life=life, name="station", draw=self.draw)
-        self._seen, self._mine, self._writing = None, None, 0
-
-    async def _write(self, what, act):
-        self.world.oracle.writes(what, self._writing)
-        self._writing += 1
-        try:
-            return await self.line.exchange(what, act)
-        finally:
-            self._writing -= 1
+        self._seen, self._mine = None, None
 
     async def read(self):
         self._seen = await self.line.exchange("read", self._shown)
@@ -143,7 +145,7 @@ class SimStation:
         self.guard.sent(instruction, now_us=self.world.clock.mono_us())
         self.world.oracle.sends_select(instruction, staged)
         self._mine = None
-        ack = await self._write(
+        ack = await self.line.write(
             "select",
             lambda: self.plant.answer(
                 Command.SELECT, self.owner, self.world.loop.now_us, instruction,
@@ -166,12 +168,14 @@ class SimStation:
             raise DeviceNotSent("station", "not selected")
         self._mine = None
         self.world.oracle.sends_operate(instruction)
-        return await self._write("operate", lambda: self.world.operates(instruction, self.owner))
+        return await self.line.write(
+            "operate", lambda: self.world.operates(instruction, self.owner)
+        )
 
     async def command(self, command, argument=0):
         self._mine = None
         self.world.oracle.sends_command(command)
-        return await self._write(
+        return await self.line.write(
             "command", lambda: self.plant.answer(command, self.owner, self.world.loop.now_us)
         )
 
@@ -194,7 +198,7 @@ class SimStation:
 
         assert failsafe_ramp_permille_per_s > 0
         self.world.oracle.sends_command("CONFIGURE")
-        if not await self._write("configure", write):
+        if not await self.line.write("configure", write):
             raise DeviceRefused("station", "leased", 4)
 
     async def close(self):

@@ -161,18 +161,9 @@ class SimConverter:
         self.name, self.terminal, self.world = f"c{terminal[1]}", terminal, world
         self.plant = world.plant
         self.line = Line(world=world, life=life, name=self.name, draw=world.draw(self.name))
-        self._writing = 0
 
     def _now_us(self):
         return self.world.loop.now_us
-
-    async def _write(self, what, act):
-        self.world.oracle.writes(what, self._writing)
-        self._writing += 1
-        try:
-            return await self.line.exchange(what, act)
-        finally:
-            self._writing -= 1
 
     async def read(self):
         return await self.line.exchange("read", self._shown)
@@ -205,7 +196,7 @@ class SimConverter:
         return f"{self.name} {p_w} {q_var};".encode()
 
     async def hold(self, *, p_w, q_var):
-        await self._write(
+        await self.line.write(
             "operate", lambda: self.plant.hold(self.terminal, p_w, q_var, self._now_us())
         )
 
@@ -215,12 +206,12 @@ class SimConverter:
         )
 
     async def arm(self, life_s):
-        await self._write(
+        await self.line.write(
             "configure", lambda: self.plant.arm(self.terminal, life_s, self._now_us())
         )
 
     async def operate(self, command):
-        await self._write(
+        await self.line.write(
             "command", lambda: self.plant.order(self.terminal, command, self._now_us())
         )
 
