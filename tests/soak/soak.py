@@ -36,13 +36,14 @@ PATHS = (("T2", "T3"), ("T4", "T2"), ("T1", "T4"))
 
 
 def process_figures(pid):
-    """Resident memory in KiB, threads, file descriptors and CPU seconds of a process."""
+    """Resident memory and its anonymous part in KiB, threads, descriptors, CPU s of a process."""
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return {
         "rss_kib": int(status["VmRSS"].split()[0]),
+        "anonymous_kib": int(status["RssAnon"].split()[0]),
         "threads": int(status["Threads"]),
         "fds": len(os.listdir(f"/proc/{pid}/fd")),
         "cpu_s": (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
@@ -86,10 +87,11 @@ def p99(values):
 class Soak:
     """One run: a rig under load and the samples taken of it."""
 
-    def __init__(self, rig, *, seconds, every_s):
+    def __init__(self, rig, *, seconds, every_s, keep=None):
         self.rig = rig
         self.seconds = seconds
         self.every_s = every_s
+        self.keep = keep  # a file that can be watched while the run goes on
         self.samples = []  # (hours, figures)
         self.answers_ms = []  # (hours, ms) of the status at the control socket
         self.late_ms = []  # (hours, ms) of our own loop, right before and after an answer
@@ -148,6 +150,8 @@ class Soak:
             figures["scans"] = status["scans"]
             figures["entries"] = status["ledger"]["entries"]
             self.samples.append((self.hours(), figures))
+            if self.keep is not None:
+                print(json.dumps(self.samples[-1]), file=self.keep, flush=True)
             due += self.every_s
             await asyncio.sleep(max(0.0, min(due - time.monotonic(), self.every_s)))
 
@@ -188,14 +192,15 @@ class Soak:
 
 async def soak(*, seconds, factor, every_s, keep=None):
     """Run for ``seconds`` of real time; return the report."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        open(keep, "w") if keep else contextlib.nullcontext() as watched,
+    ):
         rig = Rig(scratch, factor=factor)
         async with rig.up():
             await rig.until(lambda s: s["state"] == "READY")
-            run = Soak(rig, seconds=seconds, every_s=every_s)
+            run = Soak(rig, seconds=seconds, every_s=every_s, keep=watched)
             await run.run()
-        if keep is not None:
-            keep.write_text("".join(json.dumps([h, f]) + "\n" for h, f in run.samples))
         return run.report()
 
 
