@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.device_add import add
+from gateway.cli.device_list import ls, rm
 from gateway.cli.device_trust import trust
 from gateway.cli.output import ExitCode, Finding, emit, group
 from gateway.cli.where import (
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     ),
 )
 def device() -> None:
-    """Devices: add, identify and trust them, measure how they answer."""
+    """Devices: list, add, remove, identify and trust them, measure how they answer."""
 
 
 device.add_command(add)
+device.add_command(ls)
+device.add_command(rm)
 device.add_command(trust)
 
 

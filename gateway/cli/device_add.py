@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.output import ExitCode, Finding, command, emit, fail, say, site_option
+from gateway.cli.output import ExitCode, command, fail, site_option
 from gateway.cli.scan_answer import last_scan
+from gateway.cli.site_edit import propose, refuse_new_problems, text_of
 
 if TYPE_CHECKING:
     from gateway.config.yaml_reader import Document
@@ -57,18 +58,13 @@ def add(
     row: dict[str, Any] = {"profile": profile_name, "url": str(found["url"])}
     if profile.protocol == "modbus":
         row["unit"] = profile.modbus.unit if asked is None else asked
-    before = _text(config_path)
-    after = _with(before, name, row, config_path)
-    diff = _diff(before, after, config_path)
-    say(diff)
-    finding = Finding(code="D110", message="nothing was written", help="the same with --yes")
-    if yes:
-        _write(config_path, after)
-    emit(
-        {"name": name, **row, "unit": row.get("unit", 0), "file": str(config_path), "diff": diff},
-        text=f"Wrote {config_path}." if yes else "",
-        exit_code=ExitCode.OK if yes else ExitCode.UNCONFIRMED,
-        findings=() if yes else (finding,),
+    before = text_of(config_path)
+    propose(
+        {"name": name, **row, "unit": row.get("unit", 0)},
+        before=before,
+        after=_with(before, name, row, config_path),
+        path=config_path,
+        write=yes,
     )
 
 
@@ -88,17 +84,8 @@ def _scanned(source: str) -> dict[str, Any]:
         raise click.UsageError(f"{path} is no saved scan ({error}); {scan_first}") from None
 
 
-def _text(path: Path) -> str:
-    from gateway.config.yaml_reader import read_file
-
-    read_file(path, prefix="C").raise_if_failed()
-    return path.read_text(encoding="utf-8")
-
-
 def _with(text: str, name: str, row: dict[str, Any], path: Path) -> str:
     """The site file with one more device, before the first; every other byte stays."""
-    from gateway.config.problem import ConfigFileError
-    from gateway.config.site_file import site_from_text
     from gateway.config.yaml_reader import read_text
 
     document = read_text(text, file=str(path), prefix="C")
@@ -116,12 +103,7 @@ def _with(text: str, name: str, row: dict[str, Any], path: Path) -> str:
     lines = text.splitlines(keepends=True)
     lines.insert(line - 1, f"{' ' * (column - 1)}{name}: {body}\n")
     after = "".join(lines)
-    known_before = {(p.code, p.message) for p in site_from_text(text, path=path)[0].problems}
-    checked, _ = site_from_text(after, path=path)  # a line further down: told apart by their words
-    errors = [p for p in checked.problems if p.severity == "error"]
-    new = [p for p in errors if (p.code, p.message) not in known_before]
-    if checked.failed and new:
-        raise ConfigFileError(new)
+    refuse_new_problems(text, after, path)
     return after
 
 
@@ -143,25 +125,3 @@ def _place(document: Document, path: Path) -> tuple[int, int]:
             help="write each device on a line of its own",
         )
     return first.line, first.column
-
-
-def _diff(before: str, after: str, path: Path) -> str:
-    import difflib
-
-    lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), str(path), str(path), lineterm="", n=1
-    )
-    return "\n".join(lines)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file at once, with the rights it had."""
-    import os
-
-    new = path.with_name(f".{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, path.stat().st_mode & 0o777)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(path)

@@ -119,30 +119,6 @@ async def test_what_is_no_opcua_server_is_not_trusted(sopgw, tmp_path):
     await server.wait_closed()
 
 
-def test_a_device_is_added_by_its_url(sopgw, tmp_path):
-    site = tmp_path / "site.yaml"
-    site.write_text(SITE.read_text())
-    add = ("device", "add", "m5", "-c", site)
-    meter = ("--url", "modbus+tcp://192.168.10.34:502", "--profile", "abb-b23")
-    assert sopgw(*add, *meter, "--yes").exit_code == 0
-    added = load_site(site).devices["m5"]
-    assert (added.profile.id, added.unit) == ("abb-b23", 1)
-    for wrong in (
-        (),
-        ("--url", "modbus+tcp://h"),
-        ("--from", "nothing.json:1"),
-        ("--from", "nothing"),
-        ("--from", "scan:1"),  # nothing was scanned yet
-        (*meter, "--from", "a:1"),
-    ):
-        assert sopgw("device", "add", "m6", *wrong, "-c", site).exit_code == 2
-    text = site.read_text()
-    nonsense = ("--url", "telnet://h", "--profile", "abb-b23", "--yes")
-    assert sopgw("device", "add", "m6", *nonsense, "-c", site).exit_code == 3
-    assert sopgw("device", "add", "m6", *meter, "--yes", "-c", site).exit_code == 3  # used twice
-    assert site.read_text() == text
-
-
 @pytest.fixture(scope="module")
 def address(server, tmp_path_factory):
     """The whole URL, with our own files and the user's name."""
