@@ -435,16 +435,7 @@ def outcome_data(outcome: CheckOutcome) -> dict[str, Any]:
     return {
         "verdict": outcome.verdict.value,
         "rows": [r.data() for r in outcome.rows],
-        "findings": [
-            {
-                "code": f.code,
-                "where": f.where,
-                "what": f.what,
-                "mend": f.mend,
-                "punch": f.punch.value,
-            }
-            for f in outcome.findings
-        ],
+        "findings": [f.data() for f in outcome.findings],
         "note": outcome.note,
     }
 

@@ -39,6 +39,16 @@ class Finding:
     mend: str
     punch: Punch = Punch.B
 
+    def data(self) -> dict[str, str]:
+        """Return the JSON form."""
+        return {
+            "code": self.code,
+            "where": self.where,
+            "what": self.what,
+            "mend": self.mend,
+            "punch": self.punch.value,
+        }
+
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """Return FAULT if any is, else UNDECIDED if any is or there are none, else OK."""

@@ -239,16 +239,7 @@ class RunRecord:
                 "check": check_id,
                 "verdict": outcome.verdict.value,
                 "rows": [r.data() for r in outcome.rows],
-                "findings": [
-                    {
-                        "code": f.code,
-                        "where": f.where,
-                        "what": f.what,
-                        "mend": f.mend,
-                        "punch": f.punch.value,
-                    }
-                    for f in outcome.findings
-                ],
+                "findings": [f.data() for f in outcome.findings],
                 "note": outcome.note,
                 "ledger_index": outcome.ledger_index,
                 "plot_svg": outcome.plot_svg,

@@ -230,32 +230,24 @@ def test_a_reference_that_disagrees_is_a_fault_with_its_mend(site, sopgw):
     assert "sopgw point decode m1" in answer.out
 
 
+def holding(cabinet):
+    """A process that holds 25 kW at T2 for an hour, once the power is there."""
+    held = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "test", "step", "T2", "--to", "25kW", "--hold", "1h", "--yes"],
+        env=cabinet.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while cabinet.say(do="look")["p_w"][1] < 24_000:
+        assert held.poll() is None
+        time.sleep(0.05)
+    return held
+
+
 def test_killed_in_mid_step_the_station_goes_to_zero_by_itself(tmp_path):
     cabinet = cabinet_module.Cabinet(tmp_path, factor=5)
     try:
-        held = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "gateway",
-                "test",
-                "step",
-                "T2",
-                "--to",
-                "25kW",
-                "--hold",
-                "1h",
-                "--yes",
-            ],
-            env=cabinet.env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while cabinet.say(do="look")["p_w"][1] < 24_000:
-            assert held.poll() is None
-            time.sleep(0.05)
+        held = holding(cabinet)
         held.send_signal(signal.SIGKILL)
-        held.wait()
+        held.communicate()
         began = cabinet.say(do="look")["t_s"]
         while (look := cabinet.say(do="look"))["p_w"][1] > 2_500:
             assert look["t_s"] - began < 60
@@ -278,28 +270,7 @@ def test_the_ledger_holds_an_intent_before_each_write(site, sopgw):
 def test_interrupted_in_mid_step_it_goes_back_to_zero_and_says_so(tmp_path):
     cabinet = cabinet_module.Cabinet(tmp_path, factor=5)
     try:
-        held = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "gateway",
-                "test",
-                "step",
-                "T2",
-                "--to",
-                "25kW",
-                "--hold",
-                "1h",
-                "--yes",
-            ],
-            env=cabinet.env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while cabinet.say(do="look")["p_w"][1] < 24_000:
-            assert held.poll() is None
-            time.sleep(0.05)
+        held = holding(cabinet)
         held.send_signal(signal.SIGINT)
         _out, err = held.communicate(timeout=60)
         assert held.returncode == 130
