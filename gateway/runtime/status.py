@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from base64 import b64encode
 from typing import Any
 
@@ -74,6 +75,7 @@ def status_fields(
         "scans": scan.scans_count,
         "lead_us": scan.lead_us,
         "tasks": len(asyncio.all_tasks()),
+        "memory_blocks": sys.getallocatedblocks(),
         "ledger": {
             "entries": ledger.size,
             "anchored": ledger.anchored,
