@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gateway.cli.output import ExitCode, Finding, command, emit, fail, site_option
+from gateway.cli.site_edit import write_whole
 
 VERSION = 1
 
@@ -154,10 +155,7 @@ def replace_keeping(path: Path, text: str) -> None:
     backup = path.with_name(path.name + ".bak")
     backup.unlink(missing_ok=True)
     backup.hardlink_to(path)
-    partial = path.with_name(f".{path.name}.new")
-    partial.write_text(text, encoding="utf-8")
-    partial.chmod(path.stat().st_mode & 0o777)
-    partial.replace(path)
+    write_whole(path, text)
 
 
 @command(

@@ -47,7 +47,7 @@ def propose(data: dict[str, object], *, before: str, after: str, path: Path, wri
     say(diff)
     finding = Finding(code="D110", message="nothing was written", help="the same with --yes")
     if write:
-        _write(path, after)
+        write_whole(path, after)
     emit(
         {**data, "file": str(path), "diff": diff},
         text=f"Wrote {path}." if write else "",
@@ -56,7 +56,7 @@ def propose(data: dict[str, object], *, before: str, after: str, path: Path, wri
     )
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Replace the file at once, with the rights it had."""
     new = path.with_name(f".{path.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, path.stat().st_mode & 0o777)
