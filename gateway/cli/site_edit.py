@@ -57,11 +57,15 @@ def propose(data: dict[str, object], *, before: str, after: str, path: Path, wri
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace the file at once, with the rights it had."""
+    """Replace the file at once; owner and rights stay, so that the service can still read it."""
+    old = path.stat()
     new = path.with_name(f".{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, path.stat().st_mode & 0o777)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
+        if os.geteuid() == 0:
+            os.fchown(stream.fileno(), old.st_uid, old.st_gid)
+        os.fchmod(stream.fileno(), old.st_mode & 0o777)
         os.fsync(stream.fileno())
     new.replace(path)

@@ -1,5 +1,6 @@
 """``sopgw device ls | add | rm``: the devices of a site file; asks no device."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,22 @@ def test_devices_in_one_line_are_left_to_the_editor(sopgw, site):
     assert refused.exit_code == 3
     assert "lines of its own" in refused.err
     assert site.read_text() == text
+
+
+def test_a_changed_file_keeps_its_rights_and_its_owner(sopgw, site):
+    site.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(site, 0, 12345)  # as the package leaves it: the service reads by its group
+    before = site.stat()
+    mask = os.umask(0o077)
+    try:
+        add = ("device", "add", "m5", "--url", "modbus+tcp://h", "--profile", "abb-b23", "--yes")
+        assert sopgw(*add, "-c", site).exit_code == 0
+        added = site.stat()
+        assert sopgw("config", "fmt", site, "--write").exit_code == 0
+    finally:
+        os.umask(mask)
+    for after in (added, site.stat()):
+        assert (after.st_mode, after.st_uid, after.st_gid) == (
+            before.st_mode, before.st_uid, before.st_gid,
+        )  # fmt: skip
