@@ -156,7 +156,9 @@ def meter():
                 writer.write(head[:4] + (len(pdu) + 1).to_bytes(2) + head[6:7] + pdu)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+            pass
+        finally:
+            writer.transport.abort()  # also where the loop ends before the client's end is seen
 
     async def run():
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
