@@ -6,9 +6,10 @@ over real Modbus, MQTT and disk. Reports the slope of the resident memory with i
 tasks, threads, file descriptors, and the 99th percentile of answers in each quarter after the
 warm-up.
 
-The site has a past (``--past`` entries): what is kept of trades, readings and alarms is as much as
-it ever becomes, so that what still grows grows for ever. Memory that a start left free could hide
-that for a while; the blocks of memory that Python has in use (up to 512 bytes each) cannot.
+The site has a past (``--past`` entries) of trades and readings, without alarms and operators: what
+is kept of these is as much as it ever becomes, so that what still grows with them grows for ever.
+Memory that a start left free could hide that for a while; the blocks of memory that Python has in
+use (up to 512 bytes each) cannot.
 
 Times are taken by this process, which shares the machine with the gateway, the broker and the
 simulator. So it says beside them how late its own loop was, and how long the gateway was ready
@@ -35,7 +36,7 @@ from fakes.rig import Rig  # noqa: E402
 from fault.restart_scale import generate  # noqa: E402
 
 INTERVAL_MS = 900_000
-WARM_UP_SHARE = 0.4  # of the run, at most an hour: caches fill, histories come to their bounds
+WARM_UP_SHARE = 0.4  # of the run, at most an hour: caches fill, histories reach their bounds
 LATE_MS_MAX = 2.0  # of our own loop: an answer beside it says nothing of the gateway
 PATHS = (("T2", "T3"), ("T4", "T2"), ("T1", "T4"))
 
