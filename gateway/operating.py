@@ -141,12 +141,8 @@ def status_of(
 
 def trades_around(book: DayBook, now_us: int) -> list[dict[str, Any]]:
     """Return the trades of the hours around now, newest last."""
-    around = [
-        asdict(row)
-        for row in book.trades(now_us)
-        if abs(row.start_us - now_us) < AROUND_US or row.start_us <= now_us < row.end_us
-    ]
-    return around[-TRADES_MAX:]
+    around = book.trades(now_us, around_us=AROUND_US)
+    return [asdict(row) for row in around[-TRADES_MAX:]]
 
 
 def _entries(journal: LedgerJournal, asked: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ owns it. Powers W, energies mWh, times ms; positive means injecting into the fee
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,16 +90,18 @@ def worth_writing(*, wanted_w: int, held_w: int, s_va: int, left_ms: int) -> boo
 def gain_ppm(held: Sequence[tuple[int, int]], readings: Sequence[Counters], now_us: int) -> int:
     """How much a converter delivers of what it is told, by its meter, in millionths.
 
-    ``held`` lists the setpoints of this interval as (UTC µs, W). Without this the law above closes
-    the gap that a biased converter leaves only towards the end, where limits may forbid it.
+    ``held`` lists the setpoints of this interval as (UTC µs, W), ``readings`` are of one meter in
+    order of time. Without this the law above closes the gap that a biased converter leaves only
+    towards the end, where limits may forbid it.
     """
     if not held:
         return GAIN_ONE
     settled_us = held[0][0] + GAIN_SETTLE_US
-    inside = [r for r in readings if settled_us <= r.utc_us <= now_us]
-    if not inside or inside[-1].utc_us - inside[0].utc_us < GAIN_SPAN_US:
+    begin = bisect.bisect_left(readings, settled_us, key=lambda r: r.utc_us)
+    end = bisect.bisect_right(readings, now_us, key=lambda r: r.utc_us)
+    if begin >= end or readings[end - 1].utc_us - readings[begin].utc_us < GAIN_SPAN_US:
         return GAIN_ONE
-    first, last = inside[0], inside[-1]
+    first, last = readings[begin], readings[end - 1]
     ends = [*(at_us for at_us, _ in held[1:]), last.utc_us]
     commanded = sum(
         p_w * max(0, min(end_us, last.utc_us) - max(at_us, first.utc_us))

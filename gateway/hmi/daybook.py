@@ -171,11 +171,21 @@ class DayBook:
         """Return the indices of a trade's configuration and first acceptance."""
         return self._places.get(trade_id)
 
-    def trades(self, now_us: int) -> tuple[TradeView, ...]:
-        """Return the trades in order of time; running ones with an estimate from the meters."""
+    def trades(self, now_us: int, *, around_us: int | None = None) -> tuple[TradeView, ...]:
+        """Return the trades in order of time; running ones with an estimate from the meters.
+
+        ``around_us`` leaves out what neither runs now nor begins within so much of now.
+        """
         unsettled = {row.id for row in self._rows.values() if _is_open(row)}
+        chosen = [
+            row
+            for row in self._rows.values()
+            if around_us is None
+            or abs(row.start_us - now_us) < around_us
+            or row.start_us <= now_us < row.end_us
+        ]
         rows = []
-        for row in sorted(self._rows.values(), key=lambda r: (r.start_us, r.id)):
+        for row in sorted(chosen, key=lambda r: (r.start_us, r.id)):
             if row.status == "running":
                 started = now_us >= row.start_us
                 estimate = self._estimate_wh(row, now_us) if started else None

@@ -1,5 +1,7 @@
 """Energy tracking ends each interval with its planned energy, ramps included."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,6 +127,23 @@ def test_the_gain_follows_the_setpoints_that_were_held():
     ]
     held = [(0, 100_000), (120_000_000, 180_000)]
     assert abs(tracking.gain_ppm(held, readings, 220_000_000) - 1_000_000) < 2000
+
+
+@given(
+    gaps_us=st.lists(st.integers(1, 40_000_000), max_size=30),
+    opened_us=st.integers(0, 300_000_000),
+    now_us=st.integers(0, 600_000_000),
+)
+def test_only_readings_between_the_settled_opening_and_now_tell_the_gain(
+    gaps_us, opened_us, now_us
+):
+    times = list(itertools.accumulate(gaps_us))
+    readings = [
+        Counters(utc_us=at, import_wh=0, export_wh=k * k * 300, p_w=0) for k, at in enumerate(times)
+    ]
+    inside = [r for r in readings if opened_us + tracking.GAIN_SETTLE_US <= r.utc_us <= now_us]
+    held = [(opened_us, 180_000)]
+    assert tracking.gain_ppm(held, readings, now_us) == tracking.gain_ppm(held, inside, now_us)
 
 
 @pytest.mark.parametrize("seconds", [0, 30, 70])

@@ -193,6 +193,20 @@ def test_rows_and_places_are_bounded(monkeypatch, count):
     assert len(book._places) <= 21
 
 
+@pytest.mark.parametrize(
+    ("now_us", "around_us", "shown"),
+    [
+        (START_US - QUARTER_US, QUARTER_US, []),
+        (START_US - QUARTER_US, QUARTER_US + 1, ["A", "B"]),
+        (START_US + QUARTER_US - 1, 1, ["A", "B"]),  # they run
+        (START_US + QUARTER_US, QUARTER_US, []),
+        (START_US + QUARTER_US, None, ["A", "B"]),
+    ],
+)
+def test_trades_around_now_run_or_begin_near_it(now_us, around_us, shown):
+    assert [t.id for t in book_of(OPEN).trades(now_us, around_us=around_us)] == shown
+
+
 def test_views_of_the_book_are_frozen():
     (row, _) = book_of(OPEN).trades(START_US)
     with pytest.raises(dataclasses.FrozenInstanceError):
