@@ -14,7 +14,9 @@ use (up to 512 bytes each) cannot.
 Times are taken by this process, which shares the machine with the gateway, the broker and the
 simulator. So it says beside them how late its own loop was, and how long the gateway was ready
 to run and got no processor: where those are not small, a percentile is the machine's and not the
-gateway's. ``status_p99_ms`` leaves out answers that this process was late to hear.
+gateway's. ``status_p99_ms`` leaves out answers that this process was late to hear. ``fixed_work_ms``
+is the processor time of the same small work in every sample and ``stolen_percent`` what a host took
+of both cores: a machine that becomes slower shows there, a gateway that does in ``cpu_percent``.
 """
 
 import argparse
@@ -62,6 +64,17 @@ def run_queue_ns(pid):
     for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):  # a thread that just ended
             yield int(path.read_text().split()[1])
+
+
+def machine_figures():
+    """Processor ms of always the same work, and s that a host took from this machine so far."""
+    began = time.thread_time()
+    total = 0
+    for k in range(20_000):
+        total += k * k % 7
+    took_ms = 1000 * (time.thread_time() - began)
+    stolen = int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8])
+    return {"fixed_work_ms": took_ms, "stolen_s": stolen / os.sysconf("SC_CLK_TCK")}
 
 
 def slope(samples):
@@ -150,7 +163,7 @@ class Soak:
     async def sample(self):
         due = time.monotonic()
         while not self.over():
-            figures = process_figures(self.rig.process.pid)
+            figures = process_figures(self.rig.process.pid) | machine_figures()
             status = await self.rig.status()
             figures["tasks"] = status["tasks"]
             figures["blocks"] = status["memory_blocks"]
@@ -172,10 +185,22 @@ class Soak:
         waited_s = last["waited_s"] - warmed[0][1]["waited_s"]
         quarter = (self.samples[-1][0] - warm) / 4
 
-        def quarters(rows):
+        def in_quarters(rows):
             edges = [(warm + k * quarter, warm + (k + 1) * quarter) for k in range(4)]
-            parts = [[ms for h, ms in rows if low <= h < high] for low, high in edges]
-            return [round(p99(part), 2) if part else None for part in parts]
+            return [[row for row in rows if low <= row[0] <= high] for low, high in edges]
+
+        def quarters(rows, of=p99):
+            parts = [[value for _, value in part] for part in in_quarters(rows)]
+            return [round(of(part), 2) if part else None for part in parts]
+
+        def percent(name, cores=1):
+            """What a counter of seconds grew by, in percent of the time."""
+            return [
+                round(100 * (part[-1][1][name] - part[0][1][name]) / (3600 * cores * span), 2)
+                if part and (span := part[-1][0] - part[0][0])
+                else None
+                for part in in_quarters(self.samples)
+            ]
 
         spans = {
             name: [min(f[name] for _, f in warmed), max(f[name] for _, f in warmed)]
@@ -190,7 +215,11 @@ class Soak:
             "rss_slope_mib_per_day": [round(value * 24 / 1024, 2) for value in kib],
             "blocks_per_hour": [round(value) for value in blocks],
             **spans,
-            "cpu_percent": round(100 * last["cpu_s"] / (3600 * self.samples[-1][0]), 2),
+            "cpu_percent": percent("cpu_s"),
+            "stolen_percent": percent("stolen_s", cores=os.cpu_count()),
+            "fixed_work_ms": quarters(
+                [(h, f["fixed_work_ms"]) for h, f in self.samples], of=statistics.median
+            ),
             "cpu_waited_for_per_cpu_used": round(waited_s / ran_s, 2) if ran_s else None,
             "status_p99_ms": quarters(self.answers_ms),
             "answers_counted": [len(self.answers_ms), len(self.late_ms)],
