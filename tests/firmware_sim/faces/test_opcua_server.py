@@ -65,6 +65,25 @@ async def order(station, index, name, argument=0, owner=OWNER):
     return await station.call_method(f"{index}:{name}", *values)
 
 
+async def all_stopped(device):
+    """Whether an earlier test stopped the station; if so, once every terminal has stopped.
+
+    The station is called stopped when one terminal is, and one that still stops does not start.
+    """
+    if device.truth()["state"] not in ("STOPPING", "STOPPED"):
+        return False
+    async with asyncio.timeout(60):
+        while {t["state"] for t in device.truth()["terminals"]} != {"STOPPED"}:
+            await asyncio.sleep(0.02)
+    return True
+
+
+async def state_is(device, name):
+    async with asyncio.timeout(60):
+        while device.truth()["state"] != name:
+            await asyncio.sleep(0.02)
+
+
 async def test_browse_units_methods_and_subscription(served):
     client = await connect(served)
     try:
@@ -145,13 +164,9 @@ async def test_staged_block_lease_and_watchdog(served):
             node = await station.get_child([f"{i}:{n}" for n in names])
             return await node.read_value()
 
-        if device.truth()["state"] in ("STOPPING", "STOPPED"):
-            async with asyncio.timeout(60):
-                while device.truth()["state"] != "STOPPED":
-                    await asyncio.sleep(0.02)
-                assert await order(station, i, "Start") == 2
-                while device.truth()["state"] != "STANDBY":
-                    await asyncio.sleep(0.02)
+        if await all_stopped(device):
+            assert await order(station, i, "Start") == 2
+            await state_is(device, "STANDBY")
 
         async def configure(watchdog_ds, owner, failsafe=1, ramp=200):
             given = (watchdog_ds, failsafe, ramp, owner)
@@ -318,14 +333,11 @@ async def test_node_opcua_browses_subscribes_and_calls(served, tmp_path):
             pytest.fail("node-opcua is required and not installed")
         pytest.skip("node-opcua is not installed")
     device, certificates = served
-    if device.truth()["state"] in ("STOPPING", "STOPPED"):
+    if await all_stopped(device):
         wire = device.wire()
-        while device.truth()["state"] != "STOPPED":
-            await asyncio.sleep(0.05)
         seq = wire.read(4, 1006, 1)[0] + 1
         assert wire.write(0, [seq, 1, 0, 0, 0, 50, 1, 200, 0, 0, 0, 0x0A0A]) == 0
-        while device.truth()["state"] != "STANDBY":
-            await asyncio.sleep(0.05)
+        await state_is(device, "STANDBY")
     values = [0, 0, 1, 200, 60_000, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200]
     pem = tmp_path / "client.pem"
     der = (certificates / "client.der").read_bytes()
