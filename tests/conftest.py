@@ -53,3 +53,18 @@ async def no_task_is_left_behind(request):
     own = asyncio.current_task()  # the one that runs this very line
     left = [t for t in asyncio.all_tasks() - before if t is not own and not t.done()]
     assert left == [], f"pending tasks: {left}"
+    assert await open_connections() == [], "connections left open"
+
+
+async def open_connections():
+    """What the loop still watches once all that is closing had a second to close.
+
+    Left open it would be found by the collector, in whatever test then runs.
+    """
+    loop = asyncio.get_running_loop()
+    for _ in range(100):
+        watched = [k for k in loop._selector.get_map().values() if k.fd != loop._ssock.fileno()]
+        if not watched:
+            break
+        await asyncio.sleep(0.01)
+    return [str(watch.data) for watch in watched]
