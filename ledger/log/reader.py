@@ -10,11 +10,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from zlib import crc32
 
 from ledger.log import checkpoint, record, segment
 from ledger.log.record import Damage, Kind
 from ledger.log.segment import LedgerCorrupt
+
+BLOCK_BYTES = 1 << 16
+ROOM_BYTES = record.PAYLOAD_BYTES_MAX + record.FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,7 @@ def segment_batches(
     base = place.offset if place is not None else 0
     with path.open("rb") as file:
         file.seek(base)
-        data = file.read()
+        data = file.read() if place is None else written(file)
     if last:
         settle(path)
     try:
@@ -86,6 +90,22 @@ def segment_batches(
     except Damage as damage:
         if not last:
             raise LedgerCorrupt(f"{path.name} offset {damage.offset + base}: {damage}") from None
+
+
+def written(file: BinaryIO) -> bytes:
+    """What was written from here on, without the zeros of the room made for what comes.
+
+    Zeros of more than a record's length have a record's end among them, and behind that nothing.
+    """
+    parts: list[bytes] = []
+    zeros_count = 0
+    while zeros_count < ROOM_BYTES and (block := file.read(BLOCK_BYTES)):
+        if block == bytes(len(block)):
+            zeros_count += len(block)
+        else:
+            parts += (bytes(zeros_count), block)
+            zeros_count = 0
+    return b"".join(parts)
 
 
 def parse_batches(

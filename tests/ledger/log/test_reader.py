@@ -1,6 +1,7 @@
 """Reading: from any index, across segments, beside a writer at work."""
 
 import asyncio
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def test_damage_after_a_place_is_named_where_it_stands(make: Callable[..., Path]
     place.segment.write_bytes(data)
     with pytest.raises(LedgerCorrupt, match=rf"{place.segment.name} offset {place.offset}:"):
         list(reader.batches(directory, first.size, place))
+
+
+@pytest.mark.parametrize("gap", [1, reader.BLOCK_BYTES, reader.ROOM_BYTES - 2 * reader.BLOCK_BYTES])
+@pytest.mark.parametrize("room", [0, 1, reader.BLOCK_BYTES, 5 << 20])
+def test_room_made_for_later_is_not_kept_and_zeros_in_between_are(gap: int, room: int) -> None:
+    data = b"x" * 100_000 + bytes(gap) + b"y" * 70_000
+    file = io.BytesIO(data + bytes(room))
+    found = reader.written(file)
+    assert found.rstrip(b"\0") == data
+    assert len(found) < len(data) + reader.BLOCK_BYTES
+    assert file.tell() <= len(data) + reader.ROOM_BYTES + 2 * reader.BLOCK_BYTES
 
 
 async def test_beside_a_writer_only_what_is_durable(tmp_path: Path, signer: Signer) -> None:
