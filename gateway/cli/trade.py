@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateway.cli.instr import folder_of, ledger_option
-from gateway.cli.output import CommandFailed, ExitCode, Finding, emit, fail, group, site_option
+from gateway.cli.output import ExitCode, Finding, emit, fail, group, site_option
 from gateway.cli.quantities import DURATION_MS, POWER
 from gateway.cli.trade_export import export
+from gateway.cli.trade_sign import FILE, cancel, keygen, refuse, sign
 from gateway.cli.trade_watch import watch
-from gateway.model.interval import RESOLUTIONS_MS, Interval, utc_ms_from
-from gateway.model.reason import Reason
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     from gateway.market.submission import Answers
-    from gateway.model.trade import Trade
-
-INTERVALS_MAX = 200  # what a message of 16 KiB can hold with room to spare
-
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @group(
@@ -40,110 +30,6 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 def trade_() -> None:
     """Sign, submit, follow and prove settled trades."""
-
-
-@trade_.command(
-    "keygen",
-    examples=(
-        ("sopgw trade keygen market.pem", "prints what belongs into the site file"),
-        ("sopgw trade keygen market.pem --passphrase-file pass.txt", "encrypted"),
-    ),
-    schema="trade.keygen",
-    impact="rw",
-)
-@click.argument("file", type=FILE)
-@click.option("--passphrase-file", type=click.Path(path_type=Path, exists=True))
-def keygen(file: Path, passphrase_file: Path | None) -> None:
-    """Make an Ed25519 key for a signer of trades; never overwrites."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    from gateway.market.dsse import keyid
-    from ledger.log.keys import KeyFileError, write_key
-
-    private = Ed25519PrivateKey.generate()
-    try:
-        write_key(file, private, _passphrase(passphrase_file))
-    except KeyFileError as error:
-        fail(ExitCode.REFUSED, str(error), code="T101")
-    raw = private.public_key().public_bytes_raw()
-    public = base64.b64encode(raw).decode()
-    protected = "encrypted" if passphrase_file else "NOT PROTECTED by a passphrase"
-    emit(
-        {"file": str(file), "key": public, "keyid": keyid(raw), "protected": bool(passphrase_file)},
-        text=(
-            f"{file}  private key, {protected}\nkeyid {keyid(raw)}\n"
-            f'site file, market.signers: {{name: {file.stem}, key: "{public}"}}'
-        ),
-    )
-
-
-@trade_.command(
-    "sign",
-    examples=(
-        (
-            "sopgw trade sign --new --id trd-1 --sop SOP-1 --from region-b --to region-a"
-            " --power 120kW --start 2026-01-02T02:00Z --key market.pem -o trd-1.json",
-            "a trade of one quarter of an hour",
-        ),
-        ("sopgw trade sign trd-1.json --key clearing.pem -o trd-1.json", "a second signature"),
-    ),
-    schema="trade.sign",
-    impact="rw",
-)
-@click.argument("document", type=click.Path(path_type=Path, exists=True), required=False)
-@click.option("--key", "keys", type=FILE, multiple=True, required=True, help="Signer's PEM file.")
-@click.option("--passphrase-file", type=click.Path(path_type=Path, exists=True))
-@click.option("-o", "--output", type=FILE, help="Where to write; standard output without it.")
-@click.option("--new", is_flag=True, help="Write the document from the options below.")
-@click.option("--id", "trade_id", help="Trade id.")
-@click.option("--site", default="bench4", show_default=True)
-@click.option("--sop", default="SOP-1", show_default=True)
-@click.option("--from", "seller", help="Region whose feeder delivers.")
-@click.option("--to", "buyer", help="Region whose feeder receives.")
-@click.option("--power", type=POWER, help="With its unit; 0kW cancels.")
-@click.option("--start", help="UTC, on a boundary of the resolution.")
-@click.option("--intervals", type=click.IntRange(1, INTERVALS_MAX), default=1, show_default=True)
-@click.option("--resolution", type=click.Choice(sorted(RESOLUTIONS_MS)), default="PT15M")
-@click.option("--revision", type=click.IntRange(1, 999_999), default=1, show_default=True)
-@click.option("--anyway", is_flag=True, help="Sign a faulty document too, to try refusals.")
-def sign(
-    *,
-    document: Path | None,
-    keys: tuple[Path, ...],
-    passphrase_file: Path | None,
-    output: Path | None,
-    new: bool,
-    anyway: bool,
-    **wanted: Any,
-) -> None:
-    """Sign a market document, co-sign a signed one, or write and sign a new one."""
-    from gateway.market import dsse, schedule_document
-
-    if new == (document is not None):
-        raise click.UsageError("give either a DOCUMENT or --new with its options")
-    privates = [_private(path, _passphrase(passphrase_file)) for path in keys]
-    given = _new(**wanted) if document is None else document.read_bytes()
-    body = dsse.peek(given)
-    if body is None:
-        body, signed = given, dsse.sign(dsse.PAYLOAD_TYPE_SCHEDULE, given, privates)
-    else:
-        signed = given
-        for private in privates:
-            added = dsse.add_signature(signed, private)
-            if isinstance(added, list):
-                _refuse(added, "the signed document is faulty")
-            signed = added
-    found = schedule_document.read(body)
-    if isinstance(found, list) and not anyway:
-        _refuse(found, "the document is faulty; nothing was signed")
-    trades = [] if isinstance(found, list) else [_trade_data(t) for t in found.trades]
-    data: dict[str, Any] = {"trades": trades, "signatures": len(json.loads(signed)["signatures"])}
-    if output is None:
-        emit(data | {"message": signed.decode()}, text=signed.decode())
-        return
-    output.write_bytes(signed)
-    names = ", ".join(t["id"] for t in trades)
-    emit(data | {"file": str(output)}, text=f"{output}  {names}  {data['signatures']} signature(s)")
 
 
 @trade_.command(
@@ -270,8 +156,8 @@ def receipt(trade_id: str, directory: Path | None, config_path: Path, output: Pa
     emit({"file": str(output), "trade_id": trade_id, "entries": count}, text=text)
 
 
-trade_.add_command(export)
-trade_.add_command(watch)
+for member in (keygen, sign, cancel, export, watch):
+    trade_.add_command(member)
 
 
 @trade_.command(
@@ -329,56 +215,6 @@ def rehearse(*, count: int, power: int, wrongs: str, speed: int, keep: Path | No
     play(Order(count=count, p_w=power, wrongs=wanted, speed_factor=speed), keep)
 
 
-def _new(
-    *,
-    trade_id: str | None,
-    site: str,
-    sop: str,
-    seller: str | None,
-    buyer: str | None,
-    power: int | None,
-    start: str | None,
-    intervals: int,
-    resolution: str,
-    revision: int,
-) -> bytes:
-    from gateway.market import schedule_document
-    from gateway.model.trade import Position, Trade
-
-    if not (trade_id and seller and buyer and start) or power is None:
-        raise click.UsageError("--new needs --id, --from, --to, --power and --start")
-    try:
-        start_ms = utc_ms_from(start)
-    except ValueError as error:
-        raise click.UsageError(f"--start: {error}") from error
-    step_ms = RESOLUTIONS_MS[resolution]
-    steps = [
-        Interval(start_ms + i * step_ms, start_ms + (i + 1) * step_ms) for i in range(intervals)
-    ]
-    trade = Trade(
-        id=trade_id,
-        revision_number=revision,
-        sop=sop,
-        out_domain=seller,
-        in_domain=buyer,
-        positions=tuple(
-            Position(interval=i, p_w=power, energy_wh=power * step_ms // 3_600_000) for i in steps
-        ),
-    )
-    return schedule_document.write(trade, site=site, created_utc_ms=int(time.time()) * 1000)
-
-
-def _trade_data(trade: Trade) -> dict[str, Any]:
-    return {
-        "id": trade.id,
-        "revision": trade.revision_number,
-        "sop": trade.sop,
-        "seller": trade.out_domain,
-        "buyer": trade.in_domain,
-        "contracted_wh": sum(p.energy_wh for p in trade.positions),
-    }
-
-
 def _topics(payload: bytes, site: str | None, sop: str | None) -> Any:
     from gateway.market import dsse, schedule_document
     from gateway.market.schedule_document import Document
@@ -396,7 +232,7 @@ def _topics(payload: bytes, site: str | None, sop: str | None) -> Any:
 def _report(answers: Answers, wait_ms: int, *, verified: bool) -> None:
     data = {"answers": list(answers.by_trade.values()), "verified": verified}
     if not answers.by_trade and answers.doubts:
-        _refuse(answers.doubts, "an answer came that the gateway's key did not sign", tampered=True)
+        refuse(answers.doubts, "an answer came that the gateway's key did not sign", tampered=True)
     if not answers.complete:
         message = f"no answer within {wait_ms / 1000:g} s"
         help_text = "the broker has it; the same message may be sent again without harm"
@@ -417,32 +253,6 @@ def _answer_text(answer: Mapping[str, Any]) -> str:
     name = answer["trade_id"] or "message"
     head = f"{name}  revision {answer['revision']}  {verdict}  entry {answer['ledger_index']}"
     return "\n".join([head, *(f"  {r['code']}: {r['detail']}" for r in answer["reasons"])])
-
-
-def _refuse(reasons: Sequence[Reason], message: str, *, tampered: bool = False) -> NoReturn:
-    raise CommandFailed(
-        ExitCode.TAMPERED if tampered else ExitCode.FAILED,
-        [Finding(code=r.code.value, message=r.detail) for r in reasons],
-        data={"reasons": [r.fields() for r in reasons]},
-        text="\n".join([message, *(f"  {r.text()}" for r in reasons)]),
-    )
-
-
-def _passphrase(file: Path | None) -> bytes | None:
-    return None if file is None else file.read_bytes().rstrip(b"\r\n")
-
-
-def _private(path: Path, passphrase: bytes | None) -> Ed25519PrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    from ledger.log.keys import KeyFileError, load_key
-
-    try:
-        private = load_key(path, "signer", passphrase).private
-    except KeyFileError as error:
-        fail(ExitCode.USAGE, str(error), code="T102")
-    assert isinstance(private, Ed25519PrivateKey)
-    return private
 
 
 def _public(text: str) -> bytes:

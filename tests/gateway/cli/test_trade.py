@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import socket
-import stat
 import subprocess
 import threading
 from pathlib import Path
@@ -135,63 +134,6 @@ def signers_of(path):
     raw = load_pem_private_key(pem.read_bytes(), None).public_key().public_bytes_raw()
     assert dsse.keyid(raw) == public
     return {public: raw}
-
-
-def test_a_key_is_private_and_never_overwritten(tmp_path, run):
-    code, answer = run("keygen", tmp_path / "k.pem")
-    assert code == 0
-    assert stat.S_IMODE((tmp_path / "k.pem").stat().st_mode) == 0o600
-    assert dsse.keyid(base64.b64decode(answer["data"]["key"])) == answer["data"]["keyid"]
-    assert run("keygen", tmp_path / "k.pem")[0] == 5
-
-
-def test_a_key_may_be_encrypted(tmp_path, run):
-    (tmp_path / "pass").write_text("correct horse\n")
-    assert run("keygen", tmp_path / "k.pem", "--passphrase-file", tmp_path / "pass")[0] == 0
-    assert b"ENCRYPTED" in (tmp_path / "k.pem").read_bytes()
-    assert run("sign", *NEW, "--key", tmp_path / "k.pem")[0] == 2
-    code, _ = run("sign", *NEW, "--key", tmp_path / "k.pem", "--passphrase-file", tmp_path / "pass")
-    assert code == 0
-
-
-def test_a_new_trade_is_written_and_signed(signed):
-    message = json.loads(signed.read_bytes())
-    body = json.loads(base64.b64decode(message["payload"]))["Schedule_MarketDocument"]
-    assert body["TimeSeries"][0]["marketAgreement.mRID"] == "trd-1"
-    assert body["TimeSeries"][0]["Period"][0]["Point"] == [{"position": 1, "quantity": "120"}]
-
-
-def test_a_signed_message_is_co_signed(tmp_path, run, signed):
-    run("keygen", tmp_path / "second.pem")
-    code, answer = run("sign", signed, "--key", tmp_path / "second.pem", "-o", signed)
-    assert code == 0
-    assert answer["data"]["signatures"] == 2
-
-
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        (["--power", "120"], 2),
-        (["--power", "120kw"], 2),
-        (["--start", "yesterday"], 2),
-        (["--resolution", "PT1H"], 2),
-        (["--power", "121.001kW"], 1),
-        (["--start", "2026-01-02T02:01Z"], 1),
-        (["--id", "a/b"], 1),
-    ],
-)
-def test_what_makes_no_trade_is_not_signed(tmp_path, run, changes, code):
-    run("keygen", tmp_path / "market.pem")
-    found, answer = run("sign", *NEW, "--key", tmp_path / "market.pem", *changes)
-    assert found == code
-    assert answer["errors"]
-
-
-def test_a_faulty_document_is_signed_only_when_insisted(tmp_path, run):
-    run("keygen", tmp_path / "market.pem")
-    arguments = ["sign", *NEW, "--id", "a/b", "--key", tmp_path / "market.pem"]
-    assert run(*arguments)[0] == 1
-    assert run(*arguments, "--anyway")[0] == 0
 
 
 def test_a_submitted_trade_is_answered(run, signed, broker):
