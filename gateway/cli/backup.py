@@ -86,7 +86,10 @@ def create(
     from gateway.journal.owner import as_owner
 
     site = load_site(config_path)
-    public = [backup_box.recipient(r) for r in recipients]
+    try:
+        public = [backup_box.recipient(r) for r in recipients]
+    except backup_box.BoxError as wrong:
+        fail(ExitCode.USAGE, str(wrong), code="B001", help="`sopgw backup keygen` prints one")
     passphrase = None if public and passphrase_file is None else _passphrase(passphrase_file, 2)
     made = utc_text(clock_of().utc_us())
     with _told(config_path):
@@ -202,7 +205,9 @@ def restore(
         contents, ledger = _read(file, opener, folder)
         _refuse_damaged(file, contents, ledger)
         planned = restoring.places(contents, site_file=config_path, allowed=allow)
-        known = _known(contents, receipts, site_file=config_path, papers_folder=papers_folder)
+        known = _known(
+            contents, receipts, site_file=config_path, allowed=allow, papers_folder=papers_folder
+        )
         _refuse_older(file, contents, known, without_witness=without_witness)
         ways = restoring.in_the_way(planned)
         data = _data(contents, ledger) | {
@@ -212,7 +217,7 @@ def restore(
             "replaced": [],
         }
         _refuse_unconfirmed(contents, planned, ways, confirm=confirm, replace=replace, data=data)
-        target = restoring.ledger_target(contents, site_file=config_path)
+        target = restoring.ledger_target(contents, site_file=config_path, allowed=allow)
         data["replaced"] = [str(p) for p in restoring.put(planned, ledger=target, owner=handed)]
         data["entry"] = _note(contents, ledger, config_path) if ledger.entries_count else None
     lines = [*_lines(contents, ledger), f"put back: {len(planned)} files"]
@@ -341,13 +346,18 @@ def _failed(code: ExitCode, findings: list[Finding], data: Any = None) -> Except
 
 
 def _known(
-    contents: Contents, receipts: tuple[Path, ...], *, site_file: Path, papers_folder: Path | None
+    contents: Contents,
+    receipts: tuple[Path, ...],
+    *,
+    site_file: Path,
+    allowed: tuple[Path, ...],
+    papers_folder: Path | None,
 ) -> Known:
     import asyncio
 
     from gateway.cli import backup_restore, backup_store, backup_witness
 
-    kept = backup_restore.evidence_here(contents, site_file=site_file)
+    kept = backup_restore.evidence_here(contents, site_file=site_file, allowed=allowed)
     kept += backup_store.receipt_checkpoints(receipts)
     given = backup_witness.folder_papers(papers_folder) if papers_folder else None
     asked = backup_witness.doors(contents, site_file=site_file, given=given)

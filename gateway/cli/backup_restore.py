@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gateway.cli.backup_store import BackupError, Contents, own_evidence
 from gateway.cli.field import clock_of, user
+from gateway.config.problem import ConfigFileError
 from gateway.config.site_file import load_site
 from gateway.journal.ledger_journal import LedgerJournal
 from ledger.log import checkpoint, note
@@ -58,7 +59,7 @@ def places(contents: Contents, *, site_file: Path, allowed: Sequence[Path]) -> l
     not write wherever it likes.
     """
     folder = site_file.resolve().parent
-    roots = [folder, STATE, *(a.resolve() for a in allowed)]
+    roots = _roots(site_file, allowed)
     found = []
     for row in contents.manifest["files"]:
         name, mode = str(row["name"]), int(row["mode"])
@@ -73,10 +74,25 @@ def places(contents: Contents, *, site_file: Path, allowed: Sequence[Path]) -> l
     return found
 
 
-def ledger_target(contents: Contents, *, site_file: Path) -> Path:
-    """Return where the ledger goes."""
+def ledger_target(contents: Contents, *, site_file: Path, allowed: Sequence[Path]) -> Path:
+    """Return where the ledger goes; BackupError for a folder that is not one for a ledger.
+
+    What stands there is moved aside, so it is held against the folders allowed like any file, and
+    is never one of the first two itself.
+    """
     kind, _, rest = str(contents.manifest["ledger"]["name"]).partition("/")
-    return (site_file.resolve().parent if kind == "site" else Path("/")) / rest
+    folder = site_file.resolve().parent
+    target = (folder if kind == "site" else Path("/")) / rest
+    real = target.resolve()
+    roots = _roots(site_file, allowed)
+    if real in roots[:2] or not any(real.is_relative_to(r) for r in roots):
+        raise BackupError(f"{target} is outside {folder} and {STATE}: --allow its folder")
+    return target
+
+
+def _roots(site_file: Path, allowed: Sequence[Path]) -> list[Path]:
+    """Return the folders a backup may write into: the site's, the state's, then those allowed."""
+    return [site_file.resolve().parent, STATE, *(a.resolve() for a in allowed)]
 
 
 def objections(contents: Contents, known: Sequence[bytes]) -> tuple[list[str], list[str]]:
@@ -109,16 +125,27 @@ def _parses(data: bytes) -> bool:
     return False
 
 
-def evidence_here(contents: Contents, *, site_file: Path) -> list[bytes]:
-    """Return what the ledger that stands in the way says; BackupError while it is written."""
-    target = ledger_target(contents, site_file=site_file)
-    if target.is_dir():
-        try:
-            with as_owner(target):
-                os.close(take_lock(target))
-        except LedgerBusy:
-            raise BackupError(f"{target} is being written: stop the service first") from None
-    return own_evidence(target)
+def evidence_here(contents: Contents, *, site_file: Path, allowed: Sequence[Path]) -> list[bytes]:
+    """Return what the ledgers that stand here say; BackupError while one is written.
+
+    That is the one in the way, and the one of the site file that is here: it may have been moved
+    to another folder since the backup.
+    """
+    places = [ledger_target(contents, site_file=site_file, allowed=allowed)]
+    with suppress(ConfigFileError, OSError):
+        site = load_site(site_file)
+        if site.ledger.origin == contents.manifest["ledger"]["origin"]:
+            places.append(site.ledger.dir)
+    found = []
+    for place in {p.resolve(): p for p in places}.values():
+        if place.is_dir():
+            try:
+                with as_owner(place):
+                    os.close(take_lock(place))
+            except LedgerBusy:
+                raise BackupError(f"{place} is being written: stop the service first") from None
+        found += own_evidence(place)
+    return found
 
 
 def in_the_way(planned: Sequence[Place]) -> list[Path]:

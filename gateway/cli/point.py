@@ -24,6 +24,7 @@ from gateway.cli.where import (
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from gateway.devices.codec import Value
     from gateway.devices.device import ModbusDevice, PointValue
     from gateway.devices.opcua.device import NodeValue, OpcuaDevice
     from gateway.devices.profile import Point
@@ -386,6 +387,37 @@ def set_(
     )
 
 
+def _refuse_unheld(device: ModbusDevice, name: str, before: Value, hold_s: float) -> None:
+    """Refuse to hold what could not be put back."""
+    if not hold_s:
+        return
+    wait_ms = device.codecs[name].point.write.interval_ms_min
+    wrong = ""
+    if before is None:
+        wrong = f"{name} has no value to go back to"
+    elif hold_s * 1000 < wait_ms:
+        wrong = f"{name} may be written every {wait_ms / 1000:g} s: hold it so long at least"
+    if wrong:
+        fail(ExitCode.REFUSED, wrong, code="D106", help="nothing was written")
+
+
+async def _put_back(device: ModbusDevice, name: str, before: float | str) -> None:
+    """Write what was there before it was held otherwise; say so where that cannot be."""
+    from gateway.devices.codec import EncodeError
+    from gateway.devices.guard import GuardRefused
+    from gateway.model.errors import DeviceError
+
+    try:
+        await device.set(name, before)
+    except (GuardRefused, EncodeError, DeviceError) as error:
+        fail(
+            ExitCode.UNVERIFIED,
+            f"{name} keeps the new value, {before} was not written back: {error}",
+            code="D108",
+            help=f"write it: sopgw point set … {name}={before}",
+        )
+
+
 def _words(device: ModbusDevice, name: str, value: Decimal | str) -> tuple[int, ...]:
     """The registers that would be written; unknown before the scale factor is read."""
     from gateway.devices.codec import EncodeError
@@ -429,15 +461,16 @@ async def _write(
 
     try:
         before = (await device.get([name]))[name].value if hold_s else None
-        shown = await device.set(name, value)
-        if hold_s:
-            await asyncio.sleep(hold_s)
-            assert before is not None, "read just now"
-            await device.set(name, before)
-    except GuardRefused as refused:
-        fail(ExitCode.REFUSED, str(refused), code="D106", help="nothing was written")
-    except EncodeError as error:
-        fail(ExitCode.REFUSED, str(error), code="D106", help="nothing was written")
+        _refuse_unheld(device, name, before, hold_s)
+        try:
+            shown = await device.set(name, value)
+        except (GuardRefused, EncodeError) as refused:
+            fail(ExitCode.REFUSED, str(refused), code="D106", help="nothing was written")
+        if before is not None:
+            try:
+                await asyncio.sleep(hold_s)
+            finally:  # also when somebody does not want to wait for it
+                await _put_back(device, name, before)
     finally:
         await device.close()
     if isinstance(value, str):

@@ -154,25 +154,27 @@ def _ledger(site: Site) -> str:
     from gateway.journal.ledger_journal import read_entries
     from gateway.model.errors import JournalError
     from ledger.log.reader import last_checkpoint
+    from ledger.log.segment import LedgerCorrupt
 
     if not site.ledger.dir.is_dir():
         return "not there: no ledger yet\n"
     kinds: Counter[str] = Counter()
     shown: deque[dict[str, Any]] = deque(maxlen=ENTRIES_SHOWN)
-    fault = ""
+    fault, newest = "", b""
     try:
         for index, entry in read_entries(site.ledger.dir):
             kinds[entry["kind"]] += 1
             if entry["kind"] in KINDS_SHOWN:
                 shown.append({"index": index, **entry})
-    except JournalError as error:
+        newest = last_checkpoint(site.ledger.dir)
+    except (JournalError, LedgerCorrupt) as error:
         fault = str(error)
     return _json(
         {
             "entries": sum(kinds.values()),
             "kinds": kinds,
             "fault": fault,
-            "checkpoint": last_checkpoint(site.ledger.dir).decode(errors="replace"),
+            "checkpoint": newest.decode(errors="replace"),
             "shown": list(shown),
         }
     )

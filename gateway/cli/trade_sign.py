@@ -269,7 +269,12 @@ def refuse(reasons: Sequence[Reason], message: str, *, tampered: bool = False) -
 
 
 def _passphrase(file: Path | None) -> bytes | None:
-    return None if file is None else file.read_bytes().rstrip(b"\r\n")
+    if file is None:
+        return None
+    found = file.read_bytes().rstrip(b"\r\n")
+    if not found:
+        fail(ExitCode.USAGE, f"{file} is empty: no passphrase", code="T102")
+    return found
 
 
 def _private(path: Path, passphrase: bytes | None) -> Ed25519PrivateKey:

@@ -71,7 +71,8 @@ def matches(account: Account | None, password: str) -> bool:
     """
     known = account or Account(name="", role="", salt=bytes(SALT_BYTES), verifier=bytes(32))
     try:
-        _argon2(known.salt).verify(password.encode()[: 4 * PASSWORD_CHARS_MAX], known.verifier)
+        typed = password.encode(errors="surrogatepass")[: 4 * PASSWORD_CHARS_MAX]
+        _argon2(known.salt).verify(typed, known.verifier)
     except InvalidKey:
         return False
     return account is not None

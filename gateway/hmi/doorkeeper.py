@@ -113,4 +113,5 @@ def _keys(name: str, address: str) -> list[str]:
 
 
 def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+    # A cookie of bytes that are no text comes with half characters in it.
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

@@ -62,7 +62,10 @@ class Login:
         words = Words(_language(request))
         if not _same_origin(request):
             raise web.HTTPForbidden(text="cross-site request\n")
-        typed = await request.post()
+        try:
+            typed = await request.post()
+        except (ValueError, LookupError):  # no such encoding, half a character, no boundary
+            raise web.HTTPBadRequest(text="not a form\n") from None
         name, password = str(typed.get("name", "")), str(typed.get("password", ""))
         name = name[:NAME_CHARS_MAX]
         address = request.remote or ""
@@ -144,7 +147,10 @@ def _language(request: web.Request) -> str:
 def _same_origin(request: web.Request) -> bool:
     """Tell whether a form came from our own page; a browser names where it came from."""
     origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("Host", "")
+    try:
+        return origin is not None and urlsplit(origin).netloc == request.headers.get("Host", "")
+    except ValueError:
+        return False
 
 
 def _now_s() -> float:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict
@@ -57,6 +58,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+OPEN_PATH = re.compile(r"/[^/]+/(login|logout)")  # the form itself; a trade may be called so too
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1"})
 ID = r"[A-Za-z0-9._:@+\-]{1,64}"
@@ -183,7 +185,7 @@ class Page:
     def _sent_to_login(self, request: web.Request) -> web.StreamResponse | None:
         """Return the answer to a stranger, None for whoever may go on."""
         login, path = self._login, request.path
-        if login is None or path.startswith("/static/") or path.endswith(("/login", "/logout")):
+        if login is None or path.startswith("/static/") or OPEN_PATH.fullmatch(path):
             return None
         if path == "/metrics" and request.remote in LOCAL_ADDRESSES:
             return None  # Prometheus beside the gateway has no cookie

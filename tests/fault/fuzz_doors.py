@@ -141,7 +141,7 @@ async def page_tls_doors(folder, count, chance, counts):
             cookie = (
                 mutated(b"Cookie: sopgw-session=abc", chance).decode("latin-1").replace("\n", "")
             )
-            origin = f"Origin: https://127.0.0.1:{port}"
+            origin = "Origin: https://127.0.0.1"  # the host that `http` names
             kind = "Content-Type: application/x-www-form-urlencoded"
             return http("POST", "/en/login", mutated(FORM, chance), origin, kind, cookie)
 

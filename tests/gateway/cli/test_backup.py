@@ -1,10 +1,12 @@
 """A site is sealed, lost, and put back; an older ledger is not."""
 
 import asyncio
+import io
 import json
 import os
 import shutil
 import stat
+import tarfile
 
 import pytest
 from fakes.lost_site import ORIGIN, SECRET, Lost, Seeing
@@ -62,6 +64,15 @@ def test_a_recipient_needs_no_secret_on_the_gateway(create, restore, lost, sopgw
     assert restore(file, opener=("--identity", other)).exit_code == 5
     assert restore(file).exit_code == 5, "no passphrase opens it"
     assert sopgw("backup", "verify", file, "--identity", key, "--json").exit_code == 0
+
+
+def test_a_recipient_that_is_none_is_told(lost, sopgw, tmp_path):
+    answer = sopgw(
+        "backup", "create", tmp_path / "usb", "--recipient", "sopgw-recipient-…",
+        "-c", lost.file, "--json",
+    )  # fmt: skip
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (2, "B001")
+    assert not (tmp_path / "usb").exists()
 
 
 def test_no_secret_and_no_name_of_a_file_is_readable_in_it(create, lost):
@@ -166,6 +177,49 @@ def test_a_backup_does_not_write_outside_its_folders(create, restore, lost, tmp_
     assert not elsewhere.exists()
     assert restore(file, "--confirm", "elm", "--allow", elsewhere).exit_code == 0
     assert (elsewhere / "ca.pem").read_text() == "a certificate\n"
+
+
+@pytest.mark.parametrize("where", ["away", "etc", "etc/."])
+@pytest.mark.parametrize("confirmed", [(), ("--confirm", "elm")])
+def test_a_crafted_name_of_the_ledger_moves_nothing_aside(
+    restore, lost, tmp_path, where, confirmed
+):
+    away = tmp_path / "away"
+    away.mkdir()
+    (away / "x").write_text("x")
+    before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
+    manifest = {
+        "site": "elm", "made": "m", "version": "1", "site_file": "site/site.yaml", "files": [],
+        "ledger": {"name": f"absolute{tmp_path}/{where}", "origin": ORIGIN, "vkeys": [],
+                   "witnesses": []},
+    }  # fmt: skip
+    path = tmp_path / "crafted.sopbackup"
+    with path.open("wb") as file:
+        box = backup_box.BoxWriter(file, {}, passphrase=SECRET.encode())
+        with tarfile.open(mode="w|", fileobj=box) as tar:
+            data = json.dumps(manifest).encode()
+            info = tarfile.TarInfo("manifest.json")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        box.close()
+    answer = restore(path, *confirmed)
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (5, "B008")
+    path.unlink()
+    assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
+
+
+def test_a_ledger_that_was_moved_since_is_still_asked(create, restore, lost, tmp_path):
+    lost.add(1)
+    file = create()
+    lost.add(5)
+    moved = tmp_path / "moved"
+    shutil.move(lost.folder / "ledger", moved)
+    text = lost.file.read_text()
+    assert text.count("{dir: ledger,") == 1
+    lost.file.write_text(text.replace("{dir: ledger,", f"{{dir: {moved},"))
+    answer = restore(file, "--confirm", "elm", "--replace", "--without-witness")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (8, "B003")
+    assert not (lost.folder / "ledger").exists()
 
 
 def test_a_service_that_writes_keeps_a_restore_out_and_lets_a_backup_through(create, restore, lost):

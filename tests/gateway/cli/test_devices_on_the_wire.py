@@ -169,6 +169,36 @@ def test_set_shows_writes_reads_back_and_refuses(sopgw, station):
     sopgw("point", "set", *station, "wdg.timeout=5s", "--yes")
 
 
+def changed_profile(tmp_path, rule):
+    text = (ROOT / "configs" / "profiles" / "sop-station-v1.yaml").read_text()
+    old = "expect: 5 s, storage: volatile}"
+    assert text.count(old) == 1
+    file = tmp_path / "sop-station-v1.yaml"
+    file.write_text(text.replace(old, f"expect: 5 s, {rule}}}"))
+    return file
+
+
+def test_a_hold_that_could_not_be_ended_is_not_begun(sopgw, station, tmp_path):
+    profile = changed_profile(tmp_path, "storage: volatile, write: {min_interval: 10 s}")
+    words = ("point", "set", station[0], "--profile", profile, "wdg.timeout=8s", "--yes", "--json")
+    answer = sopgw(*words, "--for", "20ms")
+    assert answer.exit_code == 5
+    assert "every 10 s" in answer.json["errors"][0]["message"]
+    read = sopgw("point", "get", *station, "wdg.timeout", "--json").json
+    assert read["data"]["points"][0]["value"] == 5
+
+
+def test_a_held_value_that_is_not_written_back_is_told_with_the_value_it_had(
+    sopgw, station, tmp_path
+):
+    profile = changed_profile(tmp_path, "storage: nonvolatile, max_writes: 1")
+    words = ("point", "set", station[0], "--profile", profile, "wdg.timeout=8s", "--yes", "--json")
+    answer = sopgw(*words, "--for", "20ms")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (7, "D108")
+    assert "wdg.timeout=5" in answer.json["errors"][0]["help"]
+    assert sopgw("point", "set", *station, "wdg.timeout=5s", "--yes").exit_code == 0
+
+
 def test_a_write_whose_readback_differs_ends_with_7(sopgw, station):
     # The acknowledgement does not follow a command of "none": the station refuses that code.
     answer = sopgw("point", "set", *station, "cmd.code=start", "--yes", "--json").json

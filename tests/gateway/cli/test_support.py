@@ -1,5 +1,6 @@
 """A support bundle holds what helps and no secret, wherever the secret was planted."""
 
+import asyncio
 import base64
 import importlib.util
 import json
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.support_redact import GONE, Redactor
+from ledger.log.keys import create_key
+from ledger.log.writer import LedgerWriter
 
 FAKES = Path(__file__).resolve().parents[2] / "fakes"
 SPEC = importlib.util.spec_from_file_location("planted_site", FAKES / "planted_site.py")
@@ -103,6 +106,25 @@ def test_a_broken_site_file_with_a_password_in_it_still_gives_a_bundle(site, sop
         texts = {name: bundle.read(name).decode() for name in bundle.namelist()}
     assert all(INLINE not in t for t in texts.values())
     assert "version" in texts["problems.txt"]
+
+
+def test_a_damaged_ledger_is_told_in_the_bundle(site, sopgw, tmp_path):
+    (tmp_path / "ledger.key").unlink()
+    signer = create_key(tmp_path / "ledger.key", "elm.example/SOP-1")
+
+    async def begin():
+        await LedgerWriter.open(tmp_path / "ledger", signer=signer, origin=signer.name).close()
+
+    asyncio.run(begin())
+    newest = max((tmp_path / "ledger" / "segments").glob("*.seg"))
+    data = bytearray(newest.read_bytes())
+    data[20] ^= 1
+    newest.write_bytes(data)
+    out = tmp_path / "b.zip"
+    answer = sopgw("support", "bundle", "-o", out, "--yes", "-c", site, "--json")
+    assert answer.exit_code == 0
+    told = json.loads(zipfile.ZipFile(out).read("ledger.json"))
+    assert newest.name in told["fault"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,14 @@ def test_a_key_may_be_encrypted(tmp_path, trade):
     assert code == 0
 
 
+def test_an_empty_passphrase_protects_nothing_and_is_refused(tmp_path, trade):
+    (tmp_path / "pass").write_text("\n")
+    arguments = ("--passphrase-file", tmp_path / "pass")
+    code, answer = trade("keygen", tmp_path / "k.pem", *arguments)
+    assert (code, answer["errors"][0]["code"]) == (2, "T102")
+    assert not (tmp_path / "k.pem").exists()
+
+
 def test_a_new_trade_is_written_and_signed(signed):
     message = json.loads(signed.read_bytes())
     body = json.loads(base64.b64decode(message["payload"]))["Schedule_MarketDocument"]

@@ -1,5 +1,7 @@
 """The page with accounts: who gets in, who does not, and what the audit hears."""
 
+import asyncio
+
 import aiohttp
 import pytest
 
@@ -11,7 +13,7 @@ from gateway.hmi.page import Page
 PASSWORD = "correct horse battery"
 HTML = {"Accept": "text/html"}
 DOORS = (
-    "/", "/en/", "/en/trades", "/en/trades/T-0041", "/de/ledger", "/en/points", "/en/alarms",
+    "/", "/en/", "/en/trades", "/en/trades/T-0041", "/en/trades/login", "/en/trades/logout", "/de/ledger", "/en/points", "/en/alarms",
     "/en/commissioning", "/en/system", "/state.json", "/receipts/T-0041.json",
     "/events/en/overview",
 )  # fmt: skip
@@ -69,6 +71,38 @@ async def test_a_stranger_sees_nothing_but_the_form(door):
         assert answer.status == 200
         assert "Anmelden" in await answer.text()
         assert "form-action 'self'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("data", "headers", "status"),
+    [
+        (b"name=\xff", {"Content-Type": "application/x-www-form-urlencoded"}, 400),
+        (b"name=a", {"Content-Type": "application/x-www-form-urlencoded; charset=x"}, 400),
+        (b"name=a", {"Content-Type": "multipart/form-data"}, 400),
+        (b"name=a", {"Origin": "http://["}, 403),
+        (
+            b"name=a&password=\\ud800",
+            {"Content-Type": "application/x-www-form-urlencoded; charset=unicode_escape"},
+            401,
+        ),
+    ],
+)
+async def test_what_is_no_form_is_refused_in_the_pages_own_words(door, data, headers, status):
+    sent = {"Origin": door.base, **headers}
+    async with door.post("/en/login", data=data, headers=sent) as answer:
+        assert answer.status == status
+        assert "Content-Security-Policy" in answer.headers
+
+
+async def test_a_cookie_that_is_no_text_is_a_strangers(door):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(door.base.rpartition(":")[2]))
+    writer.write(
+        b"GET /state.json HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        b"Cookie: sopgw-session=\xff\r\n\r\n"
+    )
+    assert (await reader.read()).startswith(b"HTTP/1.1 401")
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_metrics_stay_open_to_this_machine(door):
