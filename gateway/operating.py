@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def operating(
             },
             "alarms": lambda _: {"alarms": watch.rows()},
             "limits": orders.limits,
-            "entries": lambda asked: {"entries": _entries(journal, asked)},
+            "entries": entries_of(journal),
         },
         mono_us=clock.mono_us,
     )
@@ -143,6 +144,17 @@ def trades_around(book: DayBook, now_us: int) -> list[dict[str, Any]]:
     """Return the trades of the hours around now, newest last."""
     around = book.trades(now_us, around_us=AROUND_US)
     return [asdict(row) for row in around[-TRADES_MAX:]]
+
+
+def entries_of(journal: LedgerJournal) -> Callable[..., Awaitable[Mapping[str, Any]]]:
+    """Answer with the newest entries; in a thread, one at a time: it reads and syncs files."""
+    reading = asyncio.Lock()
+
+    async def entries(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        async with reading:
+            return {"entries": await asyncio.to_thread(_entries, journal, asked)}
+
+    return entries
 
 
 def _entries(journal: LedgerJournal, asked: Mapping[str, Any]) -> list[dict[str, Any]]:

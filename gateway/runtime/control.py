@@ -8,11 +8,12 @@ is denied otherwise. Refusals are entries of the ledger. Orders go through the s
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ ANSWER_BYTES_MAX = 1 << 20
 REFUSALS_MAX = 20  # refusals of a minute that get an entry each; more are counted in the next one
 REFUSALS_US = 60_000_000
 
-Question = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Answer = Mapping[str, Any]
+Question = Callable[[Mapping[str, Any]], Answer | Awaitable[Answer]]
 
 
 class ControlSocket:
@@ -50,6 +52,7 @@ class ControlSocket:
         self._mono_us = mono_us
         self._refused_us: list[int] = []
         self._unwritten_count = 0
+        self._serving: set[asyncio.Task[None]] = set()
         assert self._questions.keys() <= ALLOWED.keys()
 
     async def run(self) -> None:
@@ -64,12 +67,21 @@ class ControlSocket:
         finally:
             os.umask(mask)
         try:
-            async with server:
-                await server.serve_forever()
+            await asyncio.get_running_loop().create_future()
         finally:
+            server.close()
+            # Whoever is still there holds up no stop, and a loan ends before the ledger closes.
+            serving = tuple(self._serving)
+            for one in serving:
+                one.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
             self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         peer: socket.socket = writer.get_extra_info("socket")
         person = person_at(peer, self._access)
         try:
@@ -112,7 +124,8 @@ class ControlSocket:
         try:
             _permit(person, verb)
             if verb in self._questions:
-                return {"ok": True, **self._questions[verb](arguments)}
+                found = self._questions[verb](arguments)
+                return {"ok": True, **(await found if inspect.isawaitable(found) else found)}
             if verb == "whoami":
                 return {"ok": True, "user": person.user, "roles": sorted(person.roles)}
             if verb == "access":

@@ -280,10 +280,12 @@ class Orders:
                     break
                 await say(answer)
         finally:
-            self._loan = None
-            # Whoever is gone leaves the converter as it is: it is told to stop at once.
-            outcome = "" if returned else await self._scan.stop_now()
-            await self._scan.take_back()
+            try:
+                # Whoever is gone leaves the converter as it is: it is told to stop at once.
+                outcome = "" if returned else await self._scan.stop_now()
+                await self._scan.take_back()
+            finally:
+                self._loan = None  # last: nobody borrows what is still being taken back
             verb = "return" if returned else "control.lost"
             await self.write_down(person, verb, {"words": loan.words, "outcome": outcome})
         if returned:

@@ -156,6 +156,53 @@ async def test_a_loan_lives_as_long_as_its_connection(tmp_path):
         assert rig.orders.holder()["holder"] == "trades"
 
 
+async def test_whoever_is_still_there_holds_up_no_stop_and_a_loan_ends_before_it(tmp_path):
+    rig = await PeopleRig(members=NOBODY, mode="test").start()
+    path = tmp_path / "sopgw.sock"
+    task = asyncio.create_task(rig.socket(path).run())
+    while not path.exists():
+        await asyncio.sleep(0)
+    idle_reader, idle = await asyncio.open_unix_connection(str(path))
+    reader, borrower = await asyncio.open_unix_connection(str(path))
+    borrower.write(json.dumps({"verb": "borrow", "words": "test step"}).encode() + b"\n")
+    assert json.loads(await reader.readline())["loan"]
+    task.cancel()
+    await asyncio.wait([task], timeout=20)
+    assert task.cancelled()
+    assert rig.station.log.count("ENTER_STANDBY") == 1
+    assert [e["arguments"]["words"] for e in rig.entries("operator", verb="control.lost")] == [
+        "test step"
+    ]
+    assert not path.exists()
+    for each, wire in ((idle_reader, idle), (reader, borrower)):
+        assert await each.read() == b""
+        wire.close()
+
+
+async def test_a_question_that_waits_for_a_file_holds_up_nobody_else(tmp_path):
+    rig = await PeopleRig(members=NOBODY, mode="test").start()
+    path, asked, held = tmp_path / "sopgw.sock", asyncio.Event(), asyncio.Event()
+
+    async def entries(_asked):
+        asked.set()
+        await held.wait()
+        return {"entries": []}
+
+    socket = rig.socket(path)
+    socket._questions["entries"] = entries
+    task = asyncio.create_task(socket.run())
+    while not path.exists():
+        await asyncio.sleep(0)
+    waiting = asyncio.create_task(ask(path, {"verb": "entries"}))
+    await asked.wait()
+    assert (await ask(path, {"verb": "status"}))["ok"]
+    assert not waiting.done()
+    held.set()
+    assert await waiting == {"ok": True, "entries": []}
+    task.cancel()
+    await asyncio.wait([task])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a second person here")
 async def test_two_engineers_of_this_machine_change_a_limit(tmp_path):
     tmp_path.chmod(0o755)

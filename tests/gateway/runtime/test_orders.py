@@ -235,6 +235,29 @@ async def test_one_holder_of_control():
     await borrower.hang_up()
 
 
+async def test_nobody_borrows_what_is_still_being_taken_back():
+    rig = await up()
+    borrower = Borrower(rig)
+    await borrower.begin()
+    plain, asked, held = rig.station.command, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments):
+        asked.set()
+        await held.wait()
+        return await plain(*arguments)
+
+    rig.station.command = slow
+    ending = asyncio.create_task(borrower.hang_up())
+    await asked.wait()
+    assert (await refused(rig, "borrow", {}, SECOND)).cause == "locked-by-other-client"
+    held.set()
+    await ending
+    second = Borrower(rig)
+    await second.begin()
+    assert not rig.scan.beats()
+    await second.hang_up()
+
+
 async def test_control_is_lent_in_mode_test_alone_and_not_over_a_setpoint():
     for mode in ("on", "blocked", "off"):
         rig = await up(mode=mode)
