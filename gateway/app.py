@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -353,11 +353,27 @@ async def run(
         async with beside(parts) if beside else nullcontext():
             await _run_parts(parts)
         parts.starts.ended()
-    except JournalError:
+    except Exception as error:
+        failed = next((e for e in _each(error) if isinstance(e, JournalError)), None)
+        if failed is None:
+            ended = f"ended by {type(next(_each(error))).__name__}"
+            why = Reason(code=ReasonCode.GATEWAY_RESTART, detail=ended)
+            raise
         why = Reason(code=ReasonCode.LEDGER, detail="the ledger failed")
-        raise
+        if failed is error:
+            raise
+        raise failed from None
     finally:
         await _close(parts, why)
+
+
+def _each(error: BaseException) -> Iterator[BaseException]:
+    """Give what ended a task, however deep the groups around it are."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _each(one)
+    else:
+        yield error
 
 
 def boot_fields(state: State) -> dict[str, Any]:
@@ -394,8 +410,6 @@ async def _run_parts(parts: Parts) -> None:
             group.create_task(_end_when(stopping), name="stop")
     except* Stopped:
         log.info("stopping")
-    except* JournalError as errors:
-        raise errors.exceptions[0] from None
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

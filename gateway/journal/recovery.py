@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from gateway.core.state import Site, State
 from gateway.journal.snapshot import Indexed, Memory, Shelf, Snapshot
+from gateway.model.reason import ReasonCode
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,16 @@ def recover(
         tail.fold(journal.entries())
     state = tail.state
     journal.boot_number = state.boot_number + 1
-    state.clean = tail.last is None or (tail.last["kind"], tail.last.get("state")) == (
-        "mode",
-        "OFF",
-    )
+    state.clean = tail.last is None or _was_stopped(tail.last)
     log.info("recovered %d entries, %d of them folded now", state.size, tail.folded_count)
     return state, tail.memory.entries()
+
+
+def _was_stopped(last: Mapping[str, Any]) -> bool:
+    """Tell whether the last entry is the goodbye of a gateway that was asked to stop."""
+    if (last["kind"], last.get("state")) != ("mode", "OFF"):
+        return False
+    return all(reason["code"] == ReasonCode.OPERATOR for reason in last["reasons"])
 
 
 class _Tail:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from gateway.core import decide
+from gateway.core.dispatch import Phase
 from gateway.core.interlock import STALE_US
 from gateway.core.setpoints import TTL_MARGIN_S
 from gateway.core.state import STEP_US, State
@@ -304,13 +305,20 @@ class Scan:
             held = self.state.active is not None and self.state.active.moves_power
             if held and reason.code is not ReasonCode.LEDGER:
                 await self._leave_at_zero(reason)
-            elif held:
+            elif held or self._may_have_moved():
                 await self._dispatcher.stop_now()
         except DeviceError as error:
             log.warning("station not reached on the way out: %s", error)
         except JournalError:  # the ledger ends on the way out: zero all the same
             await self._dispatcher.stop_now()
             raise
+
+    def _may_have_moved(self) -> bool:
+        """Tell whether power was ordered of which the ledger does not say how it ended."""
+        return any(
+            any(intent.setpoints.values()) and intent.phase in (Phase.COMMITTED, Phase.UNKNOWN)
+            for intent in self.state.open_intents
+        )
 
     async def _leave_at_zero(self, reason: Reason) -> None:
         """Take power to zero: at once, or step by step where controllers are separate."""
@@ -323,6 +331,8 @@ class Scan:
             await self._dispatcher.dispatch(dispatch, {"cause": reason.code.value, **seen})
             active = self.state.active
             if not dispatch.toward or active is None:
+                if any(self.state.held.values()):  # refused, or its answer was lost
+                    await self._dispatcher.stop_now()
                 return
             if self.state.held == before:  # a controller does not take it: the others at once
                 await self._dispatcher.stop_now()

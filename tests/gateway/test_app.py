@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 from aiohttp import web
@@ -68,6 +68,47 @@ async def run(site, until):
 
     await app.run(site, sop_id=None, clock=SystemClock(), mode=None, beside=beside)
     return seen
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(AssertionError("a defect"), "gateway_restart"), (None, "operator")]
+)
+async def test_the_last_word_says_who_ended_it_and_only_a_stop_counts_as_one(tmp_path, error, code):
+    site = site_of(tmp_path, 9)
+
+    def until(parts):
+        if error is not None and parts.scan.scans_count:
+            parts.poller.poll = broken
+        return error is None and parts.scan.scans_count
+
+    async def broken():
+        raise error
+
+    with nullcontext() if error is None else pytest.raises(BaseExceptionGroup):
+        await run(site, until)
+    entries = [e for _, e in read_entries(site.ledger.dir)]
+    assert entries[-1]["state"] == "OFF"
+    assert [r["code"] for r in entries[-1]["reasons"]] == [code]
+    await run(site, lambda parts: parts.scan.scans_count)
+    boots = [e for _, e in read_entries(site.ledger.dir) if e["kind"] == "boot"]
+    assert [b["clean"] for b in boots] == [True, error is None]
+
+
+async def test_a_ledger_that_fails_in_any_task_ends_as_one(tmp_path):
+    site = site_of(tmp_path, 9)
+
+    def until(parts):
+        if parts.scan.scans_count:
+            parts.meter_poller._poll = failing
+        return False
+
+    async def failing(*_):
+        raise JournalError("reading not written")
+
+    with pytest.raises(JournalError, match="reading not written"):
+        await run(site, until)
+    entries = [e for _, e in read_entries(site.ledger.dir)]
+    assert all(e.get("state") != "OFF" for e in entries), "nothing more is written"
 
 
 async def test_a_running_gateway_is_witnessed_and_an_older_copy_does_not_start(tmp_path):

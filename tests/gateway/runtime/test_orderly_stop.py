@@ -10,7 +10,7 @@ from fakes.station import FakePlant, FakeStation
 from gateway.core.decide import Dispatch
 from gateway.core.dispatch import Phase
 from gateway.core.state import State
-from gateway.model.errors import DeviceNotSent, JournalError
+from gateway.model.errors import DeviceNotSent, JournalError, OutcomeUnknown
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.telemetry import State as StationState
 from gateway.runtime.dispatch import Dispatcher
@@ -143,6 +143,32 @@ async def test_a_ledger_that_fails_on_the_way_out_stops_the_station_all_the_same
     journal.failing = True
     with pytest.raises(JournalError):
         await scan.safe_stop(WHY)
+    assert "ENTER_STANDBY" in station.log
+    assert not any(station.plant.set_w.values())
+
+
+async def test_power_of_which_the_failed_ledger_knows_no_outcome_is_stopped():
+    scan, dispatcher, station, journal, clock = scan_of(at="operate", after=True)
+    await interrupted(station, move(dispatcher, station))
+    clock.now_us += 1000
+    journal.failing = True
+    await scan.safe_stop(Reason(code=ReasonCode.LEDGER, detail="the ledger failed"))
+    assert "ENTER_STANDBY" in station.log
+    assert not any(station.plant.set_w.values())
+
+
+@pytest.mark.parametrize("lost", ["select", "operate"])
+async def test_a_zero_that_is_not_taken_on_the_way_out_is_followed_by_the_stop(lost):
+    scan, dispatcher, station, _journal, clock = scan_of(at="")
+    await move(dispatcher, station)
+    assert any(station.plant.set_w.values())
+
+    async def unanswered(_instruction):
+        raise OutcomeUnknown(station.name, "no answer")
+
+    setattr(station, lost, unanswered)
+    clock.now_us += 1000
+    await scan.safe_stop(WHY)
     assert "ENTER_STANDBY" in station.log
     assert not any(station.plant.set_w.values())
 
