@@ -213,8 +213,13 @@ class Anchoring:
         self._tell("publishing", "")
         behind = self.anchored is None or self.anchored.size < size
         if size and behind and self.policy is not None:
-            await self._ask(self.policy)
-            await to_the_end(self._judge)
+            try:
+                await self._ask(self.policy)
+                await to_the_end(self._judge)
+            except (OSError, NoteError) as error:  # what was cosigned cannot be kept or read
+                self._tell("evidence", str(error))
+            else:
+                self._tell("evidence", "")
 
     def _derived_size(self) -> int:
         """Up to which entry tiles and index have been written before."""

@@ -290,6 +290,26 @@ async def test_a_full_disk_costs_the_published_tree_and_nothing_else(
     assert "works again" in caplog.text
 
 
+async def test_evidence_that_cannot_be_kept_costs_the_anchor_and_nothing_else(
+    tmp_path, journal, monkeypatch, caplog
+):
+    async with witness(tmp_path, journal.vkey) as (url, vkey):
+        work = anchoring_of(tmp_path, journal, [(url, vkey)])
+        await grow(journal, 5)
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(anchor, "keep", full)
+            await work.turn()
+            assert work.anchored is None
+            assert "No space left" in caplog.text
+        await work.turn()
+        assert work.anchored.size == journal.status().size
+        assert "evidence: works again" in caplog.text
+
+
 async def test_turns_are_taken_until_cancelled(tmp_path, journal, monkeypatch):
     work = Anchoring(tmp_path / "ledger", None, every_s=0.001)
     turns = 0
