@@ -116,7 +116,7 @@ def _leaf(entry: Entry, fields: Mapping[str, Any]) -> str:
 
 
 def _verdict(state: State, config: Entry, entry: Entry) -> str | None:
-    """Decide the message again; None where its bytes were too many to keep."""
+    """Decide the message again; None where its bytes were not kept or a rule is newer."""
     received = state.received.get(entry["received_index"])
     if received is None:
         return _leaf(entry, {"received_index": "no such message"})
@@ -142,6 +142,10 @@ def _verdict(state: State, config: Entry, entry: Entry) -> str | None:
     if not left:
         return _leaf(entry, {"received_index": "already decided"})
     trade = next((t for t in left if t.id == entry["trade_id"]), left[0])
+    full = verify.first_full(trade, state.schedule)
+    if full is not None and entry["kind"] == "trade.accepted":
+        return None  # older versions took any number of trades into an interval …
+    told = any(r["code"] == "rate" for r in entry.get("reasons", ()))
     verdict = verify.admit(
         trade,
         sha256=message.sha256,
@@ -149,11 +153,12 @@ def _verdict(state: State, config: Entry, entry: Entry) -> str | None:
         policy=state.site.policy,
         known=state.known,
         intervals=state.schedule.keys(),
-        open_count=len(state.schedule),
+        open_count=verify.count_open(state.schedule),
         received_ms=received.utc_us // 1000,
         mode=state.mode,
         time_quality=entry["tq"],
         planned_ms=state.plans.keys(),
+        full=full if told else None,  # … and did not name it beside other reasons
     )
     common |= {
         "trade_id": trade.id,

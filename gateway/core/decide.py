@@ -164,7 +164,7 @@ def scan(state: State, image: Image) -> Decision:
             rested = not 0 <= image.mono_us - state.last_write_mono_us < WRITE_GAP_US
             again = StationCommand(command=Command.ENTER_STANDBY)
             return Decision(actions=(again,) if rested else ())
-        noticed = _notice(state, image.station)
+        noticed = None if state.open_intents else _notice(state, image.station)  # read before it
         if noticed:
             return Decision(actions=(noticed,), wake_ms=image.utc_ms)
         if _unseen_power(state, image.station):

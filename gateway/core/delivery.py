@@ -9,7 +9,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.core.energy import Counters, at_boundary, rounded_wh
+from gateway.core.energy import Counters, at_boundary, bracketing, fell, rounded_wh
 from gateway.core.envelope import Planned
 from gateway.model.interval import Interval
 from gateway.model.terminal import Sop
@@ -27,7 +27,10 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metered:
-    """One terminal in one interval; ``metered_wh`` is None when its boundaries were not read."""
+    """One terminal in one interval.
+
+    ``metered_wh`` is None when its boundaries were not read or a counter fell between them.
+    """
 
     terminal: str
     planned_wh: int
@@ -118,9 +121,11 @@ def meter(
     """Metered and judged energy of every terminal; the master is judged on the others."""
     measured: dict[str, tuple[int | None, bool]] = {}
     for terminal in sop.terminals:
-        start = at_boundary(readings.get(terminal.id, ()), interval.start_ms)
-        end = at_boundary(readings.get(terminal.id, ()), interval.end_ms)
-        if start is None or end is None:
+        track = readings.get(terminal.id, ())
+        start = at_boundary(track, interval.start_ms)
+        end = at_boundary(track, interval.end_ms)
+        read = bracketing(track, start_ms=interval.start_ms, end_ms=interval.end_ms)
+        if start is None or end is None or read is None or fell(read):
             measured[terminal.id] = (None, False)
         else:
             mwh = end.net_mwh - start.net_mwh

@@ -7,8 +7,9 @@ Energies are net export of a terminal in mWh (positive: the converter injected i
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 FROZEN_US = 30_000_000  # the same digits for so long …
 FROZEN_PERCENT = 5  # … while so much of the rating is held …
@@ -51,41 +52,56 @@ def at_boundary(readings: Sequence[Counters], boundary_ms: int) -> Boundary | No
 
     ``readings`` are of one meter in order of time.
     """
-    boundary_us = boundary_ms * 1000
-    after = bisect.bisect_left(readings, boundary_us, key=lambda r: r.utc_us)
-    if after == len(readings):
-        return None
-    right = readings[after]
-    if right.utc_us == boundary_us:
-        return Boundary(
-            import_mwh=1000 * right.import_wh, export_mwh=1000 * right.export_wh, estimated=False
-        )
-    if after == 0:
-        return None
-    left = readings[after - 1]
-    span_us, part_us = right.utc_us - left.utc_us, boundary_us - left.utc_us
+    bracket = bracketing(readings, start_ms=boundary_ms, end_ms=boundary_ms)
+    return _between(bracket[0], bracket[-1], boundary_ms * 1000) if bracket else None
 
-    def between(c0_wh: int, c1_wh: int) -> int:
-        return 1000 * c0_wh + 1000 * (c1_wh - c0_wh) * part_us // span_us
 
-    return Boundary(
-        import_mwh=between(left.import_wh, right.import_wh),
-        export_mwh=between(left.export_wh, right.export_wh),
-        estimated=span_us > ESTIMATED_AFTER_US,
+def bracketing(
+    readings: Sequence[Counters], *, start_ms: int, end_ms: int
+) -> Sequence[Counters] | None:
+    """Readings from the last one at or before a start to the first one at or after an end.
+
+    None when one of the two is missing.
+    """
+    first = bisect.bisect_right(readings, start_ms * 1000, key=lambda r: r.utc_us) - 1
+    last = bisect.bisect_left(readings, end_ms * 1000, key=lambda r: r.utc_us)
+    return readings[first : last + 1] if first >= 0 and last < len(readings) else None
+
+
+def fell(readings: Iterable[Counters]) -> bool:
+    """Tell whether a counter goes down: reset or exchanged, it says nothing about this time."""
+    return any(
+        later.import_wh < earlier.import_wh or later.export_wh < earlier.export_wh
+        for earlier, later in pairwise(readings)
     )
 
 
 def since(readings: Sequence[Counters], start_ms: int, now_us: int) -> int | None:
     """Net energy in mWh since the start; the last reading's age is bridged with its power.
 
-    None when no reading of this interval has come yet, or its start is not bracketed.
+    None when no reading of this interval has come yet, its start is not bracketed or a counter
+    is below what it was. Every scan asks, so only the ends are looked at: one that fell and has
+    overtaken its start already is left to the settlement, which looks at every reading.
     """
-    start = at_boundary(readings, start_ms)
-    if start is None:
+    bracket = bracketing(readings, start_ms=start_ms, end_ms=start_ms)
+    if bracket is None or fell((*bracket, readings[-1])):
         return None
-    last = readings[-1]
+    start, last = _between(bracket[0], bracket[-1], start_ms * 1000), readings[-1]
     bridged_mwh = last.p_w * (now_us - last.utc_us) // 3_600_000
     return 1000 * last.net_wh - start.net_mwh + bridged_mwh
+
+
+def _between(left: Counters, right: Counters, at_us: int) -> Boundary:
+    span_us, part_us = right.utc_us - left.utc_us, at_us - left.utc_us
+
+    def counted_mwh(c0_wh: int, c1_wh: int) -> int:
+        return 1000 * c0_wh + (1000 * (c1_wh - c0_wh) * part_us // span_us if span_us else 0)
+
+    return Boundary(
+        import_mwh=counted_mwh(left.import_wh, right.import_wh),
+        export_mwh=counted_mwh(left.export_wh, right.export_wh),
+        estimated=span_us > ESTIMATED_AFTER_US,
+    )
 
 
 def frozen(readings: Sequence[Counters], *, held_w: int, s_va: int) -> bool:

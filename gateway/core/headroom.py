@@ -27,10 +27,9 @@ def within_master(
     for base_w in (fallback_w, dict.fromkeys(target_w, 0)):
         ids = [t.id for t in sop.slaves]
         sum_w, base_sum_w = sum(target_w[t] for t in ids), sum(base_w[t] for t in ids)
-        loss_w = sum(sop.losses.loss_w(p_w=target_w[t.id], s_va=t.s_va) for t in sop.slaves)
-        loss_w += sop.losses.loss_w(p_w=sum_w, s_va=master.s_va)
         # What the slaves inject the master absorbs, and every loss besides.
-        limit_w = max(0, room_w - loss_w) if sum_w > 0 else max(0, room_w)
+        loss_w = _loss_w(sop, target_w, sum_w) if sum_w > 0 else 0
+        limit_w = max(0, room_w - loss_w)
         if abs(sum_w) <= limit_w:
             return dict(target_w)
         span_w = abs(sum_w - base_sum_w)
@@ -41,6 +40,39 @@ def within_master(
             }
             return {**target_w, **found}
     raise AssertionError("zero is always within")
+
+
+def carried(
+    sop: Sop, powers_w: Mapping[str, int], available_va: Mapping[str, int]
+) -> dict[str, int]:
+    """Powers cut to what each terminal may and can carry now."""
+    found = dict(powers_w)
+    for t in sop.slaves:
+        most_w = available_va.get(t.id, 0)
+        found[t.id] = max(t.p_w_min, -most_w, min(powers_w[t.id], t.p_w_max, most_w))
+    return found
+
+
+def cut_to(
+    sop: Sop,
+    powers_w: Mapping[str, int],
+    available_va: Mapping[str, int],
+    feeder_w: int | None = None,
+) -> dict[str, int]:
+    """Powers cut to what each terminal and the master may and can carry now: all scaled alike."""
+    own_w = carried(sop, powers_w, available_va)
+    return within_master(sop, own_w, dict.fromkeys(powers_w, 0), available_va, feeder_w)
+
+
+def master_w(sop: Sop, powers_w: Mapping[str, int]) -> int:
+    """What the master carries besides: the others' sum, and every loss where it absorbs."""
+    sum_w = sum(powers_w[t.id] for t in sop.slaves)
+    return abs(sum_w) + (_loss_w(sop, powers_w, sum_w) if sum_w > 0 else 0)
+
+
+def _loss_w(sop: Sop, powers_w: Mapping[str, int], sum_w: int) -> int:
+    loss_w = sum(sop.losses.loss_w(p_w=powers_w[t.id], s_va=t.s_va) for t in sop.slaves)
+    return loss_w + sop.losses.loss_w(p_w=sum_w, s_va=sop.terminal(sop.master).s_va)
 
 
 def _toward_zero(product: int, divisor: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from gateway.model.reason import Reason, ReasonCode
 
 ARM_MS = 30_000  # a plan is made this long before its interval
 SETTLE_MS = 60_000  # how long after its end an interval waits for the last meter reading
+ENTRY_BYTES_MAX = 65_000  # of a plan or delivery: what the ledger takes, less what it adds itself
+WORDS_MAX = 8  # reasons of one trade in a delivery that would be longer than that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ def _plan(state: State, interval: Interval, utc_ms: int, available_va: Mapping[s
         t.id: 0 if t.id == sop.master else target_wh[t.id] * 3_600_000 // interval.duration_ms
         for t in sop.terminals
     }
-    fields = {
+    fields: dict[str, Any] = {
         "sop": sop.id,
         "interval": interval_fields(interval),
         "setpoints": setpoints,
@@ -79,7 +82,33 @@ def _plan(state: State, interval: Interval, utc_ms: int, available_va: Mapping[s
             for p in planned
         ],
     }
+    if not _fits(fields):
+        _say_once(fields["trades"])
+    if not _fits(fields):
+        _say_nothing(fields["trades"])
     return Plan(interval=interval, fields=fields)
+
+
+def _fits(fields: Mapping[str, Any]) -> bool:
+    """Whether the ledger takes these fields as one entry; it would refuse, and all would stop."""
+    return len(json.dumps(fields, separators=(",", ":"))) <= ENTRY_BYTES_MAX
+
+
+def _say_once(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Leave a detail to the first trade that has it; the words stay with every trade."""
+    said: set[tuple[str, str]] = set()
+    for reason in (r for row in rows for r in row["reasons"]):
+        told = (reason["code"], reason["detail"])
+        if told in said:
+            reason["detail"] = ""
+        said.add(told)
+
+
+def _say_nothing(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Leave every detail out: more terminals with long causes than anybody has."""
+    for row in rows:
+        for reason in row["reasons"]:
+            reason["detail"] = ""
 
 
 def deliveries_due(state: State, *, utc_ms: int) -> list[PlanRecord]:
@@ -117,7 +146,7 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
         for p in record.planned
     }
     reasons_of = {p.leg.trade_id: [r.code.value for r in p.reasons] for p in record.planned}
-    return {
+    fields: dict[str, Any] = {
         "sop": state.site.sop.id,
         "interval": interval_fields(record.interval),
         "terminals": [
@@ -146,6 +175,10 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
         "loss_wh": settled.loss_wh,
         "unscheduled_wh": settled.unscheduled_wh,
     }
+    if not _fits(fields):
+        for row in fields["trades"]:
+            del row["reasons"][WORDS_MAX:]
+    return fields
 
 
 def _reasons(settled: Delivery, trade_id: str, planned: list[str], causes: list[str]) -> list[str]:

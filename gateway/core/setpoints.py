@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core import feeder, ramps, reactive, stepped, tracking
 from gateway.core.energy import since
-from gateway.core.headroom import within_master
+from gateway.core.headroom import carried, cut_to, master_w, within_master
 from gateway.core.netting import net
 from gateway.core.standing import stands_still
 from gateway.core.state import Manual, PlanRecord, State
@@ -171,7 +171,8 @@ def _wanted(state: State, utc_ms: int, lead_ms: int, seen: Seen) -> Wanted:
         return replace(again, q_var=active.q_var)
     by_hand = manual(state, utc_ms)
     if by_hand is not None:
-        asked = dict.fromkeys(held, 0) | dict(by_hand.setpoints) | {state.site.sop.master: 0}
+        sop = _sop(state, Interval(at_ms, max(at_ms + 1, by_hand.until_ms)))
+        asked = _admitted(state, sop, by_hand, seen.available_va)
         if asked == held:
             return replace(IDLE, wake_ms=by_hand.until_ms)
         return _write(asked, "operator", -1, by_hand.until_ms, utc_ms)
@@ -184,6 +185,24 @@ def _wanted(state: State, utc_ms: int, lead_ms: int, seen: Seen) -> Wanted:
     if not opened and record.interval.end_ms - at_ms <= tracking.FREEZE_MS:
         return IDLE  # too late to open: what is left could not be corrected any more
     return _follow(state, record, utc_ms, lead_ms, seen, opened=opened)
+
+
+def _admitted(
+    state: State, sop: Sop, by_hand: Manual, available_va: Mapping[str, int]
+) -> dict[str, int]:
+    """What a person asked for, cut to what each terminal and the master may and can carry now.
+
+    A cut that moves by less than is taken back at once is not worth a write: availability flickers.
+    """
+    held = state.held
+    wish = dict.fromkeys(held, 0) | dict(by_hand.setpoints) | {sop.master: 0}
+    cut = cut_to(sop, wish, available_va, _master_feeder_w(state, sop))
+    near = all(
+        cut[t.id] == held[t.id]
+        or (cut[t.id] != wish[t.id] and abs(cut[t.id] - held[t.id]) <= _spare_w(t))
+        for t in sop.slaves
+    )
+    return held if near else cut
 
 
 def _lasts(record: PlanRecord | None, plan_index: int) -> bool:
@@ -209,17 +228,12 @@ def _follow(
     closing = at_ms >= close_ms
     frozen = end_ms - at_ms <= tracking.FREEZE_MS
     target = dict(held)
-    beyond = _beyond(sop, held, available_va)
+    feeder_w = _master_feeder_w(state, sop)
+    beyond = _beyond(sop, held, available_va, feeder_w)
     if closing:
         target |= course.end_w
     elif frozen and beyond:
-        target = within_master(
-            sop,
-            _carried(sop, held, available_va),
-            dict.fromkeys(held, 0),
-            available_va,
-            _master_feeder_w(state, sop),
-        )
+        target = cut_to(sop, held, available_va, feeder_w)
     elif not frozen and (not opened or beyond or _step_due(state, utc_ms)):
         tracked = _tracked(state, sop, record, course, at_ms, available_va)
         for terminal_id, power_w in tracked.items():
@@ -230,8 +244,8 @@ def _follow(
                 left_ms=end_ms - at_ms,
             ):
                 target[terminal_id] = power_w
-        fallback_w = _carried(sop, course.schedule_w, available_va)
-        target = within_master(sop, target, fallback_w, available_va, _master_feeder_w(state, sop))
+        fallback_w = carried(sop, course.schedule_w, available_va)
+        target = within_master(sop, target, fallback_w, available_va, feeder_w)
     target[sop.master] = 0
     q_var = reactive.setpoints_var(sop, target_w=target, v_dv=seen.v_dv, available_va=available_va)
     wake_ms = (end_ms if closing else close_ms) - lead_ms
@@ -277,23 +291,29 @@ def _course(state: State, sop: Sop, record: PlanRecord, available_va: Mapping[st
     return _Course(schedule_w=schedule_w, end_w=end_w)
 
 
-def _carried(
-    sop: Sop, powers_w: Mapping[str, int], available_va: Mapping[str, int]
-) -> dict[str, int]:
-    """Powers cut to what each terminal may and can carry now."""
-    found = dict(powers_w)
+def _beyond(
+    sop: Sop,
+    held: Mapping[str, int],
+    available_va: Mapping[str, int],
+    feeder_w: int | None = None,
+) -> bool:
+    """Whether a terminal was told more than it may or can carry by now: the master has the rest.
+
+    The master too, which has every loss besides. What is cut to that is beyond it no more.
+    """
     for t in sop.slaves:
         most_w = available_va.get(t.id, 0)
-        found[t.id] = max(t.p_w_min, -most_w, min(powers_w[t.id], t.p_w_max, most_w))
-    return found
+        low_w, high_w = max(t.p_w_min, -most_w), min(t.p_w_max, most_w)
+        if not low_w - _spare_w(t) <= held[t.id] <= high_w + _spare_w(t):
+            return True
+    master, sum_w = sop.terminal(sop.master), sum(held[t.id] for t in sop.slaves)
+    if feeder_w is not None and abs(sum_w) > feeder_w + _spare_w(master):
+        return True
+    return master_w(sop, held) > available_va.get(master.id, 0) + _spare_w(master)
 
 
-def _beyond(sop: Sop, held: Mapping[str, int], available_va: Mapping[str, int]) -> bool:
-    """Whether a terminal was told more than it can carry by now: the master has the rest."""
-    return any(
-        abs(held[t.id]) > available_va.get(t.id, 0) + t.s_va * BEYOND_PERCENT // 100
-        for t in sop.slaves
-    )
+def _spare_w(terminal: Terminal) -> int:
+    return terminal.s_va * BEYOND_PERCENT // 100
 
 
 def _master_feeder_w(state: State, sop: Sop) -> int | None:

@@ -95,6 +95,7 @@ class State:
     step_us: int = 0  # how far UTC was set since it was calm …
     stepped_mono_us: int | None = None  # … and when; None: long ago, or never
     readings: dict[str, list[Counters]] = field(default_factory=dict)
+    meters: dict[str, str] = field(default_factory=dict)  # by terminal: whose readings these are
     moments: list[Moment] = field(default_factory=list)
     alarms: set[str] = field(default_factory=set)
     derated: dict[int, set[str]] = field(default_factory=dict)  # by open plan: who gave less
@@ -286,6 +287,10 @@ def _plan(state: State, entry: Fields) -> None:
         planned=planned,
         target_wh=dict(entry["planned_wh"]),
     )
+    if state.manual is not None and state.mode != "test":
+        # For good: what a person asked for must not come back after a trade.
+        until_ms = min(state.manual.until_ms, interval.start_ms)
+        state.manual = replace(state.manual, until_ms=until_ms)
 
 
 def _intent(state: State, entry: Fields) -> None:
@@ -321,7 +326,9 @@ def _abort(state: State, entry: Fields) -> None:
 
 def _outcome(state: State, entry: Fields) -> None:
     intent = _step(state, entry, Event(entry["outcome"]))
-    if intent.phase is not Phase.UNKNOWN:
+    if intent.phase is Phase.UNKNOWN:
+        intent.mono_us = entry["mono_us"]  # only what is read from here on says how it ended
+    else:
         _ended(state, intent, entry)
 
 
@@ -399,6 +406,9 @@ def _reading(state: State, entry: Fields) -> None:
         if m["quality"] != "good":
             continue
         track = state.readings.setdefault(m["terminal"], [])
+        if state.meters.setdefault(m["terminal"], m["meter"]) != m["meter"]:
+            state.meters[m["terminal"]] = m["meter"]
+            track.clear()  # exchanged: its counters say nothing of the other's time
         if track and m["utc_us"] <= track[-1].utc_us:
             continue  # a clock that stepped back: never a second value for one instant
         track.append(

@@ -11,7 +11,7 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.core.energy import Counters
+from gateway.core.energy import Counters, fell
 
 STEP_MS = 5_000  # how often the setpoint may follow the meter
 FREEZE_MS = 15_000  # the setpoint stays as it is for the last 15 s, but for the closing ramp
@@ -107,7 +107,7 @@ def gain_ppm(held: Sequence[tuple[int, int]], readings: Sequence[Counters], now_
         p_w * max(0, min(end_us, last.utc_us) - max(at_us, first.utc_us))
         for (at_us, p_w), end_us in zip(held, ends, strict=True)
     )
-    if commanded == 0:
+    if commanded == 0 or fell((first, last)):
         return GAIN_ONE
     metered = (last.net_wh - first.net_wh) * 3_600_000_000
     return max(GAIN_MIN, min(metered * GAIN_ONE // commanded, GAIN_MAX))

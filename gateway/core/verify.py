@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from gateway.model.interval import Interval, utc_text
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
 from gateway.model.trade import Trade
+
+INTERVAL_TRADES_MAX = 128
+"""Of one interval, cancelled ones too: its plan, and its delivery, is one entry of the ledger.
+
+So many rows fit one with the longest ids and the most reasons (``planning.ENTRY_BYTES_MAX``).
+"""
+
+Schedule = Mapping[Interval, Mapping[str, object]]
+"""What stands of each trade, by interval and trade id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,23 @@ class Refused:
     reasons: tuple[Reason, ...]
 
 
+def count_open(schedule: Schedule) -> int:
+    """Count the trades that stand in any interval, each once."""
+    return len(set[str]().union(*schedule.values()))
+
+
+def first_full(trade: Trade, schedule: Schedule) -> Interval | None:
+    """First interval of a trade that has no room for it; where it stands already it has its own.
+
+    A position without power takes a row like any other.
+    """
+    for position in trade.positions:
+        standing = schedule.get(position.interval, {})
+        if len(standing) >= INTERVAL_TRADES_MAX and trade.id not in standing:
+            return position.interval
+    return None
+
+
 def admit(
     trade: Trade,
     *,
@@ -61,12 +89,14 @@ def admit(
     mode: str,
     time_quality: str,
     planned_ms: Collection[int] = (),
+    full: Interval | None = None,
 ) -> Accepted | Refused:
     """Judge one trade at the instant its message was received (UTC ms).
 
     Duplicates are judged first and alone: an id that was decided stays decided (I10).
     An interval is planned once: after that (``planned_ms``, their starts) nothing joins it, even
     where the gate is shorter than the time a plan is made before its interval.
+    ``open_count`` and ``full`` are what ``count_open`` and ``first_full`` say of the schedule.
     """
     earlier = known.get(trade.id)
     if earlier is not None:
@@ -85,6 +115,10 @@ def admit(
         reasons.append(Reason(code=ReasonCode.ORPHAN, detail="cancels a trade never accepted"))
     if earlier is None and open_count >= policy.open_count_max:
         reasons.append(Reason(code=ReasonCode.RATE, detail=f"{open_count} trades are open"))
+    orphaned = earlier is None and trade.cancelled  # refused, or waits for its trade: takes no room
+    if full is not None and not orphaned:
+        detail = f"{INTERVAL_TRADES_MAX} trades are in the interval of {utc_text(full.start_ms)}"
+        reasons.append(Reason(code=ReasonCode.RATE, detail=detail))
     if earlier is not None and not reasons:
         reasons += _same_ends(trade, earlier.trade)
     if not reasons and policy.over_limit == "refuse":
@@ -151,13 +185,24 @@ def _time(
 
 
 def _overlap(trade: Trade, intervals: Collection[Interval]) -> list[Reason]:
-    """One resolution at a time: intervals are settled one by one and must not overlap."""
+    """One resolution at a time: intervals are settled one by one and must not overlap.
+
+    Accepted ones never overlap each other, so in order of start they are in order of end too.
+    """
+    held = list(intervals)
+    theirs = sorted(held, key=attrgetter("start_ms"))
     for position in trade.positions:
         mine = position.interval
-        for other in intervals:
-            if other != mine and other.start_ms < mine.end_ms and mine.start_ms < other.end_ms:
-                detail = f"{utc_text(other.start_ms)} is traded in another resolution"
-                return [Reason(code=ReasonCode.RESOLUTION, detail=detail)]
+        clashing = []
+        k = bisect.bisect_left(theirs, mine.end_ms, key=attrgetter("start_ms"))
+        while k and theirs[k - 1].end_ms > mine.start_ms:
+            k -= 1
+            if theirs[k] != mine:
+                clashing.append(theirs[k])
+        if clashing:
+            other = min(clashing, key=held.index)  # as older ledgers name it
+            detail = f"{utc_text(other.start_ms)} is traded in another resolution"
+            return [Reason(code=ReasonCode.RESOLUTION, detail=detail)]
     return []
 
 

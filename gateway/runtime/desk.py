@@ -229,11 +229,12 @@ class TradeDesk:
             policy=state.site.policy,
             known=state.known,
             intervals=state.schedule.keys(),
-            open_count=len(state.schedule),
+            open_count=verify.count_open(state.schedule),
             received_ms=received.utc_us // 1000,
             mode=state.mode,
             time_quality=time_quality,
             planned_ms=state.plans.keys(),
+            full=verify.first_full(trade, state.schedule),
         )
 
     async def _conclude(

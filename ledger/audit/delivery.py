@@ -7,10 +7,12 @@ injects into its feeder.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
+from sys import intern
 from typing import Any, NamedTuple
 
 ESTIMATED_US = 10_000_000
@@ -27,6 +29,7 @@ class Counter(NamedTuple):
     utc_us: int
     import_wh: int
     export_wh: int
+    meter: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ def bounds_ms(interval: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def counters(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[Counter]]:
-    """Readings that count, by meter, from ``reading`` entries in the ledger's order."""
+    """Readings that count, by terminal, from ``reading`` entries in the ledger's order."""
     found: dict[str, list[Counter]] = {}
     for entry in entries:
         take_in(found, entry)
@@ -91,16 +94,19 @@ def counters(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[Counter]]:
 def take_in(readings: dict[str, list[Counter]], entry: Mapping[str, Any]) -> None:
     """Add the good readings of one ``reading`` entry.
 
-    One stamped no later than one that counts already does not count.
+    One stamped no later than one that counts already does not count; where a terminal got
+    another meter, those of the one before no longer do.
     """
     for meter in entry["meters"]:
         if meter["quality"] != "good":
             continue
-        utc_us = int(meter["utc_us"])
-        series = readings.setdefault(meter["meter"], [])
+        utc_us, name = int(meter["utc_us"]), intern(meter["meter"])
+        series = readings.setdefault(meter["terminal"], [])
+        if series and series[-1].meter != name:
+            series.clear()
         if not series or utc_us > series[-1].utc_us:
             imported, exported = int(meter["import_wh"]), int(meter["export_wh"])
-            series.append(Counter(utc_us, imported, exported))
+            series.append(Counter(utc_us, imported, exported, name))
 
 
 def strike_after(series: list[Counter], utc_us: int) -> None:
@@ -127,10 +133,23 @@ def net_mwh(series: Sequence[Counter], boundary_ms: int) -> tuple[int, bool] | N
     return exported - imported, span > ESTIMATED_US
 
 
+def backwards(series: Sequence[Counter], start_ms: int, end_ms: int) -> bool:
+    """Whether a counter fell between the readings that bracket an interval."""
+    left = bisect_right(series, start_ms * 1000, key=lambda counter: counter.utc_us) - 1
+    right = bisect_left(series, end_ms * 1000, key=lambda counter: counter.utc_us)
+    return any(
+        c1.import_wh < c0.import_wh or c1.export_wh < c0.export_wh
+        for c0, c1 in pairwise(series[left : right + 1])
+    )
+
+
 def metered(series: Sequence[Counter], start_ms: int, end_ms: int) -> tuple[int | None, bool]:
-    """Energy over an interval in Wh, None when a boundary is not bracketed; and if estimated."""
+    """Energy over an interval in Wh, and if it is estimated.
+
+    None when a boundary is not bracketed, or a counter was reset or exchanged between them.
+    """
     start, end = net_mwh(series, start_ms), net_mwh(series, end_ms)
-    if start is None or end is None:
+    if start is None or end is None or backwards(series, start_ms, end_ms):
         return None, False
     return (end[0] - start[0] + 500) // 1000, start[1] or end[1]
 
@@ -160,14 +179,13 @@ def settle(
     Args:
         config: The ``config`` object in force, with ``master`` and ``terminals``.
         plan: The one ``plan`` entry of the interval.
-        readings: Good readings by meter, in order of time.
+        readings: Good readings by terminal, in order of time.
     """
     start_ms, end_ms = bounds_ms(plan["interval"])
     master = config["master"]
     trades = list(plan["trades"])
     measured = {
-        t["id"]: metered(readings.get(t["meter"], ()), start_ms, end_ms)
-        for t in config["terminals"]
+        t["id"]: metered(readings.get(t["id"], ()), start_ms, end_ms) for t in config["terminals"]
     }
     others = {t: wh for t, (wh, _) in measured.items() if t != master}
     others_wh = sum(wh or 0 for wh in others.values())

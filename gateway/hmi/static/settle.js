@@ -18,15 +18,17 @@ export function instantUs(text) {
   return ms * 1000;
 }
 
-// Good readings by meter in order of time, from `reading` entries.
+// Good readings by terminal in order of time, from `reading` entries; another meter begins anew.
 export function counters(entries) {
   const found = {};
   for (const entry of entries) {
     for (const row of entry.meters) {
-      if (row.quality === "good") (found[row.meter] ??= []).push(row);
+      if (row.quality !== "good") continue;
+      const series = (found[row.terminal] ??= []);
+      if (series.length && series.at(-1).meter !== row.meter) series.length = 0;
+      if (!series.length || row.utc_us > series.at(-1).utc_us) series.push(row);
     }
   }
-  for (const series of Object.values(found)) series.sort((a, b) => a.utc_us - b.utc_us);
   return found;
 }
 
@@ -48,9 +50,19 @@ function netMwh(series, at) {
   };
 }
 
+// Whether a counter fell between the readings that bracket an interval: reset or exchanged.
+function fell(series, start, end) {
+  const left = series.findLastIndex((row) => row.utc_us <= start);
+  const span = series.slice(left, series.findIndex((row) => row.utc_us >= end) + 1);
+  return span.some(
+    (row, k) =>
+      k > 0 && (row.import_wh < span[k - 1].import_wh || row.export_wh < span[k - 1].export_wh),
+  );
+}
+
 function meteredWh(series, start, end) {
   const [first, last] = [netMwh(series, start), netMwh(series, end)];
-  return first && last ? floor(last.mwh - first.mwh + 500, 1000) : null;
+  return first && last && !fell(series, start, end) ? floor(last.mwh - first.mwh + 500, 1000) : null;
 }
 
 // Shares a deviation pro rata by largest remainder, ties to the smaller trade id.
@@ -83,7 +95,7 @@ function status(trade, delivered, ratings, seconds, unmetered) {
 export function settle(config, plan, readings) {
   const [start, end] = [instantUs(plan.interval.start), instantUs(plan.interval.end)];
   const measured = {};
-  for (const t of config.terminals) measured[t.id] = meteredWh(readings[t.meter] ?? [], start, end);
+  for (const t of config.terminals) measured[t.id] = meteredWh(readings[t.id] ?? [], start, end);
   const others = Object.keys(measured).filter((id) => id !== config.master);
   const othersWh = others.reduce((sum, id) => sum + (measured[id] ?? 0), 0);
   const missing = new Set(others.filter((id) => measured[id] === null));

@@ -7,6 +7,7 @@ import pytest
 from dst.world import Setting, run
 
 from gateway.cli.replay_decisions import replay
+from gateway.core import verify
 from ledger.log.canonical import encode
 from ledger.log.keys import create_key
 from ledger.log.writer import LedgerWriter
@@ -80,6 +81,15 @@ async def test_a_changed_decision_is_named(entries, tmp_path, sopgw, kind, chang
     assert answer.exit_code == 8
     assert answer.json["data"]["first"]["index"] == index
     assert f"entry {index} ({kind})" in sopgw("replay", folder).out
+
+
+def test_what_an_older_version_took_into_a_full_interval_is_undecided(entries, monkeypatch):
+    monkeypatch.setattr(verify, "INTERVAL_TRADES_MAX", 0)
+    found = replay(entries)
+    first = {e["trade_id"] for e in entries if e["kind"] == "trade.accepted"}
+    assert found.differences == []
+    assert found.undecided["trade.accepted"] == len(first) > 0
+    assert found.recomputed["trade.refused"] > 0
 
 
 async def test_a_ledger_that_does_not_verify_is_not_replayed(entries, tmp_path, sopgw):

@@ -215,6 +215,66 @@ def test_nothing_is_dispatched_while_an_outcome_is_unknown():
     assert not of(Dispatch, actions(book, station=older, station_age_us=1))
 
 
+def without_answer(sent):
+    """An OPERATE whose answer was lost: intended at 1 s, committed at 2 s, called unknown at 3 s."""
+    book = executing(instr_id=50)
+    rows = [
+        {"terminal": t, "mode": "P_Q", "p_w": sent.get(t, 0), "q_var": 0}
+        for t in ("T1", "T2", "T3", "T4")
+    ]
+    intent = book.add(
+        "intent", sop="SOP-1", authority="tracking", plan_index=-1, instr_id=99, setpoints=rows,
+        ramp_permille_per_s=200, ttl_s=10, staged="", expires_mono_us=0,
+    )  # fmt: skip
+    book.add("prepared", intent_index=intent, instr_id=99)
+    for book.mono_us, kind, fields in (
+        (2_000_000, "commit", {}),
+        (3_000_000, "outcome", {"outcome": "unknown", "active": {}}),
+    ):
+        book.add(kind, intent_index=intent, instr_id=99, reasons=[], **fields)
+    return book
+
+
+LESS = {"T2": -50_000, "T3": 50_000}
+
+
+@pytest.mark.parametrize(
+    ("held", "instr_id", "mono_us", "outcomes"),
+    [
+        (HELD, 50, 1_500_000, []),  # read between intent and OPERATE
+        (HELD, 50, 3_000_000, []),
+        (HELD, 50, 3_000_001, ["failed"]),
+        (LESS, 99, 3_100_000, ["executed"]),
+    ],
+)
+def test_an_unknown_outcome_is_settled_by_what_was_read_after_it(held, instr_id, mono_us, outcomes):
+    station = make_station(held, instruction_id=instr_id, mono_us=mono_us)
+    found = actions(without_answer(LESS), station=station, mono_us=3_200_000)
+    assert [a.outcome for a in of(Settle, found)] == outcomes
+    assert not of(Dispatch, found)
+
+
+@pytest.mark.parametrize("sent", [LESS, {}], ids=["other power", "to zero"])
+def test_what_was_read_before_an_outcome_was_unknown_is_no_strangers_and_no_fail_safe(sent):
+    book = without_answer(sent)
+    done = make_station(sent, instruction_id=99, mono_us=2_500_000)
+    found = actions(book, station=done, mono_us=3_200_000)
+    assert not of(ReadBack, found)
+    assert not of(Settle, found)
+    later = make_station(sent, instruction_id=99, mono_us=3_100_000)
+    found = actions(book, station=later, mono_us=3_200_000)
+    assert [a.outcome for a in of(Settle, found)] == ["executed"]
+
+
+def test_the_clock_of_another_start_of_the_machine_does_not_keep_an_unknown_outcome_open():
+    book = without_answer(LESS)
+    book.boot_number, book.mono_us = 2, 500_000
+    book.add("boot", version="0", site="b", sop="SOP-1", previous_boot_index=0, clean=False)
+    station = make_station(LESS, instruction_id=99, mono_us=700_000)
+    found = actions(book, station=station, mono_us=800_000)
+    assert [a.outcome for a in of(Settle, found)] == ["executed"]
+
+
 def test_after_a_restart_the_device_is_adopted_before_anything_is_written():
     book = executing()
     book.boot_number = 2

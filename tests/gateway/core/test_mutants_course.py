@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from fakes.core import FIRST_MS, QUARTER, Book, make_sop, make_station
+from fakes.core import FIRST_MS, QUARTER, Book, make_sop, make_station, span
 
-from gateway.core import ramps, reactive, setpoints, tracking
+from gateway.core import feeder, ramps, reactive, setpoints, tracking
 from gateway.core.readback import Confirmed, carries_all_it_can, judge
 from gateway.core.setpoints import Wanted, ramps_to, wanted
-from gateway.model.interval import Interval
+from gateway.model.interval import Interval, utc_text
 from gateway.model.terminal import Reactive
 
 FULL = {f"T{k}": 250_000 for k in range(1, 5)}
@@ -87,6 +87,81 @@ def test_an_open_interval_goes_before_a_person_but_in_mode_test(mode, authority)
     book = by_hand(mode, T2=-5_000)
     book.plan({"T2": -45_000, "T3": 45_000})
     assert ask(book, FIRST_MS + 1_000).authority == authority
+
+
+def of_region_c(book, low_w=0, high_w=0):
+    """A system operator limits the feeder of T3."""
+    row = {"domain": "region-c", "p_w_min": low_w, "p_w_max": high_w, "cause": "work"}
+    arguments = {"sequence": 1, "created": utc_text(FIRST_MS), "valid": span(QUARTER),
+                 "limits": [row]}  # fmt: skip
+    book.add("operator", user="dso", verb=feeder.VERB, arguments=arguments, reason="")
+    return book
+
+
+@pytest.mark.parametrize("mode", ["test", "on"])
+def test_a_person_asks_for_no_more_than_the_master_carries(mode):
+    book = by_hand(mode, T2=230_000, T3=230_000)
+    for available_va in (250_000, 100_000):
+        found = ask(book, FIRST_MS + 1, available=FULL | {"T1": available_va}).setpoints
+        assert found["T2"] == found["T3"] > 0
+        assert 0.7 * available_va < sum(found.values()) <= 0.98 * available_va
+    opposite = ask(by_hand(mode, T2=230_000, T3=-230_000), FIRST_MS + 1).setpoints
+    assert opposite == ZERO | {"T2": 230_000, "T3": -230_000}
+
+
+@pytest.mark.parametrize(("most_w", "asked_w"), [(0, 0), (20_000, 20_000), (60_000, 50_000)])
+def test_a_persons_setpoint_is_within_the_limits_of_a_feeder(most_w, asked_w):
+    book = of_region_c(by_hand(T3=50_000, T2=10_000), high_w=most_w)
+    assert ask(book, FIRST_MS + 1).setpoints == ZERO | {"T2": 10_000, "T3": asked_w}
+
+
+def test_a_persons_setpoint_a_feeder_does_not_take_is_not_written():
+    found = ask(of_region_c(by_hand(T3=50_000)), FIRST_MS + 1)
+    assert (found.setpoints, found.wake_ms) == (None, FIRST_MS + 60_000)
+
+
+def test_a_limit_of_a_feeder_takes_a_persons_setpoint_back():
+    book = by_hand(T3=50_000)
+    book.execute({"T3": 50_000}, authority="operator")
+    assert ask(of_region_c(book), FIRST_MS + 1).setpoints == ZERO
+
+
+@pytest.mark.parametrize(
+    ("available_va", "written_w"),
+    [
+        (100_000, None),
+        (97_500, None),  # 1 % of the rating is waited for
+        (97_499, 97_499),
+        (102_500, None),
+        (102_501, 102_501),
+        (200_000, 150_000),  # what was asked for is given as soon as it can be
+        (150_000, 150_000),
+    ],
+)
+def test_what_is_cut_of_a_persons_setpoint_is_not_written_at_each_flicker(available_va, written_w):
+    book = by_hand(T2=150_000)
+    cut = ask(book, FIRST_MS + 1, available=FULL | {"T2": 100_000}).setpoints
+    assert cut["T2"] == 100_000
+    book.execute(dict(cut), authority="operator")
+    found = ask(book, FIRST_MS + 2, available=FULL | {"T2": available_va}).setpoints
+    assert (found and found["T2"]) == written_w
+
+
+@pytest.mark.parametrize(("mode", "authority"), [("on", "close"), ("test", "operator")])
+def test_a_plan_ends_a_persons_setpoint_for_good_but_in_mode_test(mode, authority):
+    book = by_hand(mode, T2=-5_000)
+    soon = Interval(FIRST_MS + 10_000, FIRST_MS + 20_000)
+    book.plan({"T2": -45, "T3": 45}, interval=soon)
+    assert ask(book, soon.start_ms - 1).authority == "operator"
+    book.execute({"T2": -16_000, "T3": 16_000})
+    assert ask(book, soon.end_ms).authority == authority
+    assert (setpoints.manual(book.state, soon.end_ms) is None) is (mode == "on")
+
+
+def test_a_plan_for_later_does_not_lengthen_a_persons_setpoint():
+    book = by_hand("on", T2=-5_000)
+    book.plan({"T2": -45_000, "T3": 45_000}, interval=NEXT)
+    assert book.state.manual.until_ms == FIRST_MS + 60_000
 
 
 def test_a_persons_setpoint_holds_where_no_interval_is_open():

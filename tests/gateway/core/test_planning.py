@@ -1,10 +1,24 @@
 """Intervals are planned once, in time, and reported once, with the causes that explain them."""
 
-import pytest
-from fakes.core import FIRST_MS, QUARTER, Book
+from dataclasses import replace
 
-from gateway.core.planning import ARM_MS, SETTLE_MS, deliveries_due, delivery_fields, plans_due
+import pytest
+from fakes.core import FIRST_MS, QUARTER, Book, make_sop
+
+from gateway.core.planning import (
+    ARM_MS,
+    ENTRY_BYTES_MAX,
+    SETTLE_MS,
+    WORDS_MAX,
+    deliveries_due,
+    delivery_fields,
+    plans_due,
+)
+from gateway.core.verify import INTERVAL_TRADES_MAX
 from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimit, FeederLimits
+from gateway.model.reason import ReasonCode
+from ledger.log.canonical import INTEGER_MAX, LEAF_BYTES_MAX, encode
 
 FULL = {f"T{k}": 250_000 for k in range(1, 5)}
 
@@ -176,3 +190,134 @@ def test_adjoining_intervals_are_planned_in_order_of_time():
     after = Interval(QUARTER.end_ms, QUARTER.end_ms + 900_000)
     book.accept("b", "T2", "T4", 10_000, interval=after)
     assert [p.interval for p in due(book, QUARTER.end_ms)] == [QUARTER, after]
+
+
+ADDED = {
+    "kind": "delivery", "utc_us": INTEGER_MAX, "mono_us": INTEGER_MAX, "boot": INTEGER_MAX,
+    "tq": "uncertain",
+}  # fmt: skip
+"""What the journal adds to the fields, as long as it gets."""
+
+
+def size(fields):
+    return len(encode(dict(fields) | ADDED))
+
+
+def longest(kind, k, length):
+    return f"{kind}{k:03}".ljust(length, "x")
+
+
+def full_book(trades, terminals=8, *, cause='"' * 200, masked=False):
+    """An interval of trades with the longest names, each cut at both its ends and in between.
+
+    Sellers are derated, buyers' feeders limited, and the DC bus takes less than both; or sellers'
+    feeders are limited and the buyers' masked, which is the most text of two causes.
+    """
+    names = [longest("T", k, 40) for k in range(terminals)]
+    book = Book().adopted()
+    bare = make_sop().terminals[0]
+    sop = make_sop(
+        id=longest("S", 0, 40), master=names[-1], throughput_w=80_000_000 * (terminals // 2),
+        terminals=tuple(
+            replace(bare, id=name, index=k, domain=f"region-{k}", s_va=900_000_000,
+                    p_w_min=-900_000_000, p_w_max=900_000_000, ramp_w_per_s=900_000_000)
+            for k, name in enumerate(names)
+        ),
+    )  # fmt: skip
+    book.state.site = replace(book.state.site, sop=sop)
+    ends_w = (140_000_000, 0) if masked else (900_000_000, 100_000_000)
+    limits = tuple(
+        FeederLimit(
+            domain=f"region-{k}", p_w_min=-ends_w[k % 2], p_w_max=ends_w[k % 2], cause=cause
+        )
+        for k in range(terminals)
+    )
+    if cause:
+        book.state.feeder_limits = FeederLimits(
+            site="bench", sop=sop.id, sequence_number=1, created_utc_ms=0,
+            valid=Interval(FIRST_MS - 1, FIRST_MS + 10**9), limits=limits,
+        )  # fmt: skip
+    for k in range(trades):
+        out = 2 * k % terminals
+        ends = names[out], names[out + 1]
+        book.accept(longest("trade", k, 60), *ends, 1_000_000_000, revision=999_999)
+    return book
+
+
+def planned_in_full(book):
+    available = {t.id: 150_000_000 for t in book.state.site.sop.terminals[:-1]}
+    available |= {book.state.site.sop.master: 900_000_000}
+    (plan,) = plans_due(book.state, utc_ms=FIRST_MS, available_va=available)
+    return plan
+
+
+@pytest.mark.parametrize("terminals", [4, 8, 32])
+@pytest.mark.parametrize(("masked", "count"), [(False, 3), (True, 2)])
+def test_the_plan_of_a_full_interval_fits_an_entry(terminals, masked, count):
+    book = full_book(INTERVAL_TRADES_MAX, terminals, masked=masked)
+    plan = planned_in_full(book)
+    assert size(plan.fields) <= LEAF_BYTES_MAX
+    assert len(plan.fields["trades"]) == INTERVAL_TRADES_MAX
+    assert max(len(row["reasons"]) for row in plan.fields["trades"]) == count
+    book.add("plan", **plan.fields)
+
+
+def test_a_plan_of_three_reasons_a_trade_and_every_detail_left_out_fits_an_entry():
+    """No limits that were sent say so much of every trade: the bound of what the core can say."""
+    plan = planned_in_full(full_book(INTERVAL_TRADES_MAX, 16))
+    codes = sorted((c.value for c in ReasonCode), key=len)[-3:]
+    rows = [
+        row | {"planned_wh": 250_000_000, "reasons": [{"code": c, "detail": ""} for c in codes]}
+        for row in plan.fields["trades"]
+    ]
+    assert size(plan.fields | {"trades": rows}) <= LEAF_BYTES_MAX
+
+
+def test_a_plan_that_is_too_long_tells_a_detail_once_and_every_word_always():
+    few = planned_in_full(full_book(2, 2, cause="work")).fields["trades"]
+    assert all(r["detail"] for row in few for r in row["reasons"])
+    rows = planned_in_full(full_book(INTERVAL_TRADES_MAX, 2, cause="w" * 200)).fields["trades"]
+    told = [(r["code"], r["detail"]) for row in rows for r in row["reasons"]]
+    details = [detail for _, detail in told if detail]
+    assert details
+    assert len(details) == len(set(details)) < len(told)
+    assert all(row["reasons"] for row in rows)
+
+
+def test_a_plan_that_fits_keeps_every_detail():
+    fields = planned_in_full(full_book(INTERVAL_TRADES_MAX, 2, cause="")).fields
+    assert all(row["reasons"] for row in fields["trades"])
+    assert all(r["detail"] for row in fields["trades"] for r in row["reasons"])
+
+
+def delivered_in_full(*, codes):
+    book = full_book(INTERVAL_TRADES_MAX, 32)
+    book.add("plan", **planned_in_full(book).fields)
+    book.utc_us = FIRST_MS * 1000 + 1
+    reasons = [{"code": c.value, "detail": ""} for c in codes]
+    book.add("mode", mode="on", state="FAILSAFE", reasons=reasons)
+    (record,) = book.state.plans.values()
+    return delivery_fields(book.state, record)
+
+
+def test_the_delivery_of_a_full_interval_fits_an_entry_whatever_held():
+    fields = delivered_in_full(codes=ReasonCode)
+    assert size(fields) <= LEAF_BYTES_MAX
+    assert len(fields["trades"]) == INTERVAL_TRADES_MAX
+    assert {len(row["reasons"]) for row in fields["trades"]} == {WORDS_MAX}
+    longest_words = sorted((c.value for c in ReasonCode), key=len)[-WORDS_MAX:]
+    for row in fields["trades"]:
+        row |= {"reasons": longest_words, "planned_wh": 250_000_000, "delivered_wh": 250_000_000}
+    for row in fields["terminals"]:
+        row |= dict.fromkeys(("planned_wh", "metered_wh", "judged_wh"), -INTEGER_MAX)
+    assert size(fields) <= LEAF_BYTES_MAX
+
+
+def test_a_delivery_that_fits_names_all_that_held():
+    held = [c.value for c in (*ReasonCode,)[:10]]
+    fields = delivered_in_full(codes=(*ReasonCode,)[:10])
+    assert all(set(held) <= set(row["reasons"]) for row in fields["trades"])
+
+
+def test_what_is_kept_to_leaves_room_for_what_the_journal_adds():
+    assert len(encode(ADDED)) + ENTRY_BYTES_MAX <= LEAF_BYTES_MAX

@@ -1,10 +1,15 @@
 """What is written when: opened at the start, followed by meter, closed by one write in time."""
 
 import pytest
-from fakes.core import FIRST_MS, QUARTER, Book
+from fakes.core import FIRST_MS, QUARTER, Book, make_sop
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.core.setpoints import TTL_MARGIN_S, flows_w, ramps_to, stuck, wanted
+from gateway.core import feeder
+from gateway.core.headroom import cut_to
+from gateway.core.setpoints import TTL_MARGIN_S, _beyond, flows_w, ramps_to, stuck, wanted
 from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimit, FeederLimits
 
 FULL = {f"T{k}": 250_000 for k in range(1, 5)}
 NEXT = Interval(QUARTER.end_ms, QUARTER.end_ms + 900_000)
@@ -251,6 +256,80 @@ def test_in_the_last_seconds_the_master_is_not_left_with_what_it_cannot_carry():
     found = wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=less).setpoints
     assert found["T3"] <= 20_000
     assert abs(sum(found.values())) < 150_000
+
+
+def told(held_w, at_ms, **available_va):
+    """What is written where power is held, and what is available changed."""
+    book = executing(held_w, **{t: w // 4 for t, w in held_w.items()})
+    found = wanted(book.state, utc_ms=at_ms, lead_ms=0, available_va=FULL | available_va)
+    return found.setpoints
+
+
+LATE_MS, EARLY_MS = QUARTER.end_ms - 14_000, FIRST_MS + 1_000  # frozen; between two steps
+
+
+@pytest.mark.parametrize("at_ms", [LATE_MS, EARLY_MS], ids=["late", "early"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_derated_master_is_relieved_at_once(at_ms, sign):
+    held = {"T2": sign * 230_000}
+    assert told(held, at_ms) is None
+    found = told(held, at_ms, T1=150_000)
+    assert 135_000 < sign * sum(found.values()) < 150_000
+
+
+@pytest.mark.parametrize(
+    ("power_w", "available_va", "kept"),
+    [
+        (100_000, 103_180, True),  # 5,680 W of losses, 1 % of its rating waited for
+        (100_000, 103_179, False),
+        (-100_000, 97_500, True),  # what it injects the losses lower
+        (-100_000, 97_499, False),
+    ],
+)
+def test_a_master_is_beyond_by_one_percent_its_losses_included(power_w, available_va, kept):
+    assert (told({"T2": power_w}, LATE_MS, T1=available_va) is None) is kept
+
+
+def limited(book, domain, low_w=0, high_w=0):
+    limit = FeederLimit(domain=domain, p_w_min=low_w, p_w_max=high_w, cause="work")
+    sent = FeederLimits(
+        site="bench", sop="SOP-1", sequence_number=1, created_utc_ms=FIRST_MS, valid=QUARTER,
+        limits=(limit,),
+    )  # fmt: skip
+    book.add(
+        "operator", user="system-operator", verb=feeder.VERB,
+        arguments=feeder.fields_of(sent), reason="",
+    )  # fmt: skip
+    return book
+
+
+@pytest.mark.parametrize("at_ms", [LATE_MS, EARLY_MS], ids=["late", "early"])
+def test_a_limit_of_a_feeder_holds_at_once(at_ms):
+    book = limited(executing(), "region-c")
+    found = ask(book, at_ms).setpoints
+    assert found["T3"] == 0
+    assert abs(found["T2"] + 180_000) < 1_000
+
+
+@pytest.mark.parametrize("at_ms", [LATE_MS, EARLY_MS], ids=["late", "early"])
+def test_so_does_one_of_the_masters_feeder(at_ms):
+    book = executing({"T2": 180_000}, T2=45_000)
+    found = ask(limited(book, "region-a", -90_000, 90_000), at_ms).setpoints
+    assert 80_000 < found["T2"] < 90_000
+    book = executing({"T2": 180_000}, T2=45_000)
+    assert ask(limited(book, "region-a", -177_500, 177_500), at_ms).setpoints is None
+
+
+@given(
+    powers=st.tuples(*[st.integers(-230_000, 230_000)] * 3),
+    available_va=st.tuples(*[st.integers(0, 250_000)] * 4),
+    feeder_w=st.none() | st.integers(0, 230_000),
+)
+def test_what_was_cut_once_is_not_cut_again(powers, available_va, feeder_w):
+    held = {"T1": 0} | dict(zip(("T2", "T3", "T4"), powers, strict=True))
+    available = dict(zip(FULL, available_va, strict=True))
+    cut = cut_to(make_sop(), held, available, feeder_w)
+    assert not _beyond(make_sop(), cut, available, feeder_w)
 
 
 def test_a_meter_that_stood_still_is_followed_no_more_and_its_terminal_goes_to_the_schedule():

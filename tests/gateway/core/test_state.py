@@ -104,7 +104,7 @@ def test_memory_of_readings_is_bounded(times):
     for k in range(READINGS_MAX * times + 5):
         book.state.fold(
             book.state.size,
-            {"kind": "reading", "utc_us": k, "mono_us": k, "meters": [{"terminal": "T2", "utc_us": k, "quality": "good",
+            {"kind": "reading", "utc_us": k, "mono_us": k, "meters": [{"meter": "m2", "terminal": "T2", "utc_us": k, "quality": "good",
              "import_wh": 0, "export_wh": k, "p_w": 0}]},
         )  # fmt: skip
     assert READINGS_MAX // 2 <= len(book.state.readings["T2"]) <= READINGS_MAX

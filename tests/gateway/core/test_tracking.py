@@ -1,6 +1,7 @@
 """Energy tracking ends each interval with its planned energy, ramps included."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -149,6 +150,12 @@ def test_only_readings_between_the_settled_opening_and_now_tell_the_gain(
 @pytest.mark.parametrize("seconds", [0, 30, 70])
 def test_too_short_a_look_says_nothing_about_the_gain(seconds):
     assert tracking.gain_ppm([(0, 180_000)], readings_of(170_000, seconds), 10**9) == 1_000_000
+
+
+def test_a_counter_that_fell_says_nothing_about_the_gain():
+    readings = readings_of(180_000, 300)
+    reset = [replace(r, export_wh=r.export_wh - readings[58].export_wh) for r in readings[58:]]
+    assert tracking.gain_ppm([(0, 180_000)], [*readings[:58], *reset], 300_000_000) == 1_000_000
 
 
 def test_a_converter_that_does_not_follow_is_not_called_biased():

@@ -1,10 +1,22 @@
 """Admission of trades: every reason at once, an id decided once and for all."""
 
+from collections.abc import Collection
+
 import pytest
 from fakes.core import FIRST_MS, QUARTER, make_policy, make_sop
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.core.verify import Accepted, Known, Refused, admit
-from gateway.model.interval import Interval
+from gateway.core.verify import (
+    INTERVAL_TRADES_MAX,
+    Accepted,
+    Known,
+    Refused,
+    admit,
+    count_open,
+    first_full,
+)
+from gateway.model.interval import Interval, utc_text
 from gateway.model.reason import ReasonCode
 from gateway.model.trade import Position, Trade
 
@@ -21,11 +33,11 @@ def trade(*, trade_id="trd-1", revision=1, sop="SOP-1", out="region-b", into="re
 
 
 def judge(t, *, known=None, received_ms=FIRST_MS - 600_000, intervals=(), open_count=0, mode="on",
-          time_quality="good", sha256="aa", planned_ms=(), **policy):  # fmt: skip
+          time_quality="good", sha256="aa", planned_ms=(), full=None, **policy):  # fmt: skip
     return admit(
         t, sha256=sha256, sop=make_sop(), policy=make_policy(**policy), known=known or {},
         intervals=intervals, open_count=open_count, received_ms=received_ms, mode=mode,
-        time_quality=time_quality, planned_ms=planned_ms,
+        time_quality=time_quality, planned_ms=planned_ms, full=full,
     )  # fmt: skip
 
 
@@ -59,7 +71,9 @@ def test_a_good_trade_is_placed_on_the_terminals_of_its_regions():
         ({}, {"mode": "off"}, ReasonCode.MODE_BLOCKED),
         ({}, {"time_quality": "invalid"}, ReasonCode.TIME_QUALITY),
         ({}, {"open_count": 10_000}, ReasonCode.RATE),
+        ({}, {"full": QUARTER}, ReasonCode.RATE),
         ({"p_w": 0}, {}, ReasonCode.ORPHAN),
+        ({"p_w": 0}, {"full": QUARTER}, ReasonCode.ORPHAN),  # it may wait for its trade
         ({"p_w": 240_000}, {"over_limit": "refuse"}, ReasonCode.REFUSED_BY_POLICY),
         ({}, {"intervals": [Interval(FIRST_MS, FIRST_MS + 300_000)]}, ReasonCode.RESOLUTION),
     ],
@@ -131,3 +145,98 @@ def test_nothing_joins_an_interval_that_is_planned_even_where_the_gate_is_short(
     (reason,) = verdict.reasons
     assert reason.code is ReasonCode.LATE
     assert "planned already" in reason.detail
+
+
+NEXT = Interval(QUARTER.end_ms, QUARTER.end_ms + 900_000)
+
+
+def spanning(*intervals, trade_id="trd-1", p_w=1000):
+    return Trade(
+        id=trade_id, revision_number=1, sop="SOP-1", out_domain="region-b", in_domain="region-c",
+        positions=tuple(Position(interval=i, p_w=p_w, energy_wh=0) for i in intervals),
+    )  # fmt: skip
+
+
+def standing(count):
+    return {f"x-{k}": None for k in range(count)}
+
+
+def test_an_interval_is_full_for_who_is_not_in_it():
+    schedule = {QUARTER: standing(3), NEXT: standing(INTERVAL_TRADES_MAX)}
+    assert first_full(spanning(QUARTER), schedule) is None
+    assert first_full(spanning(QUARTER, NEXT), schedule) == NEXT
+    assert first_full(spanning(NEXT, p_w=0), schedule) == NEXT  # a row all the same
+    assert first_full(spanning(QUARTER, NEXT, trade_id="x-5"), schedule) is None
+    assert first_full(spanning(NEXT), {NEXT: standing(INTERVAL_TRADES_MAX - 1)}) is None
+
+
+def test_a_full_interval_is_named():
+    (reason,) = judge(trade(), full=QUARTER).reasons
+    assert reason.detail == f"128 trades are in the interval of {utc_text(FIRST_MS)}"
+
+
+def test_a_trade_of_many_intervals_is_open_once():
+    assert count_open({}) == 0
+    assert count_open({QUARTER: standing(3), NEXT: standing(5)}) == 5
+
+
+@st.composite
+def disjoint(draw):
+    """Intervals that never overlap, in any order."""
+    steps = draw(st.lists(st.tuples(st.booleans(), st.integers(1, 5)), max_size=12))
+    found, at_ms = [], FIRST_MS
+    for taken, minutes in steps:
+        if taken:
+            found.append(Interval(at_ms, at_ms + minutes * 60_000))
+        at_ms += minutes * 60_000
+    return draw(st.permutations(found))
+
+
+SPANS = st.builds(
+    lambda k, n: Interval(FIRST_MS + k * 60_000, FIRST_MS + (k + n) * 60_000),
+    st.integers(0, 40), st.integers(1, 15),
+)  # fmt: skip
+
+
+def one_by_one(t, intervals):
+    """Every position against every interval."""
+    for mine in (p.interval for p in t.positions):
+        for other in intervals:
+            if other != mine and other.start_ms < mine.end_ms and mine.start_ms < other.end_ms:
+                return [f"{utc_text(other.start_ms)} is traded in another resolution"]
+    return []
+
+
+@given(disjoint(), st.data())
+def test_overlaps_are_those_found_one_by_one(intervals, data):
+    either = st.one_of(SPANS, st.sampled_from(intervals)) if intervals else SPANS
+    asked = spanning(*data.draw(st.lists(either, min_size=1, max_size=6)))
+    verdict = judge(asked, intervals=intervals)
+    told = [r.detail for r in verdict.reasons] if isinstance(verdict, Refused) else []
+    assert told == one_by_one(asked, intervals)
+
+
+class Walked(Collection):
+    """Counts how often it is gone through."""
+
+    def __init__(self, items):
+        self.items, self.walks = items, 0
+
+    def __iter__(self):
+        self.walks += 1
+        return iter(self.items)
+
+    def __len__(self):
+        return len(self.items)
+
+    def __contains__(self, item):
+        raise AssertionError("a search is a walk")
+
+
+@pytest.mark.parametrize("clash", [False, True])
+def test_what_is_scheduled_is_gone_through_once_however_many_positions(clash):
+    minutes = [Interval(FIRST_MS + k * 60_000, FIRST_MS + (k + 1) * 60_000) for k in range(300)]
+    last = Interval(FIRST_MS + 299 * 60_000, FIRST_MS + 301 * 60_000)
+    intervals = Walked([*minutes[:-1], last] if clash else minutes)
+    assert isinstance(judge(spanning(*minutes), intervals=intervals), Refused) is clash
+    assert intervals.walks == 1

@@ -370,7 +370,7 @@ async def test_wrong_figure_in_a_true_ledger_is_found_by_the_readings(browser, r
 
 
 def made_interval(chance):
-    """Return a configuration, a plan and readings with gaps, bad rows and odd instants."""
+    """Return a configuration, a plan and readings with gaps, bad rows, odd instants, new meters."""
     terminals = [
         {"id": f"T{k}", "meter": f"m{k}", "s_va": chance.choice((100_000, 250_000))}
         for k in range(1, chance.randint(3, 5))
@@ -386,16 +386,22 @@ def made_interval(chance):
         )  # fmt: skip
     start_us = 1_767_319_200_000_000
     readings = []
-    counts = {t["meter"]: [chance.randint(0, 10**12), chance.randint(0, 10**12)] for t in terminals}
+    counts = {t["id"]: [chance.randint(0, 10**12), chance.randint(0, 10**12)] for t in terminals}
+    meters = {t["id"]: t["meter"] for t in terminals}
     at = start_us - chance.choice((0, 3_000_000, 17_000_001))
     while at < start_us + 900_000_000 + chance.choice((-5_000_000, 0, 9_999_999)):
         rows = []
-        for meter, count in counts.items():
+        if chance.random() < 0.01:  # reset, or exchanged for another
+            changed = chance.choice(list(counts))
+            counts[changed] = [chance.randint(0, 900), chance.randint(0, 900)]
+            meters[changed] += chance.choice(("", "b"))
+        for terminal, count in counts.items():
             count[chance.randint(0, 1)] += chance.randint(0, 400)
             if chance.random() < 0.97:
                 quality = "good" if chance.random() < 0.97 else "bad"
                 rows.append(
-                    {"meter": meter, "utc_us": at + chance.randint(0, 900), "quality": quality,
+                    {"meter": meters[terminal], "terminal": terminal,
+                     "utc_us": at + chance.randint(0, 900), "quality": quality,
                      "import_wh": count[0], "export_wh": count[1]}
                 )  # fmt: skip
         readings.append({"meters": rows})

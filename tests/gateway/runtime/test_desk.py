@@ -10,11 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.core import FIRST_MS, make_site
 from fakes.memory_journal import ManualClock, MemoryJournal
 
+from gateway.core.planning import plans_due
 from gateway.core.state import State
+from gateway.core.verify import INTERVAL_TRADES_MAX
 from gateway.market import dsse, schedule_writer
 from gateway.market.office import MarketOffice
 from gateway.market.topics import Topics
-from gateway.model.interval import Interval
+from gateway.model.interval import Interval, utc_text
 from gateway.model.message import Inbound
 from gateway.model.trade import Position, Trade
 from gateway.runtime.desk import PARKED_US, TradeDesk
@@ -164,3 +166,22 @@ async def test_a_message_is_durable_before_it_is_acknowledged(rig):
         await rig.take(payload)
     assert rig.link.acknowledged == []
     assert hashlib.sha256(payload).hexdigest() not in str(rig.journal.written)
+
+
+async def test_a_full_interval_takes_no_more_trades_yet_lets_those_in_it_change_and_go(rig):
+    for k in range(INTERVAL_TRADES_MAX):
+        await rig.take(document(f"t{k}"))
+    assert {v[0] for v in rig.verdicts()} == {"accepted"}
+    await rig.take(document("late-comer"))
+    assert rig.verdicts()[-1] == ("refused", "late-comer", 1, ["rate"])
+    (reason,) = rig.link.published[-1]["reasons"]
+    assert utc_text(SPAN.start_ms) in reason["detail"]
+    await rig.take(document("t3", revision=2, p_w=0), document("t4", revision=2, p_w=30_000))
+    assert [v[:3] for v in rig.verdicts()[-2:]] == [("accepted", "t3", 2), ("accepted", "t4", 2)]
+    await rig.take(document("late-comer", revision=2))
+    assert rig.verdicts()[-1] == ("refused", "late-comer", 2, ["rate"])  # t3 has its row still
+    full_va = {f"T{k}": 250_000 for k in range(1, 5)}
+    state = rig.recorder.state
+    (plan,) = plans_due(state, utc_ms=SPAN.start_ms, available_va=full_va)
+    await rig.recorder.record("plan", **plan.fields)
+    assert len(state.plans[SPAN.start_ms].planned) == INTERVAL_TRADES_MAX
