@@ -119,6 +119,7 @@ class Manual:
     setpoints: Mapping[str, int]
     until_ms: int
     user: str
+    since_us: int = 0  # when he asked: what is held from before ends with its own time-to-live
 
 
 def reasons_from(items: list[Fields]) -> tuple[Reason, ...]:

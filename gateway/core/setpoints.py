@@ -173,7 +173,7 @@ def _wanted(state: State, utc_ms: int, lead_ms: int, seen: Seen) -> Wanted:
     if by_hand is not None:
         sop = _sop(state, Interval(at_ms, max(at_ms + 1, by_hand.until_ms)))
         asked = _admitted(state, sop, by_hand, seen.available_va)
-        if asked == held:
+        if asked == held and (active is None or active.utc_us >= by_hand.since_us):
             return replace(IDLE, wake_ms=by_hand.until_ms)
         return _write(asked, "operator", -1, by_hand.until_ms, utc_ms)
     if record is None:

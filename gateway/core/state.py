@@ -447,6 +447,7 @@ def _operator(state: State, entry: Fields) -> None:
             setpoints=dict(arguments["setpoints"]),
             until_ms=entry["utc_us"] // 1000 + arguments["for_ms"],
             user=entry["user"],
+            since_us=entry["utc_us"],
         )
     elif entry["verb"] == feeder.VERB:
         site = state.site

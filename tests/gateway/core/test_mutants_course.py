@@ -72,6 +72,20 @@ def test_a_persons_setpoint_leaves_the_others_at_zero_and_the_master_to_its_resi
     assert found.ttl_s == 60 + 5
 
 
+def test_a_setpoint_that_is_prolonged_gets_a_time_to_live_of_its_own():
+    book = by_hand(T2=-5_000)
+    book.execute({"T2": -5_000}, authority="operator")
+    book.utc_us += 50_000_000
+    arguments = {"setpoints": {"T2": -5_000}, "for_ms": 60_000}
+    book.add("operator", user="uid:1", verb="setpoint", arguments=arguments, reason="longer")
+    again = ask(book, FIRST_MS + 50_001)
+    assert (dict(again.setpoints), again.authority, again.ttl_s) == (
+        ZERO | {"T2": -5_000}, "operator", 60 + 5,
+    )  # fmt: skip
+    book.execute({"T2": -5_000}, authority="operator")
+    assert ask(book, FIRST_MS + 50_002).setpoints is None
+
+
 def test_a_persons_setpoint_that_is_held_waits_for_its_end():
     book = by_hand(T2=-5_000)
     book.execute({"T2": -5_000}, authority="operator")
