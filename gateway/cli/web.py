@@ -24,7 +24,7 @@ from gateway.hmi.login import Login
 from gateway.hmi.observer import Observer
 from gateway.hmi.page import Page
 from gateway.hmi.records import LedgerRecords
-from gateway.hmi.state import DeviceView, PointView, PollTimes, SiteView
+from gateway.hmi.state import DeviceView, PointView, PollTimes, SiteView, settled_views
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.market.mqtt import broker_from
 from gateway.model.errors import ConfigError, JournalError
@@ -83,6 +83,7 @@ def doors_beside(
                 station=station,
                 ledger=parts.journal.status(),
                 devices=[times.into(d) for d in devices(site, config, parts, book.counters)],
+                settled=settled_views(parts.recorder.state.settled),
                 feeder=parts.recorder.state.feeder_limits,
                 checked=check.last,
                 points=points(config, station, parts, book.counters),
@@ -263,6 +264,7 @@ def devices(
                 error_count=poller.errors_count,
                 last_error=poller.last_error,
                 stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
+                frozen=poller.frozen,
             )
         ]
     for terminal in config.sop.terminals:
@@ -284,7 +286,10 @@ def devices(
 def _converters(
     site: Site, config: SopConfig, parts: Parts, own: Converters
 ) -> Iterator[DeviceView]:
-    """Yield each converter: whether it answered the last poll, and how old its last answer is."""
+    """Yield each converter: whether it answered the last poll, and how old its last answer is.
+
+    Their signs of life are judged as one: where that of any stands still none is believed.
+    """
     now_us = parts.clock.mono_us()
     for terminal, name in config.converters.items():
         where, seen = site.devices[name], own.last.get(terminal)
@@ -297,6 +302,7 @@ def _converters(
             error_count=own.failures[terminal],
             last_error=own.last_errors.get(terminal, ""),
             stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
+            frozen=parts.poller.frozen,
         )
 
 

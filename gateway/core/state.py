@@ -99,6 +99,7 @@ class State:
     moments: list[Moment] = field(default_factory=list)
     alarms: set[str] = field(default_factory=set)
     derated: dict[int, set[str]] = field(default_factory=dict)  # by open plan: who gave less
+    settled: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # by outcome: count, Wh
 
     def fold(self, index: int, entry: Fields) -> None:
         """Take one entry in; indices come without a gap."""
@@ -430,6 +431,9 @@ def _delivery(state: State, entry: Fields) -> None:
     record = state.plans.pop(interval.start_ms, None)
     state.derated.pop(record.index if record else -1, None)
     state.schedule.pop(interval, None)
+    for t in entry["trades"]:
+        n, c_wh, d_wh = state.settled.get(t["status"], (0, 0, 0))
+        state.settled[t["status"]] = n + 1, c_wh + t["contracted_wh"], d_wh + t["delivered_wh"]
 
 
 def _operator(state: State, entry: Fields) -> None:
@@ -450,10 +454,8 @@ def _operator(state: State, entry: Fields) -> None:
             since_us=entry["utc_us"],
         )
     elif entry["verb"] == feeder.VERB:
-        site = state.site
-        state.feeder_limits = feeder.limits_from(
-            entry["arguments"], site=site.site, sop=site.sop.id
-        )
+        said, site = entry["arguments"], state.site
+        state.feeder_limits = feeder.limits_from(said, site=site.site, sop=site.sop.id)
         state.feeder_limits_index = state.last_index
     elif entry["verb"] == "limits":
         _limits(state, entry["arguments"])

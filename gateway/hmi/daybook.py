@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.hmi.alarms import priority
 from gateway.hmi.figures import utc_us
-from gateway.hmi.state import AlarmView, RefusedView, SettledView, TradeView
+from gateway.hmi.state import AlarmView, RefusedView, TradeView
 
 Entry = Mapping[str, Any]
 ROWS_MAX = 600  # six days of a hundred quarter hours; the ledger has the rest
@@ -38,7 +38,6 @@ class DayBook:
         self._targets: dict[int, Mapping[str, int]] = {}
         self._starts: dict[int, dict[str, int]] = {}
         self._alarms: dict[str, AlarmView] = {}
-        self._settled: dict[str, SettledView] = {}
         self._places: dict[str, tuple[int, int]] = {}
         self._config_index = 0
         self._refused: deque[RefusedView] = deque(maxlen=REFUSED_MAX)
@@ -132,23 +131,13 @@ class DayBook:
         self._targets.pop(start_us, None)
         self._starts.pop(start_us, None)
         for trade in entry["trades"]:
-            status = trade["status"]
-            sums = self._settled.get(
-                status, SettledView(outcome=status, count=0, contracted_wh=0, delivered_wh=0)
-            )
-            self._settled[status] = SettledView(
-                outcome=status,
-                count=sums.count + 1,
-                contracted_wh=sums.contracted_wh + trade["contracted_wh"],
-                delivered_wh=sums.delivered_wh + trade["delivered_wh"],
-            )
             row = self._rows.get((trade["trade_id"], start_us))
             if row is not None:
                 self._rows[row.id, start_us] = replace(
                     row,
                     planned_wh=trade["planned_wh"],
                     delivered_wh=trade["delivered_wh"],
-                    status=status,
+                    status=trade["status"],
                     reasons=tuple(map(_reason, trade["reasons"])),
                 )
 
@@ -203,10 +192,6 @@ class DayBook:
     def alarms(self) -> tuple[AlarmView, ...]:
         """Return the alarms, those that went included."""
         return tuple(self._alarms.values())
-
-    def settled(self) -> tuple[SettledView, ...]:
-        """Return the sums of all reported intervals by outcome."""
-        return tuple(self._settled[k] for k in sorted(self._settled))
 
     def _estimate_wh(self, row: TradeView, now_us: int) -> int | None:
         """Return about what a running trade has delivered: its share of its terminals' energy."""

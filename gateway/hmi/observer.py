@@ -10,6 +10,7 @@ from gateway.hmi.state import (
     DeviceView,
     LedgerView,
     PointView,
+    SettledView,
     SiteView,
     feeder_views,
     terminal_views,
@@ -50,6 +51,7 @@ class Observer:
         ledger: LedgerStatus,
         devices: Sequence[DeviceView] = (),
         points: Sequence[PointView] = (),
+        settled: Sequence[SettledView] = (),
         time_quality: str = "good",
         clock_error_ms: int | None = None,
         feeder: FeederLimits | None = None,
@@ -57,6 +59,7 @@ class Observer:
     ) -> SiteView:
         """Return the site as it is now.
 
+        ``settled`` comes from the fold of the whole ledger: the daybook may know its end alone.
         ``checked`` is when the whole ledger was last verified, and whether nothing was found.
         """
         now_us = self._clock.utc_us()
@@ -81,7 +84,7 @@ class Observer:
             trades=book.trades(now_us),
             refused=book.refused(),
             alarms=book.alarms(),
-            settled=book.settled(),
+            settled=tuple(settled),
             devices=tuple(devices),
             points=tuple(points),
             ledger=self._ledger(ledger, now_us, checked),

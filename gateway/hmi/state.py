@@ -103,8 +103,15 @@ class DeviceView:
     error_count: int = 0
     last_error: str = ""
     stale_after_ms: int = 5_000  # several of its own poll periods
+    frozen: bool = False  # it answers, but its sign of life stands still
     poll_counts: Counts = (0,) * (len(POLL_BOUNDS_MS) + 1)
     poll_sum_ms: int = 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether what it said last is no value of now: it is silent, late or frozen."""
+        late = self.age_ms is None or self.age_ms > self.stale_after_ms
+        return not self.connected or self.frozen or late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,12 +209,8 @@ class SiteView:
 
     @property
     def stale(self) -> tuple[str, ...]:
-        """Names of devices whose values are too old or that do not answer."""
-        return tuple(
-            d.name
-            for d in self.devices
-            if not d.connected or d.age_ms is None or d.age_ms > d.stale_after_ms
-        )
+        """Names of devices whose values are too old or not believed, or that do not answer."""
+        return tuple(d.name for d in self.devices if d.stale)
 
     @property
     def station_stale(self) -> bool:
@@ -304,6 +307,14 @@ def feeder_views(limits: FeederLimits | None, sop: Sop) -> tuple[FeederView, ...
             end_us=limits.valid.end_ms * 1000,
         )
         for limit in limits.limits
+    )
+
+
+def settled_views(sums: Mapping[str, tuple[int, int, int]]) -> tuple[SettledView, ...]:
+    """Return the sums of the gateway's state: by outcome the count, contracted and delivered Wh."""
+    return tuple(
+        SettledView(outcome=k, count=n, contracted_wh=contracted_wh, delivered_wh=delivered_wh)
+        for k, (n, contracted_wh, delivered_wh) in sorted(sums.items())
     )
 
 

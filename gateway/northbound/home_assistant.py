@@ -48,14 +48,11 @@ def discovery(
     for value in values:
         key = _word(value.name)
         binary = value.kind is bool
-        template = f"value_json[{value.name!r}]"
         component: dict[str, Any] = {
             "p": "binary_sensor" if binary else "sensor",
             "unique_id": f"{device}_{key}",
             "name": " ".join(value.path),
-            "value_template": "{{ 'ON' if " + template + " else 'OFF' }}"
-            if binary
-            else "{{ " + template + " }}",
+            "value_template": _template(value),
         }
         if value.unit:
             component["device_class"] = DEVICE_CLASSES[value.unit]
@@ -77,6 +74,19 @@ def discovery(
         "qos": 1,
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _template(value: Value) -> str:
+    """Read a value out of the state; None, which is unknown there, where it is not of now.
+
+    A counter stays what it was: the energy of a silent device did not go away.
+    """
+    told = f"value_json[{value.name!r}]"
+    if value.kind is bool:
+        told = f"('ON' if {told} else 'OFF')"
+    if not value.counter:
+        told += f" if {value.name!r} not in value_json['stale'] else None"
+    return "{{ " + told + " }}"
 
 
 def _word(text: str) -> str:

@@ -15,7 +15,7 @@ class Sureness(StrEnum):
     """How far a value may be believed."""
 
     GOOD = "good"
-    STALE = "stale"  # the last one known, older than several polls
+    STALE = "stale"  # the last one known: its device is silent, late or frozen
     NONE = "none"  # nothing is known
 
 
@@ -41,7 +41,9 @@ def values_of(view: SiteView) -> tuple[Value, ...]:
     """Return every value of a SOP; the same names in the same order for the same terminals."""
     meters = {t.meter for t in view.terminals}
     devices = {d.name: d for d in view.devices}
-    station = next((d for d in view.devices if d.name not in meters), None)
+    telling = [d for d in view.devices if d.name not in meters]
+    # Converters are read all or none: one of them that is silent makes what all said old.
+    station = next((d for d in telling if d.stale), telling[0] if telling else None)
     told = [*_whole(view, station)]
     for terminal in view.terminals:
         told += _terminal(terminal, station, devices.get(terminal.meter))
@@ -142,8 +144,7 @@ def _count(
 
 
 def _sureness(content: object, device: DeviceView | None) -> Sureness:
-    """Judge what a device said by the device's link and the age of its answer."""
+    """Judge what a device said by its link, its sign of life and the age of its answer."""
     if content is None or device is None or device.age_ms is None:
         return Sureness.NONE
-    fresh = device.connected and device.age_ms <= device.stale_after_ms
-    return Sureness.GOOD if fresh else Sureness.STALE
+    return Sureness.STALE if device.stale else Sureness.GOOD

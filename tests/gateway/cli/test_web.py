@@ -96,6 +96,87 @@ async def test_the_clock_error_is_told_where_the_kernel_vouches_for_time(
     await parts.journal.close()
 
 
+@pytest.mark.parametrize("separate", [False, True], ids=["station", "converters"])
+async def test_what_stands_still_answers_and_is_not_believed(tmp_path, separate):
+    from fakes.core import make_station
+    from fakes.rig import separated
+
+    from gateway import app
+    from gateway.cli.web import devices
+    from gateway.config.site_file import load_site
+    from gateway.runtime.clock import SystemClock
+
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
+    text = demo_bench.site_text(ports, signer)
+    site_path = tmp_path / "site.yaml"
+    site_path.write_text(separated(text) if separate else text)
+    site = load_site(site_path)
+    parts = app.assemble(site, site.sops[0], SystemClock())
+    now_us = parts.clock.mono_us()
+    parts.poller.link_up, parts.poller.last = True, make_station(mono_us=now_us)
+    if separate:
+        parts.station.last = {t: make_station(mono_us=now_us) for t in site.sops[0].converters}
+
+    def told():
+        names = site.sops[0].controllers
+        found = devices(site, site.sops[0], parts, {})
+        return {(d.connected, d.frozen, d.stale) for d in found if d.name in names}
+
+    assert told() == {(True, False, False)}
+    parts.poller.frozen = True
+    assert told() == {(True, True, True)}
+    await parts.journal.close()
+
+
+async def test_settled_sums_are_since_the_ledger_began_however_little_a_start_remembers(
+    tmp_path, monkeypatch
+):
+    from gateway import app
+    from gateway.cli import web
+    from gateway.config.site_file import load_site
+    from gateway.journal.snapshot import REMEMBERED_MAX
+    from gateway.runtime.clock import SystemClock
+
+    monkeypatch.setitem(REMEMBERED_MAX, "delivery", 2)
+    monkeypatch.setattr(web, "READ_WHOLE_MAX", 0)
+    said = []
+    monkeypatch.setattr(web, "note", said.append)
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
+    site_path = tmp_path / "site.yaml"
+    site_path.write_text(demo_bench.site_text(ports, signer))
+    site = load_site(site_path)
+
+    async def settled(parts):
+        beside = web.doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)
+        async with beside(parts):
+            root = said[-1].removeprefix("page at ").rstrip("/")
+            async with (
+                aiohttp.ClientSession(root) as session,
+                session.get("/state.json") as response,
+            ):
+                return (await response.json())["settled"]
+
+    parts = app.assemble(site, site.sops[0], SystemClock())
+    trade = {"trade_id": "a", "status": "partial", "contracted_wh": 100, "planned_wh": 100,
+             "delivered_wh": 99, "reasons": []}  # fmt: skip
+    interval = {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"}
+    for _ in range(REMEMBERED_MAX["delivery"] + 5):
+        await parts.recorder.record(
+            "delivery", sop=site.sops[0].sop.id, interval=interval, terminals=[], trades=[trade],
+            loss_wh=0, unscheduled_wh=0,
+        )  # fmt: skip
+    told = await settled(parts)
+    assert told == [{"outcome": "partial", "count": 7, "contracted_wh": 700, "delivered_wh": 693}]
+    await parts.keeper.make()
+    await parts.journal.close()
+    again = app.assemble(site, site.sops[0], SystemClock())
+    assert len(again.keeper.memory.entries()) == 2
+    assert await settled(again) == told
+    await again.journal.close()
+
+
 async def test_a_port_in_use_costs_the_page_and_not_the_gateway(tmp_path, caplog):
     from gateway.cli.web import doors_beside
     from gateway.config.site_file import load_site

@@ -1,7 +1,7 @@
 """The state is the fold of the entries: the same for a running and a restarted gateway."""
 
 import pytest
-from fakes.core import FIRST_MS, QUARTER, Book, make_site
+from fakes.core import FIRST_MS, QUARTER, Book, make_site, span
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +51,15 @@ def test_a_revision_moves_the_trade_and_leaves_nothing_behind():
     book.accept("a", "T2", "T3", 40_000, revision=2)
     assert [leg.energy_wh for leg in book.state.schedule[QUARTER].values()] == [10_000]
     assert book.state.known["a"].revision_number == 2
+
+
+def test_settled_sums_are_of_every_trade_in_every_delivery():
+    book = full_book()
+    for contracted_wh, status in ((100, "delivered"), (30, "partial"), (50, "delivered")):
+        trade = {"trade_id": "a", "contracted_wh": contracted_wh, "planned_wh": contracted_wh,
+                 "delivered_wh": contracted_wh - 5, "status": status, "reasons": []}  # fmt: skip
+        book.add("delivery", sop="SOP-1", interval=span(QUARTER), terminals=[], trades=[trade] * 2)
+    assert book.state.settled == {"delivered": (4, 300, 280), "partial": (2, 60, 50)}
 
 
 def test_an_executed_instruction_is_what_the_station_holds():

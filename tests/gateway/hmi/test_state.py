@@ -11,6 +11,7 @@ from gateway.hmi.state import (
     feeder_views,
     observe,
     poll_quantile,
+    settled_views,
     terminal_views,
 )
 from gateway.model.interval import Interval
@@ -24,9 +25,11 @@ def test_view_is_frozen(view):
         view.mode = "off"
 
 
-def test_stale_devices_are_those_silent_or_old(make_view):
-    def device(name, connected, age_ms):
-        return DeviceView(name=name, kind="k", address="a", connected=connected, age_ms=age_ms)
+def test_stale_devices_are_those_silent_old_or_frozen(make_view):
+    def device(name, connected, age_ms, frozen=False):
+        return DeviceView(
+            name=name, kind="k", address="a", connected=connected, age_ms=age_ms, frozen=frozen
+        )
 
     view = make_view(
         devices=(
@@ -34,9 +37,18 @@ def test_stale_devices_are_those_silent_or_old(make_view):
             device("b", True, 5_001),
             device("c", False, 10),
             device("d", True, None),
+            device("e", True, 0, frozen=True),
         )
     )
-    assert view.stale == ("b", "c", "d")
+    assert view.stale == ("b", "c", "d", "e")
+
+
+def test_sums_of_the_fold_come_in_the_order_of_their_outcomes():
+    told = settled_views({"partial": (1, 300, 200), "delivered": (2, 500, 500)})
+    assert [(s.outcome, s.count, s.contracted_wh, s.delivered_wh) for s in told] == [
+        ("delivered", 2, 500, 500),
+        ("partial", 1, 300, 200),
+    ]
 
 
 def test_bits_in_words():

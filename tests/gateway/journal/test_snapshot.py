@@ -233,6 +233,24 @@ async def test_verdicts_of_before_can_be_said_again(tmp_path, histories):
     await ledger.journal.close()
 
 
+async def test_sums_of_what_was_settled_do_not_fall_at_a_restart(tmp_path, monkeypatch):
+    monkeypatch.setitem(REMEMBERED_MAX, "delivery", 2)
+    ledger = Ledger(tmp_path, every=5)
+    ledger.open()
+    delivery = {"kind": "delivery", "sop": "SOP-1", "interval": {
+        "start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"}, "trades": [
+            {"trade_id": "a", "status": "delivered", "contracted_wh": 100, "delivered_wh": 99}
+        ]}  # fmt: skip
+    await ledger.write([delivery] * 7)
+    assert ledger.state.settled == {"delivered": (7, 700, 693)}
+    await ledger.journal.close()
+    ledger.open()
+    assert ledger.shelf.used_size > 2
+    assert len(ledger.remembered) == 2
+    assert ledger.state.settled == {"delivered": (7, 700, 693)}
+    await ledger.journal.close()
+
+
 async def test_a_disk_that_refuses_the_file_costs_nothing_but_the_file(tmp_path, caplog):
     ledger = Ledger(tmp_path, every=5)
     ledger.open()

@@ -44,6 +44,27 @@ def test_counters_are_totals_and_powers_are_measurements(view):
     assert power["state_class"] == "measurement"
 
 
+def test_what_is_old_is_unknown_and_a_counter_stays(view):
+    told = document(view)["cmps"]
+    for value in values_of(view):
+        (template,) = (
+            c["value_template"]
+            for c in told.values()
+            if f"value_json['{value.name}']" in c["value_template"]
+        )
+        looks = f"if '{value.name}' not in value_json['stale'] else" in template
+        assert looks is not value.counter, value.name
+    # Rendered by Jinja 3.1: 150000, and None, which Home Assistant takes for unknown.
+    assert told["terminals_t2_activepower"]["value_template"] == (
+        "{{ value_json['Terminals/T2/ActivePower']"
+        " if 'Terminals/T2/ActivePower' not in value_json['stale'] else None }}"
+    )
+    assert told["ledger_anchored"]["value_template"] == (
+        "{{ ('ON' if value_json['Ledger/Anchored'] else 'OFF')"
+        " if 'Ledger/Anchored' not in value_json['stale'] else None }}"
+    )
+
+
 def test_the_topic_is_one_a_device():
     assert discovery_topic(site="Elm St.", sop="SOP-1") == (
         "homeassistant/device/sopgw_elm_st_sop_1/config"

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from gateway.northbound.values import Sureness, values_of
 
 
@@ -37,3 +39,16 @@ def test_a_silent_meter_has_nothing_and_a_lost_station_only_old_values(view):
     late = replace(view.devices[0], age_ms=view.devices[0].stale_after_ms + 1)
     told = by_name(replace(view, devices=(late, *view.devices[1:])))
     assert told["DcVoltage"].sureness is Sureness.STALE
+
+
+@pytest.mark.parametrize("fault", [{"connected": False}, {"age_ms": 60_000}, {"frozen": True}])
+def test_one_converter_that_is_silent_late_or_frozen_makes_all_of_them_old(view, fault):
+    first = replace(view.devices[0], name="c1")
+    second = replace(first, name="c2")
+    told = by_name(replace(view, devices=(first, second, *view.devices[1:])))
+    assert told["Terminals/T1/ActivePower"].sureness is Sureness.GOOD
+    told = by_name(replace(view, devices=(first, replace(second, **fault), *view.devices[1:])))
+    for name in ("T1/State", "T1/ActivePower", "T1/Voltage", "T2/ActivePower"):
+        assert told[f"Terminals/{name}"].sureness is Sureness.STALE, name
+    assert told["DcVoltage"].sureness is told["Losses"].sureness is Sureness.STALE
+    assert told["Terminals/T2/Meter/ActivePower"].sureness is Sureness.GOOD
