@@ -25,9 +25,14 @@ from gateway.model.message import Inbound
 
 log = logging.getLogger(__name__)
 
+MESSAGE_BYTES_MAX = 48_000  # as the node's: a larger one it never takes
 UNDER_WAY_MAX = 16  # mosquitto stops at 20 unacknowledged
 REQUEST_TIMEOUT_S = 40.0  # the node answers within 30 s
 AGAIN_S = 0.5
+ANSWER_BYTES_MAX = 4 << 20  # ten times what a node says of one message
+ERRORS_MAX = 64  # of an answer that is passed on: twice what a node gives
+ERROR_LENGTH_MAX = 500  # of a path or a reason, which may quote what a party sent
+FINAL = (200, 400, 409, 413)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*", re.ASCII)
 
 
@@ -110,23 +115,47 @@ class Relay:
         before: asyncio.Task[dict[str, Any]] | None,
     ) -> dict[str, Any]:
         """Post until the node says what became of it; after the party's message before."""
+        if len(inbound.payload) > MESSAGE_BYTES_MAX:
+            what = f"{len(inbound.payload)} bytes, at most {MESSAGE_BYTES_MAX}"
+            return _answer(inbound, 413, _refusal(what))
         if before is not None:
             await asyncio.wait([before])
         while True:
-            with contextlib.suppress(
-                aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError
-            ):
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                 async with session.post(self._url, data=inbound.payload) as response:
-                    found = json.loads(await response.content.read(1 << 20))
-                self._node_away = False
-                if response.status in (200, 400, 409, 413) and isinstance(found, dict):
-                    return _answer(inbound, response.status, found)
+                    found = await _document(response)
+                if response.status in FINAL:
+                    if found is None and response.status != 200:
+                        # A refusal stays one when its reasons cannot be read: what is asked for
+                        # again holds up everybody's later messages.
+                        found = _refusal(f"refused with status {response.status}")
+                    if found is not None:
+                        self._node_away = False
+                        return _answer(inbound, response.status, found)
             if not self._node_away:
                 log.warning("the node at %s has it not final: trying again", self._url)
                 self._node_away = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_S):
                     await asyncio.Event().wait()
+
+
+async def _document(response: aiohttp.ClientResponse) -> dict[str, Any] | None:
+    """Read the whole answer, which comes in pieces; None when it is no object or too large."""
+    raw = bytearray()
+    while more := await response.content.read(ANSWER_BYTES_MAX + 1 - len(raw)):
+        raw += more
+    if len(raw) > ANSWER_BYTES_MAX:
+        return None
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refusal(what: str) -> dict[str, Any]:
+    return {"errors": [{"path": "$", "message": what}]}
 
 
 def _answer(inbound: Inbound, status: int, found: dict[str, Any]) -> dict[str, Any]:
@@ -139,8 +168,13 @@ def _answer(inbound: Inbound, status: int, found: dict[str, Any]) -> dict[str, A
         "accepted": status == 200,
         "height": height if isinstance(height, int) else -1,
         "errors": [
-            {"path": str(e.get("path", "$")), "message": str(e.get("message", ""))}
-            for e in (errors if isinstance(errors, list) else ())
+            {"path": _text(e.get("path", "$")), "message": _text(e.get("message", ""))}
+            for e in (errors if isinstance(errors, list) else ())[:ERRORS_MAX]
             if isinstance(e, dict)
         ],
     }
+
+
+def _text(value: object) -> str:
+    """Shorten a text; half a character, which nobody could write down, becomes a question mark."""
+    return str(value)[:ERROR_LENGTH_MAX].encode("utf-8", "replace").decode()

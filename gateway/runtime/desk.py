@@ -30,6 +30,16 @@ MESSAGES_PER_SCAN_MAX = 64  # what is left waits unacknowledged with the broker
 PARKED_US = 55_000_000  # how long a cancellation may wait for its trade: a minute with the scan
 PARKED_MAX = 256  # messages under way; beyond that nothing waits
 SAY_AGAIN_MAX = 256  # answers repeated after a restart: what one outage may have swallowed
+MAYBE_UNSIGNED = frozenset({
+    ReasonCode.UNSIGNED, ReasonCode.SIGNATURE, ReasonCode.SIGNER_UNKNOWN,
+    ReasonCode.SIGNERS_TOO_FEW, ReasonCode.PAYLOAD_TYPE, ReasonCode.OVERSIZED, ReasonCode.FORM,
+    ReasonCode.MISSING_FIELD, ReasonCode.UNKNOWN_FIELD, ReasonCode.DUPLICATE_KEY,
+    ReasonCode.NOT_INTEGER, ReasonCode.OUT_OF_RANGE,
+})  # fmt: skip
+"""Words under which nobody known may have signed: all that ``dsse.examine`` says beside a body.
+
+Some of them also say that a signed document is at fault; a refusal's entry does not tell which.
+"""
 
 
 class TradeDesk:
@@ -39,7 +49,8 @@ class TradeDesk:
         self._market = market
         self._recorder = recorder
         self._clock = clock
-        self._again: list[tuple[str, int, Mapping[str, Any]]] = []
+        self._again: list[tuple[int, Mapping[str, Any], int | None]] = []
+        self._accepted: dict[str, tuple[str, int]] = {}  # trade id -> bytes and entry, while read
         self._waiting: dict[str, list[int]] = {}  # trade id -> messages that wait for it
 
     @property
@@ -48,26 +59,49 @@ class TradeDesk:
 
     def remember(self, index: int, entry: Mapping[str, Any]) -> None:
         """Keep the last verdicts and reports of earlier runs: they may not have been heard."""
-        if entry["kind"] in ("trade.accepted", "trade.refused", "delivery"):
-            self._again.append((entry["kind"], index, entry))
-            if len(self._again) > SAY_AGAIN_MAX:
-                del self._again[0]
+        first: int | None = None
+        match entry["kind"]:
+            case "trade.accepted":
+                self._accepted[entry["trade_id"]] = entry["sha256"], index
+            case "trade.refused":
+                # As of this entry: a revision that came later takes nothing back.
+                sha256, accepted_index = self._accepted.get(entry["trade_id"], ("", -1))
+                first = accepted_index if sha256 == entry["sha256"] else None
+            case "delivery":
+                pass
+            case _:
+                return
+        self._again.append((index, entry, first))
+        if len(self._again) > SAY_AGAIN_MAX:
+            del self._again[0]
 
     async def say_again(self) -> None:
         """Repeat the last answers after a start; who has heard them drops them by id."""
-        for kind, index, entry in self._again:
-            if kind == "delivery":
+        for index, entry, first in self._again:
+            if entry["kind"] == "delivery":
                 await self.report(index, entry)
             else:
-                await self._market.answer(
-                    message_sha256=entry["sha256"],
-                    trade_id=entry["trade_id"],
-                    revision_number=entry["revision"],
-                    accepted=kind == "trade.accepted",
-                    reasons=[_reason(r) for r in entry.get("reasons", [])],
-                    ledger_index=index,
-                )
+                await self._repeat(index, entry, first)
         self._again.clear()
+        self._accepted.clear()
+
+    async def _repeat(self, index: int, entry: Mapping[str, Any], first: int | None) -> None:
+        """Say what was said live: a refused repetition hears that its first was accepted."""
+        sha256, trade_id = entry["sha256"], entry["trade_id"]
+        accepted = entry["kind"] == "trade.accepted"
+        reasons = [_reason(r) for r in entry.get("reasons", [])]
+        if not accepted and first is None:
+            first = self._first_answer(sha256, trade_id)  # longer ago than what is looked back at
+        if first is None and not MAYBE_UNSIGNED.isdisjoint(r.code for r in reasons):
+            trade_id = None  # in doubt under the message's hash: no stranger's word under a trade
+        await self._market.answer(
+            message_sha256=sha256,
+            trade_id=trade_id,
+            revision_number=entry["revision"],
+            accepted=accepted or first is not None,
+            reasons=reasons,
+            ledger_index=index if first is None else first,
+        )
 
     async def take_in(self) -> None:
         """Make waiting messages durable and only then acknowledge them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ledger.contracts.actuals import LOSS_SUPPLIER, SOP_OWNER
 from ledger.contracts.document import AMOUNT_MAX
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ class Registry:
 
 def _party_from(node: Node) -> dict[str, Any]:
     terminal = node.at("terminal").name() if node.has("terminal") else ""
+    if terminal in (SOP_OWNER, LOSS_SUPPLIER):
+        # Money goes by the terminal's name, and these are where the fees go.
+        node.at("terminal").wrong(f"{terminal!r} is the account of a service")
     role = node.at("role").choice(*ROLES)
     if role == "region" and not terminal:
         node.wrong("a region trades at a terminal")

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 SALT_LENGTH = 64
 """Hex digits of the salt: 32 bytes can not be guessed."""
 OPEN_ROUNDS_MAX = 512
-"""Five days of quarter hours ahead."""
+"""Five days of quarter hours ahead; rounds that are cleared do not count."""
+UNREPORTED_ROUNDS_MAX = 1_024
+"""Cleared rounds of one gateway without its report: a week of quarter hours is 672.
+
+Its node shows it all of them at each poll; a gateway that is silent stops no rounds but its own.
+"""
+ROUNDS_KEPT_MAX = 16_384
+"""In the state, finished ones too: eleven days of minutes. Time alone bounds them otherwise, and
+a round that ends without a trade may be held again within seconds."""
 AHEAD_DAYS_MAX = 31
 """A round stays open until its time comes: one with a mistyped year would stay for good."""
 WORK_COUNT_MAX = 20_000_000
@@ -82,9 +90,8 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
     name = node.at("round").name()
     if name in rounds:
         node.at("round").wrong(f"{name!r} is already open")
-    if len(rounds) >= OPEN_ROUNDS_MAX:
-        node.wrong(f"at most {OPEN_ROUNDS_MAX} rounds are open at once")
     gateway = node.at("gateway").name() if node.has("gateway") else ""
+    _check_counts(node, rounds, gateway)
     if gateway and registry.role_of(gateway) != "gateway":
         node.at("gateway").wrong(f"{gateway!r} is no gateway")
     document = _document(node)
@@ -129,6 +136,23 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
             "offers": {},
             "outcome": None,
         }
+
+
+def _check_counts(node: Node, rounds: dict[str, Any], gateway: str) -> None:
+    """Bound what the state holds, by what each round waits for."""
+    if sum(found["outcome"] is None for found in rounds.values()) >= OPEN_ROUNDS_MAX:
+        node.wrong(f"at most {OPEN_ROUNDS_MAX} rounds are open at once")
+    unreported = sum(
+        found["outcome"] is not None
+        and found.get("actuals") is None
+        and found["gateway"] == gateway
+        for found in rounds.values()
+    )
+    if unreported >= UNREPORTED_ROUNDS_MAX:
+        place = node.at("gateway") if gateway else node
+        place.wrong(f"{unreported} of its rounds wait for a delivery report")
+    if len(rounds) >= ROUNDS_KEPT_MAX:
+        node.wrong(f"at most {ROUNDS_KEPT_MAX} rounds are kept, finished ones too")
 
 
 def _check_overlaps(

@@ -22,8 +22,9 @@ from ledger.network.message import MessageRefused, read_message
 from ledger.network.ordering import OrderingUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from ledger.contracts.document import Mistake
     from ledger.network.message import Sign
     from ledger.network.ordering import Ordering
     from ledger.network.record import Append
@@ -45,7 +46,10 @@ PRUNE_EVERY = 128
 """Heights between two looks at what every node has countersigned and may be forgotten."""
 EFFECTS_KEPT_MAX = 10_000
 """Outcomes of messages remembered for those who ask; the ledger keeps them all."""
-
+MISTAKES_KEPT_MAX = 32
+"""Reasons of a remembered refusal: one message may have thousands, and 10,000 are remembered."""
+MISTAKE_LENGTH_MAX = 200
+"""Of a reason and of its path, which may quote what the party sent; as long as in the ledger."""
 UNDER_WAY_MAX = 64
 """Messages of one party that may wait at a node: more would only fill the ordering service."""
 EVIDENCE_KEPT_MAX = 64
@@ -301,7 +305,7 @@ class Node:
             self._waiters.settle(message, Answer(accepted=True, height=height))
         # Nobody waits for what is no message; a block full of it must not push out other answers.
         for refusal in (r for r in executed.effects.refused if r.party):
-            mistakes = tuple((mistake.path, mistake.message) for mistake in refusal.mistakes)
+            mistakes = _kept(refusal.mistakes)
             answer = Answer(accepted=False, height=height, mistakes=mistakes)
             self._waiters.settle(refusal.message, answer)
 
@@ -341,3 +345,13 @@ class Node:
     def _halt(self, what: str) -> None:
         self._raise(what)
         self.replica.halted = what
+
+
+def _kept(mistakes: Sequence[Mistake]) -> tuple[tuple[str, str], ...]:
+    """As much of a refusal as is remembered; where there is more, the last line says how much."""
+    kept = [
+        (mistake.path[:MISTAKE_LENGTH_MAX], mistake.message[:MISTAKE_LENGTH_MAX])
+        for mistake in mistakes[:MISTAKES_KEPT_MAX]
+    ]
+    left = len(mistakes) - len(kept)
+    return (*kept, ("$", f"and {left} more")) if left else tuple(kept)

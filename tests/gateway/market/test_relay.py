@@ -14,10 +14,12 @@ from click.testing import CliRunner
 from lone_node import LoneNode, net
 
 from gateway.cli.relay import relay as relay_command
+from gateway.market import canonical
 from gateway.market.mqtt import Broker
-from gateway.market.relay import Relay, RelayTopics
+from gateway.market.relay import MESSAGE_BYTES_MAX, Relay, RelayTopics
 from gateway.model.message import Inbound
 from ledger.cli import sopledger
+from ledger.network import message
 
 TOPICS = RelayTopics("m")
 
@@ -164,6 +166,25 @@ def test_only_names_become_topics(market):
     assert CliRunner().invoke(relay_command, arguments).exit_code == 2
 
 
+@contextlib.asynccontextmanager
+async def door_of(answer, **limits):
+    """A relay before a door that gives this answer, and what hands it a payload."""
+    app = web.Application(**limits)
+    app.router.add_post("/v1/messages", answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        broker = Broker(host="127.0.0.1", port=1)  # never spoken to
+        relay = Relay(broker=broker, market="m", url=str(server.make_url("/")))
+
+        async def hand_in(payload):
+            inbound = Inbound(
+                topic=TOPICS.message("R1"), payload=payload, retain=False, qos_level=1,
+                connection_seq=1, mid_number=1,
+            )  # fmt: skip
+            return await asyncio.wait_for(relay._hand_in(session, inbound, None), 20)
+
+        yield hand_in
+
+
 async def test_an_answer_of_the_node_that_nobody_can_read_is_asked_for_again(monkeypatch):
     monkeypatch.setattr("gateway.market.relay.AGAIN_S", 0.01)
     answers = [b"[" * 20_000, b"{", b"[]", b'{"height": 7}']
@@ -171,14 +192,81 @@ async def test_an_answer_of_the_node_that_nobody_can_read_is_asked_for_again(mon
     async def door(_request):
         return web.Response(body=answers.pop(0))
 
-    app = web.Application()
-    app.router.add_post("/v1/messages", door)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
-        broker = Broker(host="127.0.0.1", port=1)  # never spoken to
-        relay = Relay(broker=broker, market="m", url=str(server.make_url("/")))
-        inbound = Inbound(
-            topic=TOPICS.message("R1"), payload=b"{}", retain=False, qos_level=1,
-            connection_seq=1, mid_number=1,
-        )  # fmt: skip
-        answer = await relay._hand_in(session, inbound, None)
+    async with door_of(door) as hand_in:
+        answer = await hand_in(b"{}")
     assert (answer["accepted"], answer["height"], answers) == (True, 7, [])
+
+
+async def test_a_message_that_no_node_takes_is_refused_without_asking_one():
+    """The door's own 413 is plain text, which was asked for again for ever."""
+    asked = []
+
+    async def door(request):
+        asked.append(len(await request.read()))
+        return web.json_response({"height": 7})
+
+    async with door_of(door, client_max_size=96_000) as hand_in:
+        large, most = await hand_in(b"x" * 100_000), await hand_in(b"x" * MESSAGE_BYTES_MAX)
+    assert large["accepted"] is False
+    assert large["message_sha256"] == hashlib.sha256(b"x" * 100_000).hexdigest()
+    (error,) = large["errors"]
+    assert error["message"] == f"100000 bytes, at most {MESSAGE_BYTES_MAX}"
+    assert (most["accepted"], asked) == (True, [MESSAGE_BYTES_MAX])
+    assert message.MESSAGE_BYTES_MAX == MESSAGE_BYTES_MAX
+
+
+@pytest.mark.parametrize("count", [6_000, 60_000])
+async def test_a_refusal_with_very_many_reasons_is_heard_with_the_first_of_them(count):
+    """600 kB come in pieces; 6 MB are more than is read, and are a refusal all the same."""
+    errors = [{"path": f"$.offers.{n}", "message": "y" * 90} for n in range(count)]
+
+    async def door(_request):
+        return web.json_response({"accepted": False, "height": 7, "errors": errors}, status=409)
+
+    async with door_of(door) as hand_in:
+        answer = await hand_in(b"{}")
+    assert answer["accepted"] is False
+    if count == 6_000:
+        assert (answer["height"], answer["errors"]) == (7, errors[:64])
+    else:
+        assert (answer["height"], len(answer["errors"])) == (-1, 1)
+
+
+@pytest.mark.parametrize("status", [400, 409, 413])
+async def test_a_final_answer_without_a_readable_reason_is_final(status):
+    async def door(_request):
+        return web.Response(status=status, text="Request Entity Too Large")
+
+    async with door_of(door) as hand_in:
+        answer = await hand_in(b"{}")
+    assert (answer["accepted"], answer["height"]) == (False, -1)
+    assert str(status) in answer["errors"][0]["message"]
+
+
+async def test_what_is_passed_on_of_a_refusal_has_an_end():
+    errors = [{"path": "$." + "p" * 40_000, "message": "\ud800" + "m" * 40_000}]
+
+    async def door(_request):
+        return web.json_response({"height": 7, "errors": errors}, status=409)
+
+    async with door_of(door) as hand_in:
+        answer = await hand_in(b"{}")
+    assert len(canonical.encode(answer)) < 3_000
+
+
+async def test_one_partys_rubbish_does_not_hold_up_the_others(mosquitto):
+    async with (
+        LoneNode().up() as lone,
+        relaying(mosquitto.port, lone.url),
+        agents(mosquitto.port) as ours,
+    ):
+        large = await ours.send("X", b"x" * 100_000)
+        many = {f"bad-{n:05}": 1 for n in range(3_000)}
+        body = {"kind": "reveal", "round": "R1", "salt": net.SALT, "offers": many}
+        wrong = await ours.send("R1", lone.send("R1", **body))
+        deposit = lone.send("op", kind="deposit", id="R1", amount=10)
+        assert (await ours.say("op", deposit))["accepted"]
+        assert not (await ours.answered(large))["accepted"]
+        refused = await ours.answered(wrong)
+    assert not refused["accepted"]
+    assert 0 < len(refused["errors"]) <= 64

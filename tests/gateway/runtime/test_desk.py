@@ -185,3 +185,74 @@ async def test_a_full_interval_takes_no_more_trades_yet_lets_those_in_it_change_
     (plan,) = plans_due(state, utc_ms=SPAN.start_ms, available_va=full_va)
     await rig.recorder.record("plan", **plan.fields)
     assert len(state.plans[SPAN.start_ms].planned) == INTERVAL_TRADES_MAX
+
+
+async def said_again(rig):
+    """What the next start says of everything that the journal remembers."""
+    second = Rig(rig.journal.written, boot=2)
+    for index, entry in enumerate(rig.journal.written):
+        second.desk.remember(index, entry)
+    await second.boot()
+    await second.desk.say_again()
+    return second.link
+
+
+def gist(published):
+    return [(b["accepted"], b["trade_id"], b["message_sha256"], b["ledger_index"]) for b in published]  # fmt: skip
+
+
+async def test_after_a_restart_every_answer_is_what_it_was(rig):
+    """A repetition, one whose trade was revised since, other content, a late first revision."""
+    first, revised = document(), document(revision=2, p_w=30_000)
+    await rig.take(first, first, document(p_w=120_000), revised, revised, first, document("t2"))
+    told = gist(rig.link.published)
+    assert [accepted for accepted, *_ in told] == [True, True, False, True, True, False, True]
+    again = await said_again(rig)
+    assert gist(again.published) == told
+
+
+async def test_a_repetition_of_what_was_accepted_long_ago_is_accepted_after_a_restart(rig):
+    """Only the newest verdicts are looked back at; the state knows the older ones."""
+    await rig.take(document(), document())
+    told = gist(rig.link.published)
+    second = Rig(rig.journal.written, boot=2)
+    second.desk.remember(len(rig.journal.written) - 1, rig.journal.written[-1])
+    await second.desk.say_again()
+    assert gist(second.link.published) == told[1:]
+
+
+def strangers():
+    """Messages that nobody known signed and that name t1."""
+    whole = json.loads(document())
+    signature = whole["signatures"][0]
+    other = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    body = base64.b64decode(whole["payload"])
+    yield "another key", dsse.sign(dsse.PAYLOAD_TYPE_SCHEDULE, body, [other])
+    yield "another type", dsse.sign(dsse.PAYLOAD_TYPE_LIMITS, body, [KEY])
+    rows = {
+        "no signature": {"signatures": []},
+        "no list": {"signatures": None},
+        "too many": {"signatures": [signature] * 17},
+        "twice": {"signatures": [signature] * 2},
+        "wrong": {"signatures": [{**signature, "sig": base64.b64encode(bytes(64)).decode()}]},
+        "beside it": {"more": 1},
+        "a fraction": {"more": 1.5},
+        "a large number": {"more": 2**60},
+    }
+    for name, change in rows.items():
+        yield name, json.dumps({**whole, **change}).encode()
+    yield (
+        "a key twice",
+        document()[:-1] + b',"payloadType":"' + whole["payloadType"].encode() + b'"}',
+    )
+    yield "none", json.dumps({k: v for k, v in whole.items() if k != "signatures"}).encode()
+
+
+@pytest.mark.parametrize("payload", [p for _, p in strangers()], ids=[n for n, _ in strangers()])
+async def test_a_message_nobody_signed_is_never_answered_under_the_trade_it_names(rig, payload):
+    await rig.take(document(), payload)
+    assert rig.verdicts()[1][:2] == ("refused", "t1")
+    told = gist(rig.link.published)
+    assert told[1][:3] == (False, None, hashlib.sha256(payload).hexdigest())
+    again = await said_again(rig)
+    assert gist(again.published) == told

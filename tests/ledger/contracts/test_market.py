@@ -1,9 +1,10 @@
+import datetime as dt
 import json
 import random
 
 from ledger.contracts.document import canonical
 from ledger.contracts.market import Market, Message
-from ledger.contracts.rounds import commitment
+from ledger.contracts.rounds import OPEN_ROUNDS_MAX, commitment
 
 START_MS = 1_767_319_200_000
 SALT = "5a" * 32
@@ -248,3 +249,20 @@ def test_only_the_rounds_own_gateway_reports_on_it():
     effects = bench.block(-16, stranger, ours)
     assert (effects.accepted, effects.settled) == ([ours.id], ["R1"])
     assert "carried out by 'gw2'" in effects.refused[0].mistakes[0].message
+
+
+def test_a_market_of_minutes_goes_on_after_512_rounds():
+    """Settled rounds stay for a day: 8.5 hours of minutes were taken for open ones."""
+    bench = joined()
+    for minute in range(OPEN_ROUNDS_MAX + 8):
+        start, end = (
+            dt.datetime.fromtimestamp(START_MS // 1000 + 60 * (minute + n), tz=dt.UTC)
+            for n in (0, 1)
+        )
+        interval = {"start": f"{start:%Y-%m-%dT%H:%MZ}", "end": f"{end:%Y-%m-%dT%H:%MZ}"}
+        body = {**document(), "interval": interval, "quantum_w": 60_000}
+        opening = bench.message("op", kind="open", round=f"R{minute}", document=body)
+        assert bench.block(5 - minute, opening).refused == [], minute
+    phases = [found.get("actuals") is not None for found in bench.market.rounds.values()]
+    assert len(phases) > OPEN_ROUNDS_MAX
+    assert phases.count(False) < 10

@@ -28,6 +28,8 @@ def registry():
         ({"key": KEY[2].upper().replace("0", "G")}, "$.key"),
         ({"terminal": "T1"}, "$.terminal"),
         ({"terminal": None}, "$"),
+        ({"terminal": "sop-owner"}, "$.terminal"),
+        ({"terminal": "loss-supplier"}, "$.terminal"),
         ({"role": "king"}, "$.role"),
         ({"deposit": -1}, "$.deposit"),
         ({"deposit": 1.5}, "$.deposit"),

@@ -11,6 +11,9 @@ from ledger.contracts.hco_document import round_from
 from ledger.contracts.registry import Registry
 from ledger.contracts.rounds import (
     CLOCKS,
+    OPEN_ROUNDS_MAX,
+    ROUNDS_KEPT_MAX,
+    UNREPORTED_ROUNDS_MAX,
     clear,
     commit,
     commitment,
@@ -307,3 +310,45 @@ def test_equals_brute_force_over_those_whose_deposits_cover_their_offers(hco_tes
         left_out += len(covered) < len(round_.terminals)
     assert traded > 150
     assert left_out > 500
+
+
+def held(opened, count, **changes):
+    """So many rounds of intervals long past, beside those that are open."""
+    past = {**opened["R1"], "start_ms": 0, "document": {"interval": {"end": "1970-01-01T00:15Z"}}}
+    return {f"old-{n}": {**past, **changes} for n in range(count)}
+
+
+CLEARED = {"trades": [{"id": "t"}]}
+
+
+@pytest.mark.parametrize(
+    ("count", "changes", "messages"),
+    [
+        (OPEN_ROUNDS_MAX, {"outcome": CLEARED, "actuals": {}}, []),
+        (OPEN_ROUNDS_MAX, {"outcome": CLEARED}, []),
+        (OPEN_ROUNDS_MAX, {"outcome": CLEARED, "gateway": "gw"}, []),
+        (OPEN_ROUNDS_MAX - 1, {}, []),
+        (OPEN_ROUNDS_MAX, {}, ["at most 512 rounds are open at once"]),
+        (UNREPORTED_ROUNDS_MAX, {"outcome": CLEARED, "gateway": "gw"}, []),
+        (UNREPORTED_ROUNDS_MAX, {"outcome": CLEARED, "actuals": {}}, []),
+        (UNREPORTED_ROUNDS_MAX - 1, {"outcome": CLEARED}, []),
+        (UNREPORTED_ROUNDS_MAX, {"outcome": CLEARED}, ["1024 of its rounds wait for a delivery report"]),
+        (ROUNDS_KEPT_MAX - 1, {"outcome": CLEARED, "actuals": {}}, []),
+        (ROUNDS_KEPT_MAX, {"outcome": CLEARED, "actuals": {}}, ["at most 16384 rounds are kept, finished ones too"]),
+    ],
+)  # fmt: skip
+def test_finished_rounds_do_not_count_as_open(opened, registry, count, changes, messages):
+    rounds = held(opened, count, **changes)
+    body = {"kind": "open", "round": "R2", "document": DOCUMENT}
+    assert do(open_round, body, rounds, registry, START_MS - 600_000) == messages
+    assert ("R2" in rounds) is (messages == [])
+
+
+def test_a_silent_gateway_stops_its_own_rounds_only(opened, registry):
+    for n, name in enumerate(("quiet", "gw"), 8):
+        assert do(registry.join, {"id": name, "key": f"{n:064x}", "role": "gateway"}) == []
+    rounds = held(opened, UNREPORTED_ROUNDS_MAX, outcome=CLEARED, gateway="quiet")
+    body = {"kind": "open", "round": "R2", "document": DOCUMENT, "gateway": "quiet"}
+    now_ms = START_MS - 600_000
+    assert do(open_round, body, rounds, registry, now_ms) == ["1024 of its rounds wait for a delivery report"]  # fmt: skip
+    assert do(open_round, {**body, "gateway": "gw"}, rounds, registry, now_ms) == []

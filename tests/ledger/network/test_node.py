@@ -438,3 +438,20 @@ async def test_a_vote_about_no_hash_is_no_vote(net):
     good = sign_vote("m", "n3", 1, ("a" * 64,) * 3, net.key_of("n3"))
     node.replica.count(good.encode())
     assert list(node.replica.votes) == ["n3"]
+
+
+async def test_a_message_with_very_many_mistakes_is_remembered_with_the_first_of_them(net):
+    """5,000 bad levels are half a megabyte of reasons, and 10,000 answers are remembered."""
+    send = net.Sender()
+    levels = {f"bad-{n}": 1 for n in range(2_500)} | {"x" * 5_000: 1}
+    wrong = send("R1", kind="reveal", round="R", salt="x", offers=levels)
+    final, node = await a_block_is_written(net, [decode(wrong)])
+    (refusal,) = final["effects"]["refused"]
+    assert len(refusal["errors"]) == 5
+    answer = node._waiters.answers[refusal["message"]]
+    assert len(answer.mistakes) == node_module.MISTAKES_KEPT_MAX + 1
+    path, last = answer.mistakes[-1]
+    assert (path, last.startswith("and ")) == ("$", True)
+    assert int(last.split()[1]) > 2_400
+    assert max(len(text) for mistake in answer.mistakes for text in mistake) <= 200
+    assert [f"{path}: {what}"[:200] for path, what in answer.mistakes[:5]] == refusal["errors"]
