@@ -239,7 +239,7 @@ def _devices(view: SiteView) -> list[Family]:
         _family(
             "sopgw_devices_stale",
             "gauge",
-            "Devices that do not answer or whose values are too old.",
+            "Devices that do not answer, or whose values are too old or stand still.",
             [(where, len(view.stale))],
         ),
         _family(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ledger.log import checkpoint, note, reader, segment, tiles
 from ledger.log.checkpoint import Checkpoint
+from ledger.log.merkle import Frontier
 from ledger.log.note import Key, NoteError
 from ledger.log.policy import Policy
 from ledger.log.segment import LedgerCorrupt
@@ -110,14 +111,7 @@ def contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key])
     """
     newest = reader.last_checkpoint(directory)
     size = checkpoint.parse(newest).checkpoint.size if newest else 0
-    points = set()
-    for data in known:
-        try:
-            signed = checkpoint.parse(data)
-            if checkpoint.verified_keys(signed.note, keys) and signed.checkpoint.size:
-                points.add((signed.checkpoint.size, signed.checkpoint.root))
-        except NoteError:
-            continue
+    points = own_points(known, keys)
     own = checkpoints_at(directory, [n for n, _ in points if n <= size])
     found: list[str] = []
     for known_size, root in sorted(points):
@@ -129,6 +123,19 @@ def contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key])
         elif (own[known_size].size, own[known_size].root) != (known_size, root):
             found.append(f"a different tree of size {known_size} is known: the ledger was forked")
     return found
+
+
+def own_points(known: Iterable[bytes], keys: Sequence[Key]) -> set[tuple[int, bytes]]:
+    """Size and root of the checkpoints that one of our own keys signed."""
+    points: set[tuple[int, bytes]] = set()
+    for data in known:
+        try:
+            signed = checkpoint.parse(data)
+            if checkpoint.verified_keys(signed.note, keys) and signed.checkpoint.size:
+                points.add((signed.checkpoint.size, signed.checkpoint.root))
+        except NoteError:
+            continue
+    return points
 
 
 def checkpoints_at(directory: Path, sizes: Iterable[int]) -> dict[int, Checkpoint]:
@@ -146,6 +153,25 @@ def checkpoints_at(directory: Path, sizes: Iterable[int]) -> dict[int, Checkpoin
         if len(wanted) == left:
             raise LedgerCorrupt(f"no batch holds entry {wanted[-1] - 1}")
     return found
+
+
+def refuse_loss(
+    known: Iterable[bytes], keys: Sequence[Key], tree: Frontier, *, torn_at: str = ""
+) -> None:
+    """Raise LedgerCorrupt when more is known than ``tree``, the intact entries, holds.
+
+    Asked before a start changes anything: what is cut from the disk then is cut for good.
+    ``torn_at`` is where the intact entries end, when other bytes follow.
+    """
+    size, root = max(own_points(known, keys), default=(0, b""))
+    if size > tree.size:
+        damaged_at = f", or damaged at {torn_at}; nothing was changed" if torn_at else ""
+        raise LedgerCorrupt(
+            f"a checkpoint of size {size} is known, the ledger has {tree.size}: "
+            f"it was rolled back{damaged_at}"
+        )
+    if size and size == tree.size and root != tree.root():
+        raise LedgerCorrupt(f"a different tree of size {size} is known: the ledger was forked")
 
 
 def refuse_contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key]) -> None:

@@ -6,7 +6,7 @@ refuses to go on where the damage cannot be the torn tail of an interrupted writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ledger.log import checkpoint, note, record, segment
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.log.note import Key
 from ledger.log.reader import parse_batches
-from ledger.log.record import Damage, Kind
+from ledger.log.record import Damage, Kind, Record
 from ledger.log.segment import Header, LedgerCorrupt
 
 
@@ -101,6 +101,9 @@ def scan_tail(path: Path, view: bytes, header: Header, keys: tuple[Key, ...]) ->
         torn = True
     else:
         torn = not (closed or sealed) and record.all_zero(view, end) is not None
+        if torn:
+            gap = Damage(end, "zeros where a record was")
+            refuse_old_damage(view[end:], gap, signed.size, keys, header.origin)
     following = path.with_name(f"{tree.size:020d}.new")
     if sealed and not following.exists():
         raise LedgerCorrupt(f"{path.name} is sealed and the segment after it is missing")
@@ -137,7 +140,23 @@ def refuse_old_damage(
     it. Batches are recognised by checkpoints of ours, which nobody else can make. ``pieces`` is
     everything from the damaged place on, ``signed_size`` where the damaged batch begins.
     """
-    prefix, place = origin.encode() + b"\n", 0
+    for item in signed_behind(pieces, signed_size, keys, origin):
+        follows = pieces[item.end_offset : item.end_offset + record.FRAME_BYTES]
+        if item.index > signed_size or follows.strip(b"\0"):
+            where = f"entry {damage.index}" if damage.index is not None else "a record"
+            raise Damage(
+                damage.offset, f"{where} is damaged although later batches follow: {damage.what}"
+            )
+
+
+def signed_behind(
+    pieces: bytes, signed_size: int, keys: Iterable[Key], origin: str
+) -> Iterator[Record]:
+    """The intact records in damaged bytes that hold a checkpoint of ours.
+
+    Only of batches from entry ``signed_size`` on: an entry may carry a copy of an older one.
+    """
+    prefix, place, known = origin.encode() + b"\n", 0, tuple(keys)
     while (place := pieces.find(prefix, place)) >= 0:
         start = place - record.FRAME_BYTES
         place += 1
@@ -148,13 +167,7 @@ def refuse_old_damage(
             item = record.read(pieces, start, index)
             if item is None or item.kind is not Kind.CHECKPOINT or index < signed_size:
                 continue
-            if not checkpoint.verified_keys(checkpoint.parse(item.payload).note, keys):
-                continue
+            if checkpoint.verified_keys(checkpoint.parse(item.payload).note, known):
+                yield item
         except (Damage, note.NoteError):
             continue
-        follows = pieces[item.end_offset : item.end_offset + record.FRAME_BYTES]
-        if index > signed_size or follows.strip(b"\0"):
-            where = f"entry {damage.index}" if damage.index is not None else "a record"
-            raise Damage(
-                damage.offset, f"{where} is damaged although later batches follow: {damage.what}"
-            )

@@ -24,21 +24,30 @@ from ledger.log.canonical import CanonicalError, decode
 from ledger.log.merkle import Frontier
 from ledger.log.note import Key
 from ledger.log.record import Damage, Kind
+from ledger.log.recovery import signed_behind
 from ledger.log.segment import Header
 
 PARALLEL_BYTES = 16 << 20
 """Below this a second process costs more than it saves."""
 
+LOOKS_COUNT = 5
+"""Beside a busy writer one look may catch a batch half written; five in a row do not each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that is wrong, and where: by entry, else by segment and offset."""
+    """One thing that is wrong, and where: by entry, else by segment and offset.
+
+    ``torn`` tells that it can be the trace of a write that runs or was interrupted: no whole
+    record stands there, and nothing that the log's keys signed follows.
+    """
 
     what: str
     index: int | None = None
     last_index: int | None = None
     segment: str | None = None
     offset: int | None = None
+    torn: bool = False
 
     def place(self) -> str:
         """Where the fault is, in words."""
@@ -143,7 +152,14 @@ def check_bytes(name: str, start: int, data: bytes, vkeys: Sequence[str]) -> Seg
     except BadBatch as bad:
         fault = replace(bad.fault, segment=name)
     except Damage as damage:
-        fault = Fault(what=damage.what, index=damage.index, segment=name, offset=damage.offset)
+        fault = Fault(
+            what=damage.what, index=damage.index, segment=name, offset=damage.offset,
+            torn=not whole_record(data, damage.offset),
+        )  # fmt: skip
+    if fault is not None and fault.torn:
+        fault = replace(fault, torn=header is not None and not any(
+            signed_behind(data[fault.offset :], counts.good_size, keys, header.origin)
+        ))  # fmt: skip
     return SegmentResult(
         name=name, header=header, tree_end=(tree.size, tree.hashes()),
         good_size=counts.good_size, newest=counts.newest, newest_signed=counts.newest_signed,
@@ -153,8 +169,18 @@ def check_bytes(name: str, start: int, data: bytes, vkeys: Sequence[str]) -> Seg
     )  # fmt: skip
 
 
+def whole_record(data: bytes, offset: int) -> bool:
+    """Whether the bytes at an offset have a fitting checksum, whatever else is wrong with them."""
+    if offset + record.FRAME_BYTES > len(data):
+        return False
+    checksum, length, _, _ = record.FRAME.unpack_from(data, offset)
+    end = offset + record.FRAME_BYTES + length
+    fits: bool = crc32(data[offset + 4 : end]) == checksum
+    return fits and end <= len(data)
+
+
 class BadBatch(Exception):  # noqa: N818 - a finding, not a failure of the program
-    """Entries whose recomputed root is not the signed one."""
+    """Entries whose root is not the signed one, or none is signed; bytes where none may be."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.what)
@@ -208,6 +234,7 @@ def walk_batch(
                     index=first,
                     last_index=index - 1,
                     offset=leaf_start,
+                    torn=item is None,
                 )
             )
         return offset
@@ -280,7 +307,9 @@ def ending_kind(data: bytes, offset: int, size: int) -> Kind | None:
         return Kind.LEAF
     stray = record.all_zero(data, end)
     if stray is not None:
-        raise Damage(stray, "bytes where only zeros may follow")
+        raise BadBatch(
+            Fault(what="bytes where only zeros may follow", offset=stray, torn=item is None)
+        )
     return None if item is None else item.kind
 
 
@@ -392,10 +421,14 @@ def verify(
         faults.append(Fault(what=f"no segments in {directory}"))
     before: SegmentResult | None = None
     for path, result in zip(paths, results(paths, vkeys, advance), strict=True):
-        fault = joint_fault(before, result, resumed=verified_size > 0) or result.fault
-        last = path == paths[-1]
-        if fault is not None and live and last and at_tail(fault, result):
-            in_flight, fault = result.tree_end[0] - result.good_size, None
+        fault = joint_fault(before, result, resumed=verified_size > 0)
+        if fault is None and result.fault is not None and live and path == paths[-1]:
+            known = dict.fromkeys([*vkeys, *(v for r in done for v in r.new_vkeys)])
+            result = look_again(path, result, tuple(known))
+            if result.fault is not None and result.fault.torn:
+                in_flight = result.tree_end[0] - result.good_size
+                result = replace(result, fault=None)
+        fault = fault or result.fault
         done.append(result)
         if fault is not None:
             faults.append(fault)
@@ -423,10 +456,17 @@ def verify(
     )
 
 
-def at_tail(fault: Fault, result: SegmentResult) -> bool:
-    """Whether a fault lies behind the last good batch, where a writer may be at work."""
-    size = result.tree_end[0]
-    return fault.index is None or fault.index >= min(result.good_size, size)
+def look_again(path: Path, seen: SegmentResult, vkeys: Sequence[str]) -> SegmentResult:
+    """Read the last segment once more, for it was read while somebody may be writing it.
+
+    What was in flight at one look is whole at the next; what two looks find alike is there.
+    """
+    for _ in range(LOOKS_COUNT):
+        again = check_segment(path, vkeys)
+        if again.fault is None or again.fault.torn or again.fault == seen.fault:
+            return again
+        seen = again
+    return seen
 
 
 def end_faults(

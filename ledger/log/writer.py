@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.log import record, recovery, reserve, segment
-from ledger.log.anchor import kept, refuse_contradictions
+from ledger.log.anchor import kept, refuse_contradictions, refuse_loss
 from ledger.log.canonical import LEAF_BYTES_MAX
 from ledger.log.head import HeadSigner
 from ledger.log.keys import Signer
@@ -134,9 +134,9 @@ class LedgerWriter:
             directory, lock, (signer, *also), origin, segment_bytes=segment_bytes, mono_us=mono_us
         )
         try:
-            writer._recover()
-            keys = [s.key for s in writer._signers]
-            refuse_contradictions(directory, [*kept(directory), *known], keys)
+            points = [*kept(directory), *known]
+            writer._recover(points)
+            refuse_contradictions(directory, points, [s.key for s in writer._signers])
         except BaseException:
             writer._release()
             raise
@@ -397,11 +397,17 @@ class LedgerWriter:
         self._offset = offset
         self._allocated = os.fstat(self._descriptor).st_size
 
-    def _recover(self) -> None:
-        """Continue behind the last intact record; the same path after every kind of stop."""
+    def _recover(self, points: Sequence[bytes]) -> None:
+        """Continue behind the last intact record; the same path after every kind of stop.
+
+        What the known checkpoints say is lost is refused before a byte is changed.
+        """
         keys = tuple(signer.key for signer in self._signers)
-        reserve.keep(self.directory)
         tail = recovery.read_tail(self.directory, keys=keys, origin=self.origin)
+        tree = tail.tree if tail is not None else self._tree
+        torn_at = f"{tail.path.name} offset {tail.end_offset}" if tail and tail.torn else ""
+        refuse_loss(points, keys, tree, torn_at=torn_at)
+        reserve.keep(self.directory)
         if tail is None:
             self._segment_seq = -1
             self._durable = self._sign(self._tree)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.log import reader, record, segment
+from ledger.log import reader, record, segment, tiles
 from ledger.log.keys import Signer
 from ledger.log.merkle import Frontier
 from ledger.log.record import Kind
@@ -83,13 +83,92 @@ def test_damage_in_an_acknowledged_batch_is_never_cut_off(
     path = segment.segments(directory)[0]
     clean = path.read_bytes()
     starts = [o for o, _ in cut_points(clean)]
-    for position in range(batch * 4, batch * 4 + 4):
-        data = bytearray(clean)
-        data[starts[position] + 20] ^= 1
-        path.write_bytes(data)
-        with pytest.raises(LedgerCorrupt, match=f"offset {starts[position]}"):
-            LedgerWriter.open(directory, signer=signer, origin=signer.name)
-        assert path.read_bytes() == bytes(data), "a refused start changes nothing"
+    for start in starts[batch * 4 : batch * 4 + 4]:
+        flipped, emptied = bytearray(clean), bytearray(clean)
+        flipped[start + 20] ^= 1
+        emptied[start : start + record.FRAME_BYTES] = record.ZERO_FRAME
+        for data in (flipped, emptied):
+            path.write_bytes(data)
+            with pytest.raises(LedgerCorrupt, match=f"offset {start}: .* later batches follow"):
+                LedgerWriter.open(directory, signer=signer, origin=signer.name)
+            assert path.read_bytes() == bytes(data), "a refused start changes nothing"
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("published", [True, False])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_damage_in_a_batch_that_somebody_knows_is_never_cut_off(
+    make: Callable[..., Path], signer: Signer, published: bool, emptied: bool
+) -> None:
+    """The last batch looks like an interrupted write; its published checkpoint says otherwise."""
+    directory = make(*BATCHES, close=False)
+    path = segment.segments(directory)[0]
+    known: list[bytes] = []
+    if published:
+        tiles.materialise(directory)
+    else:
+        known.append(reader.last_checkpoint(directory))
+    data = bytearray(path.read_bytes())
+    first = [o for o, k in cut_points(bytes(data)) if k is Kind.LEAF][-3]
+    if emptied:
+        data[first : first + record.FRAME_BYTES] = record.ZERO_FRAME
+    else:
+        data[first + 20] ^= 1
+    path.write_bytes(data)
+    (directory / segment.FOLDER / "00000000000000000900.new").write_bytes(b"half")
+    before = files(directory)
+    place = f"{path.name} offset {first}"
+    with pytest.raises(LedgerCorrupt, match=f"was rolled back, or damaged at {place}"):
+        LedgerWriter.open(directory, signer=signer, origin=signer.name, known=iter(known))
+    assert files(directory) == before, "a refused start changes nothing"
+
+
+def test_segments_that_are_gone_are_not_begun_anew(
+    make: Callable[..., Path], signer: Signer
+) -> None:
+    directory = make(*BATCHES, close=False)
+    tiles.materialise(directory)
+    for path in [*segment.segments(directory), directory / "reserve"]:
+        path.unlink()
+    before = files(directory)
+    with pytest.raises(LedgerCorrupt, match="size 18 is known, the ledger has 0"):
+        LedgerWriter.open(directory, signer=signer, origin=signer.name)
+    assert files(directory) == before, "a refused start makes nothing"
+
+
+def test_a_fork_is_not_signed_before_it_is_refused(
+    make: Callable[..., Path], signer: Signer
+) -> None:
+    other = make(*[[leaf.upper() + b"!" for leaf in b] for b in BATCHES], name="other")
+    directory = make(*BATCHES, close=False)
+    path = segment.segments(directory)[0]
+    data = path.read_bytes()
+    end = cut_points(data)[-1][0]
+    path.write_bytes(data[:end] + bytes(len(data) - end))
+    before = files(directory)
+    known = [reader.last_checkpoint(other)]
+    with pytest.raises(LedgerCorrupt, match="was forked"):
+        LedgerWriter.open(directory, signer=signer, origin=signer.name, known=known)
+    assert files(directory) == before, "a refused start changes nothing"
+
+
+def test_a_known_batch_whose_checkpoint_is_lost_is_signed_again(
+    make: Callable[..., Path], signer: Signer
+) -> None:
+    directory = make(*BATCHES, close=False)
+    tiles.materialise(directory)
+    path = segment.segments(directory)[0]
+    data = path.read_bytes()
+    end = cut_points(data)[-1][0]
+    path.write_bytes(data[:end] + bytes(len(data) - end))
+    assert reopen(directory, signer) == [*LEAVES, b"after"]
 
 
 def test_a_forged_checkpoint_inside_an_entry_does_not_block_recovery(

@@ -1,9 +1,11 @@
 """Verification: clean ledgers pass, every change is found and placed."""
 
 import asyncio
+import fcntl
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from ledger.log import verify as verification
 from ledger.log.keys import Signer, create_key
 from ledger.log.merkle import leaf_hash
 from ledger.log.record import Kind
-from ledger.log.verify import verify
-from ledger.log.writer import LedgerWriter
+from ledger.log.verify import being_written, verify
+from ledger.log.writer import LOCK, LedgerWriter
 
 BATCHES = [[b"%d-%d" % (n, k) * 8 for k in range(n % 3 + 1)] for n in range(25)]
 COUNT = sum(len(b) for b in BATCHES)
@@ -146,6 +148,185 @@ async def test_beside_a_writer(tmp_path: Path, signer: Signer) -> None:
     path.write_bytes(data[:end] + half + data[end + len(half) :])
     assert (await asyncio.to_thread(verify, tmp_path, [signer.vkey])).ok
     await writer.close()
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Hold the ledger's lock, as a writer does, or as anybody can."""
+    with (directory / LOCK).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert being_written(directory)
+        yield
+
+
+def first_of(path: Path, kind: Kind) -> record.Record:
+    return next(r for r in places(path) if r.kind is kind)
+
+
+def forged_first_entry(path: Path) -> bytes:
+    leaf = first_of(path, Kind.LEAF)
+    return refixed(path.read_bytes(), leaf.offset, b"forged".ljust(len(leaf.payload)))
+
+
+def flipped(path: Path, offset: int) -> bytes:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    return bytes(data)
+
+
+def bad_signature(path: Path) -> bytes:
+    point = first_of(path, Kind.CHECKPOINT)
+    wrong = b"A" if point.payload[-20:-19] != b"A" else b"B"
+    payload = point.payload[:-20] + wrong + point.payload[-19:]
+    return refixed(path.read_bytes(), point.offset, payload)
+
+
+def emptied_frame(path: Path, record_: record.Record) -> bytes:
+    data = path.read_bytes()
+    return data[: record_.offset] + record.ZERO_FRAME + data[record_.offset + 17 :]
+
+
+def behind_the_end(path: Path, more: bytes) -> bytes:
+    end, data = places(path)[-1].end_offset, path.read_bytes()
+    return data[:end] + more + data[end + len(more) :]
+
+
+def next_index(path: Path) -> int:
+    return [r for r in places(path) if r.kind is Kind.LEAF][-1].index + 1
+
+
+NO_TRACES_OF_A_WRITE: dict[str, Callable[[Path], bytes]] = {
+    "forged first entry": forged_first_entry,
+    "flipped first entry": lambda p: flipped(p, first_of(p, Kind.LEAF).end_offset - 1),
+    "first frame emptied": lambda p: emptied_frame(p, first_of(p, Kind.LEAF)),
+    "checkpoint's frame emptied": lambda p: emptied_frame(p, first_of(p, Kind.CHECKPOINT)),
+    "last entry flipped": lambda p: flipped(
+        p, [r for r in places(p) if r.kind is Kind.LEAF][-1].end_offset - 1
+    ),
+    "bad signature": bad_signature,
+    "damaged header": lambda p: flipped(p, 40),
+    "wrong index": lambda p: behind_the_end(p, record.encode(Kind.LEAF, next_index(p) + 5, b"x")),
+    "second header": lambda p: behind_the_end(p, record.encode(Kind.HEADER, next_index(p), b"x")),
+    "bytes behind a close": lambda p: behind_the_end(
+        p, record.encode(Kind.CLOSE, next_index(p), b"") + b"more"
+    ),
+    "entries under a close": lambda p: behind_the_end(
+        p,
+        record.encode(Kind.LEAF, next_index(p), b"x")
+        + record.encode(Kind.CLOSE, next_index(p) + 1, b""),
+    ),
+}
+
+
+@pytest.mark.parametrize("segment_bytes", [64 << 20, 2_500])
+@pytest.mark.parametrize("damage", NO_TRACES_OF_A_WRITE)
+def test_a_held_lock_forgives_no_more_than_a_write_can_leave(
+    make: Callable[..., Path], signer: Signer, damage: str, segment_bytes: int
+) -> None:
+    directory = make(*BATCHES, segment_bytes=segment_bytes, close=False)
+    path = segment.segments(directory)[-1]
+    assert sum(r.kind is Kind.CHECKPOINT for r in places(path)) > 2
+    path.write_bytes(NO_TRACES_OF_A_WRITE[damage](path))
+    alone = verify(directory, [signer.vkey])
+    with held(directory):
+        report = verify(directory, [signer.vkey])
+    assert report.live
+    assert report.faults == alone.faults
+    assert not report.ok
+    assert report.faults[0].segment == path.name
+
+
+def test_a_foreign_last_segment_beside_a_writer(make: Callable[..., Path], signer: Signer) -> None:
+    directory = make(*BATCHES, segment_bytes=1_500, close=False)
+    other = make(
+        *[[b"?" * len(leaf) for leaf in b] for b in BATCHES],
+        name="o", segment_bytes=1_500, close=False,
+    )  # fmt: skip
+    path = segment.segments(directory)[-1]
+    shutil.copy(segment.segments(other)[-1], path)
+    with held(directory):
+        report = verify(directory, [signer.vkey])
+    assert "does not continue" in report.faults[0].what
+
+
+async def test_a_forged_first_entry_beside_a_writer(tmp_path: Path, signer: Signer) -> None:
+    writer = LedgerWriter.open(tmp_path, signer=signer, origin=signer.name)
+    for batch in BATCHES:
+        await writer.append_many(batch)
+    path = segment.segments(tmp_path)[0]
+    path.write_bytes(forged_first_entry(path))
+    report = await asyncio.to_thread(verify, tmp_path, [signer.vkey])
+    await writer.append(b"more")
+    await writer.close()
+    assert report.live
+    assert "root is not the signed one" in report.faults[0].what
+    assert report.good_size == 0
+
+
+def test_what_a_write_leaves_behind_a_held_lock_is_no_fault(
+    make: Callable[..., Path], signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut at every place of the last batch, and with its first pages not there yet."""
+    monkeypatch.setattr(segment, "EXTENT_BYTES", 8192)
+    directory = make(*BATCHES[:5], [b"z" * 700] * 3, close=False)
+    path = segment.segments(directory)[0]
+    whole = path.read_bytes()
+    points = [r for r in places(path) if r.kind is Kind.CHECKPOINT]
+    start, end = points[-2].end_offset, points[-1].end_offset
+    with held(directory):
+        for cut in range(start, end, 7):
+            path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
+            report = verify(directory, [signer.vkey])
+            assert report.ok, report.faults
+            assert report.good_size == points[-2].index + len(BATCHES[4])
+            hole = start + 600
+            path.write_bytes(
+                whole[:start] + bytes(hole - start) + whole[hole:cut] + bytes(len(whole) - cut)
+                if cut > hole
+                else whole
+            )
+            assert verify(directory, [signer.vkey]).ok
+
+
+def test_a_batch_that_is_whole_at_the_second_look(
+    make: Callable[..., Path], signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read beside a write may miss its beginning and see its end."""
+    directory = make(*BATCHES, close=False)
+    path = segment.segments(directory)[0]
+    whole = path.read_bytes()
+    last = [r for r in places(path) if r.kind is Kind.CHECKPOINT][-2].end_offset
+    looks = [whole[:last] + record.ZERO_FRAME + whole[last + 17 :], whole]
+    monkeypatch.setattr(Path, "read_bytes", lambda _self: looks.pop(0))
+    with held(directory):
+        report = verify(directory, [signer.vkey])
+    assert report.ok, report.faults
+    assert (report.good_size, report.in_flight_count, looks) == (COUNT, 0, [])
+
+
+@pytest.mark.parametrize("leaf_bytes", [20, 30_000])
+async def test_again_and_again_beside_a_busy_writer(
+    tmp_path: Path, signer: Signer, leaf_bytes: int
+) -> None:
+    writer = LedgerWriter.open(tmp_path, signer=signer, origin=signer.name, segment_bytes=1 << 20)
+    ended = False
+
+    async def write() -> None:
+        while not ended:
+            await writer.append_many([b"\xee" * leaf_bytes] * 30)
+
+    task = asyncio.create_task(write())
+    sizes = []
+    for _ in range(25):
+        report = await asyncio.to_thread(verify, tmp_path, [signer.vkey])
+        assert report.ok, report.faults
+        sizes.append(report.size)
+    ended = True
+    await task
+    await writer.close()
+    assert sorted(sizes) == sizes
+    assert sizes[-1] > sizes[0]
+    assert verify(tmp_path, [signer.vkey]).ok
 
 
 def test_an_interrupted_write_is_told_as_such(make: Callable[..., Path], signer: Signer) -> None:
