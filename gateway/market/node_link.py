@@ -31,7 +31,7 @@ REQUEST_TIMEOUT_S = 40.0  # the node answers within 30 s whether a message is fi
 AGAIN_S = 1.0  # after a message that is not final yet
 REFUSED_AGAIN_S = 30.0  # a refusal may pass: a block's time lies behind ours, a party joins late
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
-KEPT_MAX = 10_000  # trades whose outcome is remembered: twenty times the rounds a node keeps open
+KEPT_MAX = 10_000  # trades whose outcome is remembered: of ten times the rounds that may wait
 
 
 class NodeAway(Exception):  # noqa: N818 - says what is the case
