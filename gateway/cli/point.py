@@ -458,6 +458,7 @@ async def _write(
 
     from gateway.devices.codec import EncodeError
     from gateway.devices.guard import GuardRefused
+    from gateway.model.errors import OutcomeUnknown
 
     try:
         before = (await device.get([name]))[name].value if hold_s else None
@@ -466,6 +467,10 @@ async def _write(
             shown = await device.set(name, value)
         except (GuardRefused, EncodeError) as refused:
             fail(ExitCode.REFUSED, str(refused), code="D106", help="nothing was written")
+        except OutcomeUnknown:
+            if before is not None:
+                await _put_back(device, name, before)
+            raise
         if before is not None:
             try:
                 await asyncio.sleep(hold_s)

@@ -18,7 +18,7 @@ from gateway.devices.guard import GuardReason, GuardRefused
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.planner import Block, plan
-from gateway.devices.profile import Profile, Register, Words
+from gateway.devices.profile import Access, Profile, Register, Words
 from gateway.devices.reader import Snapshot, read_blocks
 from gateway.model.errors import (
     BadAnswer,
@@ -114,12 +114,13 @@ class ModbusConverter:
         assert not missing, f"{profile.id} has no {', '.join(missing)}"
         self._ramp_ratio = Decimal(ramp_percent_per_s) / 100
         uptime = ("uptime",) if "uptime" in self._codecs else ()
+        modes = tuple(mode for name in MODES if self._readable(mode := f"{name}.mode"))
         settings = profile.modbus
         scales = (self._codecs[name].point.scale_point for name in HELD)
         self._scales = tuple(dict.fromkeys(s for s in scales if s is not None))
         self._all_blocks, self._held_blocks = (
             plan([self._codecs[n] for n in self._with_scales(names)], settings, unit=unit_id)
-            for names in ((*MEASURED, *uptime, *HELD), HELD)
+            for names in ((*MEASURED, *uptime, *HELD, *modes), (*HELD, *modes))
         )
         self._seen: Snapshot | None = None  # the newest set values; None: not known
         self._exponents: dict[str, int] = {}
@@ -128,6 +129,9 @@ class ModbusConverter:
     def _with_scales(self, names: Iterable[str]) -> list[str]:
         scales = (self._codecs[name].point.scale_point for name in names)
         return list(dict.fromkeys([*names, *(s for s in scales if s is not None)]))
+
+    def _readable(self, name: str) -> bool:
+        return name in self._codecs and self._codecs[name].point.access is not Access.WRITE
 
     # Reading
 
@@ -197,7 +201,20 @@ class ModbusConverter:
         return self._word(got, f"{name}.enable") == "enabled"
 
     def _followed(self, got: Snapshot, name: str) -> int:
-        return got.integer(name) if self._enabled(got, name) else 0
+        """The set value it obeys; BadAnswer where it obeys one that is told otherwise."""
+        if not self._enabled(got, name):
+            return 0
+        mode = f"{name}.mode"
+        if self._readable(mode) and (word := self._word(got, mode)) != MODES[name]:
+            raise BadAnswer(self.name, f"{name} is held as {word or 'none'}, not {MODES[name]}")
+        return got.integer(name)
+
+    def _known(self, name: str) -> int | None:
+        """The set value it was last seen to obey; None where that cannot be told."""
+        try:
+            return None if self._seen is None else self._followed(self._seen, name)
+        except BadAnswer:
+            return None
 
     def _left_ds(self, got: Snapshot) -> int:
         """The least of the timers that run; one in its last second still does."""
@@ -241,9 +258,9 @@ class ModbusConverter:
         """
         if p_w or q_var:
             await self._check_armed(p_w=p_w, q_var=q_var)
-        seen = self._seen
-        wanted = {"p_set": p_w, "q_set": q_var}
-        if seen is not None and self._followed(seen, "q_set") == q_var:
+        asked = {"p_set": p_w, "q_set": q_var}
+        wanted = dict(asked)
+        if self._known("q_set") == q_var:
             del wanted["q_set"]  # it holds that: one write, all or nothing
         runs = [
             run
@@ -263,12 +280,12 @@ class ModbusConverter:
             sent = True
         try:
             got = await self._snapshot(self._held_blocks)
-            kept = {"p_set": self._followed(got, "p_set"), "q_set": self._followed(got, "q_set")}
+            kept = {n: self._followed(got, n) for n, value in asked.items() if value is not None}
         except DeviceError as error:
             raise OutcomeUnknown(self.name, f"set, not read back: {error.what}") from None
-        for name, value in (("p_set", p_w), ("q_set", q_var)):
-            if value is not None and kept[name] != value:
-                raise OutcomeUnknown(self.name, f"{name} reads {kept[name]}, not {value}")
+        for name, value in kept.items():
+            if value != asked[name]:
+                raise OutcomeUnknown(self.name, f"{name} reads {value}, not {asked[name]}")
 
     async def _check_armed(self, *, p_w: int | None, q_var: int) -> None:
         """Look at what it holds and whether that ends by itself; nothing was sent if it fails."""
@@ -282,12 +299,9 @@ class ModbusConverter:
 
     def _order(self, wanted: Mapping[str, int | None]) -> list[str]:
         """Who becomes smaller goes first, so that no pair on the way is larger than both."""
-        seen = self._seen
-        if seen is None:
-            return list(wanted)
 
         def growth(name: str) -> int:
-            return abs(wanted[name] or 0) - abs(self._followed(seen, name))
+            return abs(wanted[name] or 0) - abs(self._known(name) or 0)
 
         return sorted(wanted, key=growth)
 

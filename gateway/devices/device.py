@@ -20,7 +20,7 @@ from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.planner import BIT_TABLES, Block, plan
 from gateway.devices.profile import Access, Point, Profile, Span, Table, Words
 from gateway.devices.reader import scaled_value
-from gateway.model.errors import DeviceRefused, OutcomeUnknown
+from gateway.model.errors import DeviceNotSent, DeviceRefused, OutcomeUnknown
 from gateway.model.telemetry import Quality
 from gateway.ports import Clock
 
@@ -199,8 +199,8 @@ class ModbusDevice:
         shown = point.readback or name
         try:
             return (await self.get([shown]))[shown]
-        except DeviceRefused as refused:
-            raise OutcomeUnknown(self.name, f"written, but {refused.what}") from None
+        except (DeviceRefused, DeviceNotSent) as error:
+            raise OutcomeUnknown(self.name, f"written, but {error.what}") from None
 
     def _write_request(self, name: str, words: Sequence[int]) -> frame.Request:
         point = self.codecs[name].point

@@ -36,6 +36,8 @@ from gateway.ports import Clock
 # Waits between looks at the acknowledgement, in s: about one second in all.
 ACK_PAUSES_S = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.45)
 ACCEPTANCES = frozenset({Ack.ACCEPTED, Ack.EXECUTED})
+# What ends power: nothing else leaves that was ordered before one of them.
+STOPS = frozenset({Command.STOP, Command.SOFT_ESTOP, Command.ENTER_STANDBY, Command.CANCEL})
 STALL_REAL_US = 500_000
 
 
@@ -80,7 +82,10 @@ class ModbusStation:
             owner=owner,
         )
         self._plan()
-        self._shadow: list[int] | None = None
+        self._shadow: list[int] | None = None  # the command registers; None: not known
+        self._turns = 0  # begun writes to them
+        self._arming: Mapping[str, int] = {}  # what ``configure`` is writing to them
+        self._stop_count = 0
         self._seq = -1
         self._heartbeat_count = 0
         self._staged_words: tuple[int, ...] | None = None
@@ -156,12 +161,22 @@ class ModbusStation:
         return telemetry
 
     async def _read_shadow(self) -> list[int]:
+        turns = self._turns
         data = await self._unit.read(self._read_command)
-        self._shadow = list(struct.unpack(f">{self._command_size}H", data))
-        reported = self._of_shadow(self._command.sequence, self._shadow)
+        shadow = list(struct.unpack(f">{self._command_size}H", data))
+        reported = self._of_shadow(self._command.sequence, shadow)
         if self._seq < 0:
             self._seq = reported
-        return self._shadow
+        if self._turns == turns:  # else it may be older than what was written meanwhile
+            self._shadow = shadow
+        return shadow
+
+    async def _read_staged_words(self) -> tuple[int, ...]:
+        data = await self._unit.read(self._read_staged)
+        words = struct.unpack(f">{self._staged_size}H", data)
+        if self._staged_words is None:  # else a SELECT is staging others
+            self._staged_words = words
+        return words
 
     def _of_shadow(self, name: str, shadow: Sequence[int]) -> int:
         codec = self._codecs[name]
@@ -205,18 +220,25 @@ class ModbusStation:
         """Stage the setpoints, send SELECT and read the acknowledgement back."""
         self._guard.check(instruction, seen=self._seen, now_us=self._clock.mono_us())
         words = self._staged_of(instruction)
+        stop_count = self._stop_count
         self._selected = None
-        self._staged_words = None
         at = self._staged_at.address
         limit = self._profile.modbus.register_write_count_max
         assert len(words) <= limit, "a staged block is one transaction"
         self._guard.sent(instruction, now_us=self._clock.mono_us())
-        await self._unit.write(frame.write_registers(self._unit_id, at, words))
-        self._staged_words = words
+        self._staged_words = words  # what leaves from here on finds them staged
+        try:
+            await self._unit.write(frame.write_registers(self._unit_id, at, words))
+        except (DeviceError, asyncio.CancelledError):
+            self._staged_words = None
+            raise
         ack = await self._send(
-            Command.SELECT, instruction_id=instruction.id, ttl_s=instruction.ttl_s
+            Command.SELECT,
+            instruction_id=instruction.id,
+            ttl_s=instruction.ttl_s,
+            stop_count=stop_count,
         )
-        if ack in ACCEPTANCES:
+        if ack in ACCEPTANCES and self._stop_count == stop_count:
             staged = struct.pack(f">{len(words)}H", *words)
             self._selected = _Selected(
                 instruction=instruction, staged=staged, mono_us=self._clock.mono_us()
@@ -257,6 +279,8 @@ class ModbusStation:
         if command not in (Command.STOP, Command.SOFT_ESTOP, Command.CANCEL):
             self._guard.check_lease(self._seen)
         self._selected = None
+        if command in STOPS:
+            self._stop_count += 1
         return await self._send(command, argument=argument)
 
     async def heartbeat(self, count: int) -> None:
@@ -285,14 +309,38 @@ class ModbusStation:
         }
         if not watchdog_ds:
             raise GuardRefused(self.name, GuardReason.WATCHDOG, "it must not be switched off")
-        for address, words in self._joined(wanted):
-            await self._unit.write(frame.write_registers(self._unit_id, address, words))
-        self._guard.owner = lease_owner
-        shadow = await self._read_shadow()
+        self._arming = wanted  # a stop that leaves meanwhile writes them along
+        try:
+            shadow = await self._arm(wanted)
+        finally:
+            self._arming = {}
         for name, raw in wanted.items():
             offset = _register(self._codecs[name].point).address - self._command_at.address
             if shadow[offset] != raw:
                 raise DeviceRefused(self.name, f"{name} reads {shadow[offset]}, not {raw}", 0)
+
+    async def _arm(self, wanted: Mapping[str, int]) -> list[int]:
+        """Write them once and read the command registers back."""
+        sent = False
+        for address, words in self._joined(wanted):
+            self._begin_write()
+            try:
+                await self._unit.write(frame.write_registers(self._unit_id, address, words))
+            except DeviceNotSent as error:
+                if not sent:
+                    raise
+                raise OutcomeUnknown(self.name, f"armed in part: {error.what}") from None
+            sent = True
+        self._guard.owner = wanted[self._command.lease]
+        try:
+            return await self._read_shadow()
+        except (DeviceNotSent, DeviceRefused) as error:
+            raise OutcomeUnknown(self.name, f"armed, not read back: {error.what}") from None
+
+    def _begin_write(self) -> None:
+        """What the command registers hold is not known until this write is answered."""
+        self._shadow = None
+        self._turns += 1
 
     async def close(self) -> None:
         """Close the connection."""
@@ -316,22 +364,30 @@ class ModbusStation:
         argument: int = 0,
         instruction_id: int | None = None,
         ttl_s: int | None = None,
+        stop_count: int | None = None,
     ) -> Ack:
-        """Write the command registers once and wait for the answer to this sequence number."""
+        """Write the command registers once and wait for the answer to this sequence number.
+
+        Nothing but a stop leaves after a stop that came after ``stop_count`` of them.
+        """
+        if stop_count is None:
+            stop_count = self._stop_count
         try:
-            shadow = list(self._shadow if self._shadow is not None else await self._read_shadow())
-            if self._staged_words is None:
-                data = await self._unit.read(self._read_staged)
-                self._staged_words = struct.unpack(f">{self._staged_size}H", data)
-            seq = await self._next_seq()
+            used_seq = await self._used_seq()
+            staged = self._staged_words or await self._read_staged_words()
+            shadow = self._shadow or await self._read_shadow()
         except (OutcomeUnknown, BadAnswer) as error:
             # Only reads so far: the command itself has not left.
             raise DeviceNotSent(self.name, error.what) from None
+        # From here to the write nothing is waited for: what is checked and copied is of now.
+        if command not in STOPS and stop_count != self._stop_count:
+            raise DeviceNotSent(self.name, "a stop was ordered")
+        seq = self._next_seq(used_seq)
         words = {
             self._command.sequence: seq,
             self._command.code: int(command),
             self._command.argument: argument,
-            self._command.crc.point: _crc(self._staged_words),
+            self._command.crc.point: _crc(self._staged_words or staged),
             self._command.heartbeat.point: self._heartbeat_count,
             self._command.lease: self._guard.owner,
         }
@@ -339,25 +395,38 @@ class ModbusStation:
             words[self._command.ttl] = ttl_s
         if instruction_id is not None:
             words[self._command.instruction_id] = instruction_id
-        for name, value in words.items():
-            codec = self._codecs[name]
-            offset = _register(codec.point).address - self._command_at.address
-            encoded = codec.encode(value)
-            shadow[offset : offset + len(encoded)] = encoded
-        self._shadow = None  # after an unknown outcome the station is asked what it keeps
+        shadow = self._image(shadow, words | dict(self._arming))
+        self._begin_write()
+        turns = self._turns
         await self._unit.write(
             frame.write_registers(self._unit_id, self._command_at.address, shadow)
         )
         ack = await self._await_ack(command, seq, instruction_id)
-        self._shadow = shadow
+        if self._turns == turns:  # else another has written since
+            self._shadow = shadow
         return ack
 
-    async def _next_seq(self) -> int:
-        """A sequence number that neither we nor, as far as it tells, the station has used."""
+    def _image(self, shadow: Sequence[int], values: Mapping[str, int]) -> list[int]:
+        """The command registers with some of their points changed."""
+        image = list(shadow)
+        for name, value in values.items():
+            codec = self._codecs[name]
+            offset = _register(codec.point).address - self._command_at.address
+            encoded = codec.encode(value)
+            image[offset : offset + len(encoded)] = encoded
+        return image
+
+    async def _used_seq(self) -> int:
         got = await read_blocks(self._unit, self._ack_blocks)
-        used = got.integer(self._command.echo.sequence)
+        return got.integer(self._command.echo.sequence)
+
+    def _next_seq(self, used_seq: int) -> int:
+        """A sequence number that neither we nor, as far as it tells, the station has used.
+
+        Taken as the command leaves: of two at once the later one has the greater number.
+        """
         seq = self._seq % 0xFFFF + 1
-        self._seq = seq if seq != used else seq % 0xFFFF + 1
+        self._seq = seq if seq != used_seq else seq % 0xFFFF + 1
         return self._seq
 
     async def _await_ack(self, command: Command, seq: int, instruction_id: int | None) -> Ack:
@@ -385,6 +454,9 @@ class ModbusStation:
             if last is not Ack.NONE and (last is not Ack.ACCEPTED or command is Command.SELECT):
                 return last
         if last is Ack.ACCEPTED:
+            if command is Command.OPERATE:  # power flows or will: neither done nor rejected
+                what = f"{command.name} {seq} was accepted, not known to be done"
+                raise OutcomeUnknown(self.name, what)
             return last
         raise OutcomeUnknown(self.name, f"{command.name} {seq} was not acknowledged")
 

@@ -39,7 +39,7 @@ def i32(value):
 
 def says(bench, **values):
     """The device says something else, by the names of its points."""
-    inner = bench.face._controls
+    inner = bench.before_says = bench.face._controls
     changed = {key.replace("_", ".", 1).removeprefix("m"): v for key, v in values.items()}
     bench.face._controls = lambda: {**inner(), **changed}
     bench.face._image_key = ()
@@ -245,6 +245,52 @@ async def test_zero_is_set_where_nothing_can_be_read(bench):
     with pytest.raises(OutcomeUnknown, match="not read back"):
         await bench.one.hold(p_w=0, q_var=0)
     assert (bench.converter.p_set_w, bench.converter.q_set_var) == (0, 0)
+
+
+def heals(bench, address):
+    """What ``says`` said holds until this register is written."""
+    inner, write = bench.before_says, bench.face.write
+
+    def healing(first, values):
+        write(first, values)
+        if first == address:
+            bench.face._controls, bench.face._image_key = inner, ()
+
+    bench.face.write = healing
+
+
+@pytest.mark.parametrize(
+    ("values", "what", "healed_at"),
+    [
+        ({"m704_WSetEna": 1, "m704_WSet": None}, "p_set has no value", 40318),
+        ({"m704_WSetEna": 1, "m704_WSetMod": 0}, "p_set is held as percent", 40318),
+        ({"m704_VarSetEna": 1, "m704_VarSet": None}, "q_set has no value", 40331),
+        ({"m704_VarSetEna": 1, "m704_VarSetMod": 1}, "q_set is held as w-max-percent", 40331),
+    ],
+)
+async def test_zero_is_written_over_what_cannot_be_told(bench, values, what, healed_at):
+    await bench.one.arm(5)
+    says(bench, **values)
+    with pytest.raises(BadAnswer, match=what):
+        await bench.one.read()
+    writes = bench.watch(2)
+    with pytest.raises(OutcomeUnknown, match=what):  # it says so still: not executed
+        await bench.one.hold(p_w=0, q_var=0)
+    assert healed_at in [address for address, _ in writes]
+    await bench.one._snapshot(bench.one._held_blocks)
+    heals(bench, healed_at)
+    writes.clear()
+    await bench.one.hold(p_w=0, q_var=0)
+    assert healed_at in [address for address, _ in writes]
+    seen = await bench.one.read()
+    assert (seen.p_w_set, seen.q_var_set) == (0, 0)
+
+
+async def test_of_a_master_the_active_power_is_no_matter(bench):
+    await bench.one.arm(5)
+    says(bench, m704_WSetEna=1, m704_WSetMod=0, m704_WSet=None)
+    await bench.one.hold(p_w=None, q_var=-1_000)
+    assert bench.converter.q_set_var == -1_000
 
 
 async def test_set_in_part_is_unknown(bench):

@@ -10,7 +10,13 @@ from gateway.core.interlock import (
     STATUS_MASTER_OK,
 )
 from gateway.devices.guard import GuardRefused
-from gateway.model.errors import DeviceError, DeviceNotSent, DeviceRefused, OutcomeUnknown
+from gateway.model.errors import (
+    BadAnswer,
+    DeviceError,
+    DeviceNotSent,
+    DeviceRefused,
+    OutcomeUnknown,
+)
 from gateway.model.setpoint import Ack, Command
 from gateway.model.telemetry import State
 
@@ -76,10 +82,29 @@ async def test_a_refused_set_value_after_others_is_unknown(bench):
         await bench.station.operate(wanted)
     assert bench.set_w() == [0, 230_000, 0, 0]
     alone = instruction(0, 230_000, 230_000, 0, id=2)
+    bench.wait(0.5)  # the same again is a write like another
     await bench.station.read()
     await bench.station.select(alone)
     with pytest.raises(DeviceRefused, match="illegal data value"):
         await bench.station.operate(alone)
+
+
+@pytest.mark.parametrize("terminal", [1, 2])
+async def test_a_stop_reaches_who_holds_reactive_power_told_otherwise(bench, terminal):
+    await bench.ready()
+    face = bench.device.terminal_maps[terminal - 1]
+    inner = face._controls
+    face._controls = lambda: {**inner(), "704.VarSetEna": 1, "704.VarSetMod": 2}
+    face._image_key = ()
+    with pytest.raises(BadAnswer, match="q_set is held as var-max-percent"):
+        await bench.station.read()
+    writes = bench.watch(terminal)
+    with pytest.raises(OutcomeUnknown, match=f"T{terminal} not known to be at zero"):
+        await bench.station.command(Command.ENTER_STANDBY)
+    assert {40334, 40331} <= {address for address, _ in writes}
+    face._controls, face._image_key = inner, ()
+    assert await bench.station.command(Command.ENTER_STANDBY) is Ack.EXECUTED
+    await bench.station.read()
 
 
 async def test_a_mute_converter_sends_nothing_before_operate(bench):

@@ -1,3 +1,4 @@
+import asyncio
 import struct
 import time
 from decimal import Decimal
@@ -187,6 +188,20 @@ async def test_a_write_that_cannot_be_read_back_is_unknown(peer):
     async with peer(script) as peer_:
         device = device_at(peer_, profile_of(SET, SHOWN), timeout_s=0.1)
         with pytest.raises(OutcomeUnknown):
+            await device.set("set", 0)
+        assert peer_.functions[16] == 1
+        await device.close()
+
+
+async def test_a_read_back_that_cannot_be_asked_for_is_unknown_not_unsent(peer):
+    def script(peer_, wire, request):
+        wire.send(peer_.honest(request))
+        if request[7] == 16:  # the line is gone, and is not tried again at once
+            device._unit._not_before_s = asyncio.get_running_loop().time() + 9
+
+    async with peer(script) as peer_:
+        device = device_at(peer_, profile_of(SET, SHOWN))
+        with pytest.raises(OutcomeUnknown, match="written, but no answer lately"):
             await device.set("set", 0)
         assert peer_.functions[16] == 1
         await device.close()

@@ -1,5 +1,6 @@
 """The station driver against a device whose every answer the test decides."""
 
+import asyncio
 import struct
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from gateway.config.profile_file import load_profile
 from gateway.devices.connect import open_station
 from gateway.devices.modbus.frame import crc16
-from gateway.model.errors import BadAnswer, DeviceNotSent, OutcomeUnknown
+from gateway.model.errors import BadAnswer, DeviceError, DeviceNotSent, OutcomeUnknown
 from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpoint
 from gateway.model.telemetry import Quality
 from gateway.model.terminal import Terminal
@@ -45,6 +46,7 @@ class Station:
             self.input[address] = 0
         self.input[1000], self.input[1012] = 6, 1
         self.commands, self.drop, self.react = [], list(drop), react or self.accept
+        self.busy, self.asked, self.after = 0, None, {}
 
     def accept(self, code):
         self.answer(1 if code == 7 else 2)
@@ -72,6 +74,12 @@ class Station:
             body = struct.pack(
                 f">BB{count}H", function, 2 * count, *(table[address + k] for k in range(count))
             )
+        if self.busy and (function, address) == (4, 1006):
+            self.busy -= 1
+            self.asked.set()
+            body = b"\x84\x06"
+        if function == 16 and address in self.after:
+            self.after[address](self)
         if (function, address) in self.drop:
             self.drop.remove((function, address))
             return
@@ -294,4 +302,191 @@ async def test_an_absurd_power_is_not_good(peer):
         assert (await driver.read()).quality is Quality.GOOD
         station.input[1101], station.input[1102] = struct.unpack(">HH", struct.pack(">i", -300_001))
         assert (await driver.read()).quality is Quality.UNCERTAIN
+        await driver.close()
+
+
+async def test_an_operate_that_is_only_accepted_is_unknown(peer):
+    station = Station()
+    async with peer(station) as device:
+        driver = open_to(device)
+        await driver.read()
+        wanted = instruction()
+        assert await driver.select(wanted) is Ack.ACCEPTED
+        station.react = lambda _: station.answer(1)
+        with pytest.raises(OutcomeUnknown, match="OPERATE 2 was accepted, not known to be done"):
+            await driver.operate(wanted)
+        assert [c[1] for c in station.commands] == [7, 8]
+        assert await driver.command(Command.STOP) is Ack.ACCEPTED  # taken: power goes down
+        await driver.close()
+
+
+# Two at once
+
+
+def busy(station, times=1):
+    """The next reads of the acknowledgement are answered "busy"; say when the first one was."""
+    station.busy, asked = times, asyncio.Event()
+    station.asked = asked
+    return asked.wait()
+
+
+async def test_nothing_that_moves_power_follows_a_stop(peer):
+    station = Station()
+    async with peer(station) as device:
+        driver = open_to(device)
+        await driver.read()
+        wanted = instruction()
+        assert await driver.select(wanted) is Ack.ACCEPTED
+        asked = busy(station)
+        operate = asyncio.create_task(driver.operate(wanted))
+        await asked
+        assert await driver.command(Command.ENTER_STANDBY) is Ack.EXECUTED
+        with pytest.raises(DeviceNotSent, match="a stop was ordered"):
+            await operate
+        assert [c[1] for c in station.commands] == [7, 4]
+        for command in (Command.START, Command.EXIT_STANDBY):
+            asked = busy(station)
+            order = asyncio.create_task(driver.command(command))
+            await asked
+            await driver.command(Command.STOP)
+            with pytest.raises(DeviceNotSent, match="a stop was ordered"):
+                await order
+        assert [c[1] for c in station.commands] == [7, 4, 2, 2]
+        await driver.close()
+
+
+async def test_what_a_stop_overtook_is_not_selected(peer):
+    station = Station()
+    async with peer(station) as device:
+        driver = open_to(device)
+        await driver.read()
+        asked = busy(station)
+        select = asyncio.create_task(driver.select(instruction()))
+        await asked
+        await driver.command(Command.STOP)
+        with pytest.raises(DeviceNotSent, match="a stop was ordered"):
+            await select
+        assert [c[1] for c in station.commands] == [2]
+
+        def accept_and_be_busy(code):
+            station.accept(code)
+            if code == 7:
+                station.busy = 1  # the acknowledgement of SELECT is read only after the stop
+                station.asked = taken
+
+        taken = asyncio.Event()
+        station.react = accept_and_be_busy
+        driver._clock.ahead_us = 1_000_000
+        await driver.read()
+        select = asyncio.create_task(driver.select(instruction()))
+        await taken.wait()
+        await driver.command(Command.STOP)
+        with pytest.raises(OutcomeUnknown, match="SELECT 2 was not acknowledged"):
+            await select
+        with pytest.raises(DeviceNotSent, match="not-selected"):
+            await driver.operate(instruction())
+        await driver.close()
+
+
+async def test_a_stop_leaves_the_watchdog_as_it_was_armed_meanwhile(peer):
+    station = Station()
+    arming = {
+        "watchdog_ds": 50, "failsafe": 1, "failsafe_ramp_permille_per_s": 200, "lease_owner": 7,
+    }  # fmt: skip
+    async with peer(station) as device:
+        driver = open_to(device)
+        await driver.read()
+        asked = busy(station)
+        stop = asyncio.create_task(driver.command(Command.STOP))
+        await asked
+        await driver.configure(**arming)
+        assert await stop is Ack.EXECUTED
+        assert station.holding[5:8] == [50, 1, 200]
+        assert await driver.command(Command.STOP) is Ack.EXECUTED
+        assert station.holding[5:8] == [50, 1, 200]
+
+        # The stop leaves first, and hears of it last.
+        station.holding[5:8] = [0, 0, 0]
+        await driver.read()
+        station.react = lambda _: None
+        stop = asyncio.create_task(driver.command(Command.STOP))
+        await device.until(lambda _: len(station.commands) == 3)
+        await driver.configure(**arming)
+        station.react = station.accept
+        station.accept(2)
+        assert await stop is Ack.EXECUTED
+        assert await driver.command(Command.STOP) is Ack.EXECUTED
+        assert station.holding[5:8] == [50, 1, 200]
+
+        # Its answer is missing: nobody writes from memory what may be armed.
+        station.holding[5:8] = [0, 0, 0]
+        await driver.read()
+        station.drop = [(16, 5)]
+        armed = asyncio.create_task(driver.configure(**arming))
+        await device.until(lambda _: not station.drop)
+        stop = asyncio.create_task(driver.command(Command.STOP))
+        with pytest.raises(OutcomeUnknown):
+            await armed
+        with pytest.raises(DeviceError):
+            await stop  # the pause after a failure
+        driver._unit._not_before_s = 0.0
+        assert await driver.command(Command.STOP) is Ack.EXECUTED
+        assert station.holding[5:8] == [50, 1, 200]
+        await driver.close()
+
+
+async def test_two_commands_at_once_have_numbers_of_their_own_in_the_order_they_leave(peer):
+    station = Station()
+    async with peer(station) as device:
+        driver = open_to(device)
+        orders = [Command.CANCEL, Command.STOP, Command.SOFT_ESTOP]
+        await asyncio.gather(*(driver.command(c) for c in orders), return_exceptions=True)
+        numbers = [c[0] for c in station.commands]
+        assert numbers == [1, 2, 3]
+        assert [c[1] for c in station.commands] == [9, 2, 6]
+        await driver.close()
+
+
+async def test_a_stop_while_setpoints_are_being_staged(peer):
+    station = Station()
+    async with peer(station) as device:
+        driver = open_to(device)
+        await driver.read()
+        asked = busy(station)
+        stop = asyncio.create_task(driver.command(Command.STOP))
+        await asked
+        station.drop = [(16, 20)]  # nobody knows what is staged
+        select = asyncio.create_task(driver.select(instruction()))
+        await device.until(lambda _: not station.drop)
+        results = await asyncio.gather(stop, select, return_exceptions=True)
+        assert isinstance(results[1], OutcomeUnknown)
+        assert not isinstance(results[0], TypeError)
+        driver._unit._not_before_s = 0.0
+        assert await driver.command(Command.STOP) is Ack.EXECUTED
+        assert station.commands[-1][3] == crc16(struct.pack(">48H", *station.holding[20:68]))
+        await driver.close()
+
+
+# Arming
+
+
+async def test_arming_that_cannot_be_read_back_is_unknown(peer):
+    station = Station()
+    arming = {
+        "watchdog_ds": 50, "failsafe": 1, "failsafe_ramp_permille_per_s": 200, "lease_owner": 7,
+    }  # fmt: skip
+    async with peer(station) as device:
+        driver = open_to(device)
+        await driver.read()
+
+        def shut(_):
+            driver._unit._not_before_s = asyncio.get_running_loop().time() + 9
+
+        for last, what in ((11, "not read back: no answer lately"), (5, "in part: no answer")):
+            station.after = {last: shut}
+            with pytest.raises(OutcomeUnknown, match=what):
+                await driver.configure(**arming)
+            driver._unit._not_before_s = 0.0
+        station.after = {}
+        await driver.configure(**arming)
         await driver.close()
