@@ -20,8 +20,9 @@ from gateway.devices.connect import (
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
 from gateway.devices.opcua.device import OpcuaDevice
-from gateway.devices.planner import Block, PlanError, plan
+from gateway.devices.planner import BIT_TABLES, Block, PlanError, plan
 from gateway.devices.profile import Point, PointType, Profile, Protocol, Sign, Table
+from gateway.devices.reader import read_blocks
 from gateway.model.errors import DeviceError, DeviceRefused
 from gateway.model.telemetry import Quality
 from gateway.model.terminal import Sop, Terminal
@@ -178,34 +179,36 @@ class PointReader:
         """Read the points in as few requests as the map allows; all of them or nothing.
 
         What flows is read in one request where that is possible: an identity between values of
-        two instants fails for no fault of the meter.
+        two instants fails for no fault of the meter. Scale factors are read along and applied.
         """
-        blocks = self._blocks(tuple(names))
+        wanted = tuple(names)
+        blocks = self._blocks(wanted)
+        in_registers = [block for block in blocks if block.table not in BIT_TABLES]
         start_us = self._clock.mono_us()
-        points: dict[str, float] = {}
-        words: dict[int, int] = {}
-        missing: list[str] = []
+        seen = await read_blocks(self._unit, in_registers)
+        values = {name: seen.value(name) for block in in_registers for name in block.names}
         for block in blocks:
-            data = await self._unit.read(block.request)
-            for name, (value, _quality) in zip(block.names, block.decode(data), strict=True):
-                if isinstance(value, int | float):
-                    points[name] = float(value)
-                else:
-                    missing.append(name)
-            if block.table not in (Table.COIL, Table.DISCRETE):
-                words |= _words(block.address, data)
+            if block.table in BIT_TABLES:
+                bits = block.decode(await self._unit.read(block.request))
+                values |= {name: bit for name, (bit, _) in zip(block.names, bits, strict=True)}
         end_us = self._clock.mono_us()
+        addresses = (at for b in in_registers for at in range(b.address, b.address + b.count))
+        points = {
+            name: float(value) for name in wanted if isinstance(value := values[name], int | float)
+        }
         return Poll(
             t_s=(start_us + end_us) / 2e6,
             width_s=(end_us - start_us) / 1e6,
             points=points,
-            registers=words,
-            missing=tuple(missing),
+            registers=dict(zip(addresses, seen.registers, strict=True)),
+            missing=tuple(name for name in wanted if name not in points),
         )
 
     def _blocks(self, names: tuple[str, ...]) -> tuple[Block, ...]:
         if names not in self._planned:
-            codecs = [self._codecs[name] for name in names]
+            scales = (self._codecs[name].point.scale_point for name in names)
+            with_scales = dict.fromkeys([*names, *(s for s in scales if s is not None)])
+            codecs = [self._codecs[name] for name in with_scales]
             flowing = [n for n in names if self._codecs[n].point.role != "counter"]
             try:
                 found = plan(codecs, self.profile.modbus, unit=self._unit_id, together=[flowing])

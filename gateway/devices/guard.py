@@ -55,7 +55,7 @@ class GuardRefused(DeviceNotSent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteBudget:
-    """How often setpoints may be written; a move of every terminal towards zero is exempt."""
+    """How often setpoints may be written; zero, and every terminal towards zero, is exempt."""
 
     interval_ms_min: int = 500
     count_max: int = 240  # tracking every five seconds of a quarter of an hour, and closing
@@ -79,7 +79,7 @@ class StationGuard:
         self._staged = staged  # points of the staged block by name, those of the first terminal
         self._budget = budget or WriteBudget()
         self._sent_us: deque[int] = deque()
-        self._p_last_w: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}  # p_w and q_var of what left last
         self.owner = owner
 
     def check(
@@ -105,7 +105,7 @@ class StationGuard:
     def sent(self, instruction: Instruction, *, now_us: int) -> None:
         """Remember that an instruction left."""
         self._sent_us.append(now_us)
-        self._p_last_w = {s.terminal: s.p_w for s in instruction.setpoints}
+        self._last = {s.terminal: (s.p_w, s.q_var) for s in instruction.setpoints}
 
     def check_lease(self, seen: StationTelemetry | None) -> None:
         """Refuse while somebody else's lease is alive."""
@@ -162,7 +162,9 @@ class StationGuard:
         sent, budget = self._sent_us, self._budget
         while sent and sent[0] <= now_us - budget.window_s * 1_000_000:
             sent.popleft()
-        if all(abs(s.p_w) <= abs(self._p_last_w.get(s.terminal, 0)) for s in instruction.setpoints):
+        if not any(s.p_w or s.q_var for s in instruction.setpoints):
+            return
+        if self._towards_zero(instruction):
             return
         if sent and now_us - sent[-1] < budget.interval_ms_min * 1000:
             raise self._no(GuardReason.WRITE_RATE, f"within {budget.interval_ms_min} ms")
@@ -170,6 +172,18 @@ class StationGuard:
             raise self._no(
                 GuardReason.WRITE_RATE, f"{budget.count_max} writes in {budget.window_s} s"
             )
+
+    def _towards_zero(self, instruction: Instruction) -> bool:
+        """Whether something falls, and nothing rises or changes its sign."""
+        moves = [
+            (now, before)
+            for s in instruction.setpoints
+            for now, before in zip(
+                (s.p_w, s.q_var), self._last.get(s.terminal, (0, 0)), strict=True
+            )
+        ]
+        inside = all(min(before, 0) <= now <= max(before, 0) for now, before in moves)
+        return inside and any(now != before for now, before in moves)
 
     def _no(self, reason: GuardReason, detail: str) -> GuardRefused:
         return GuardRefused(self._name, reason, detail)

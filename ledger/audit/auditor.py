@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ledger.audit import evidence, node
 from ledger.audit.control import of_control
-from ledger.audit.delivery import EntryError
 from ledger.audit.evidence import Entry
-from ledger.audit.invariants import Canonical, Invariant, of_ledger_and_trades
+from ledger.audit.invariants import Canonical, Invariant, Recomputed, of_ledger_and_trades
 from ledger.log import reader
 from ledger.log.verify import Report, verify
 
@@ -47,12 +46,23 @@ class Audit:
     entry_count: int
     node_count: int
     findings: tuple[Finding, ...]
+    unjudged_count: int = 0
+    """Deliveries whose energies cannot be computed again: their readings were removed."""
 
     @property
     def not_checked(self) -> tuple[str, ...]:
         """What this audit says nothing about."""
         gateway = NOT_CHECKED if self.node_count < self.entry_count or not self.node_count else ()
-        return (*gateway, *(node.NOT_CHECKED if self.node_count else ()))
+        removed = tuple(self._removed())
+        return (*removed, *gateway, *(node.NOT_CHECKED if self.node_count else ()))
+
+    def _removed(self) -> Iterator[str]:
+        """What went after export."""
+        if self.report.removed_count:
+            yield f"bodies of {self.report.removed_count} entries that were removed after export"
+        if self.unjudged_count:
+            word = "delivery" if self.unjudged_count == 1 else "deliveries"
+            yield f"the energies of {self.unjudged_count} {word}, whose readings were removed"
 
     @property
     def ok(self) -> bool:
@@ -68,6 +78,7 @@ class Fold:
         self.others: list[Invariant] = [
             i for i in (*of_ledger_and_trades(), *of_control()) if not isinstance(i, Canonical)
         ]
+        self.recomputed = next(i for i in self.others if isinstance(i, Recomputed))
         self.node_form, *self.node_others = node.of_nodes()
         self._looking: dict[tuple[bool, str], list[Invariant]] = {}
         self.last: Entry | None = None
@@ -83,6 +94,10 @@ class Fold:
             self._judge(entry, self.node_form, self._looking_at(entry.kind, of_node=True))
         elif self._judge(entry, self.canonical, self._looking_at(entry.kind)):
             self.last = entry
+
+    def pass_over(self) -> None:
+        """An entry whose body was removed after export."""
+        self.recomputed.removed_count += 1
 
     def _looking_at(self, kind: str, *, of_node: bool = False) -> list[Invariant]:
         """The invariants beside the form that look at a kind."""
@@ -102,7 +117,7 @@ class Fold:
         for invariant in others:
             try:
                 invariant.see(entry)
-            except (EntryError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except evidence.UNUSABLE as error:
                 invariant.judge(entry, holds=False, what=f"cannot be judged: {error!r}")
         return True
 
@@ -144,11 +159,16 @@ def audit(directory: Path, vkeys: Sequence[str]) -> Audit:
     report = verify(directory, vkeys)
     fold = Fold()
     if report.ok:
-        for index, leaf in reader.entries(directory):
-            fold.see(evidence.decoded(index, leaf))
+        for batch in reader.batches(directory):
+            for index, (body, removed) in enumerate(batch.bodies, batch.first_index):
+                if removed:
+                    fold.pass_over()
+                else:
+                    fold.see(evidence.decoded(index, body))
     return Audit(
         report=report,
         entry_count=fold.entry_count,
         node_count=fold.node_count,
         findings=(*of_bytes(report), *(fold.findings() if report.ok else ())),
+        unjudged_count=fold.recomputed.unjudged_count,
     )

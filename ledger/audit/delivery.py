@@ -30,6 +30,8 @@ class Counter(NamedTuple):
     import_wh: int
     export_wh: int
     meter: str
+    entry_index: int = -1
+    """Of the entry it stands in, for whom needs that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +86,23 @@ def bounds_ms(interval: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def counters(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[Counter]]:
-    """Readings that count, by terminal, from ``reading`` entries in the ledger's order."""
+    """Readings that count, by terminal, from entries in the ledger's order."""
     found: dict[str, list[Counter]] = {}
     for entry in entries:
-        take_in(found, entry)
+        fold(found, entry)
     return found
 
 
-def take_in(readings: dict[str, list[Counter]], entry: Mapping[str, Any]) -> None:
+def fold(readings: dict[str, list[Counter]], entry: Mapping[str, Any], index: int = -1) -> None:
+    """Take in one ``reading`` or ``time_step`` entry."""
+    if entry.get("kind") == "time_step":
+        for series in readings.values():
+            strike_after(series, entry["utc_us"])
+    else:
+        take_in(readings, entry, index)
+
+
+def take_in(readings: dict[str, list[Counter]], entry: Mapping[str, Any], index: int = -1) -> None:
     """Add the good readings of one ``reading`` entry.
 
     One stamped no later than one that counts already does not count; where a terminal got
@@ -106,7 +117,7 @@ def take_in(readings: dict[str, list[Counter]], entry: Mapping[str, Any]) -> Non
             series.clear()
         if not series or utc_us > series[-1].utc_us:
             imported, exported = int(meter["import_wh"]), int(meter["export_wh"])
-            series.append(Counter(utc_us, imported, exported, name))
+            series.append(Counter(utc_us, imported, exported, name, index))
 
 
 def strike_after(series: list[Counter], utc_us: int) -> None:
@@ -135,12 +146,17 @@ def net_mwh(series: Sequence[Counter], boundary_ms: int) -> tuple[int, bool] | N
 
 def backwards(series: Sequence[Counter], start_ms: int, end_ms: int) -> bool:
     """Whether a counter fell between the readings that bracket an interval."""
-    left = bisect_right(series, start_ms * 1000, key=lambda counter: counter.utc_us) - 1
-    right = bisect_left(series, end_ms * 1000, key=lambda counter: counter.utc_us)
     return any(
         c1.import_wh < c0.import_wh or c1.export_wh < c0.export_wh
-        for c0, c1 in pairwise(series[left : right + 1])
+        for c0, c1 in pairwise(bracket(series, start_ms, end_ms))
     )
+
+
+def bracket(series: Sequence[Counter], start_ms: int, end_ms: int) -> Sequence[Counter]:
+    """The readings an interval's energy follows from: those in it and those at its boundaries."""
+    left = bisect_right(series, start_ms * 1000, key=lambda counter: counter.utc_us) - 1
+    right = bisect_left(series, end_ms * 1000, key=lambda counter: counter.utc_us)
+    return series[max(0, left) : right + 1]
 
 
 def metered(series: Sequence[Counter], start_ms: int, end_ms: int) -> tuple[int | None, bool]:
@@ -221,6 +237,11 @@ def settle(
     )
 
 
+def status_of_nothing(contracted_wh: int) -> str:
+    """Status of a trade that nothing was delivered of, or that no plan ever held."""
+    return "failed" if contracted_wh else "cancelled"
+
+
 def ends(trade: Mapping[str, Any]) -> set[str]:
     """The two terminals of a trade."""
     return {trade["in_terminal"], trade["out_terminal"]}
@@ -250,10 +271,8 @@ def settle_trade(
     delivered = max(0, min(at_in, at_out))
     rating_va = max(ratings[t] for t in ends(trade))
     tolerance = max(contracted * 5 // 1000, 2, rating_va * length_s // 3_600_000)
-    if contracted == 0:
-        status = "cancelled"
-    elif delivered == 0:
-        status = "failed"
+    if contracted == 0 or delivered == 0:
+        status = status_of_nothing(contracted)
     elif contracted - delivered <= tolerance and planned == contracted and not unmetered:
         status = "delivered"
     else:

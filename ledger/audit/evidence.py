@@ -12,6 +12,9 @@ import msgspec
 from ledger.audit.delivery import EntryError, bounds_ms
 from ledger.log import canonical, reader
 
+UNUSABLE = (EntryError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+"""What using the fields of an entry raises when they are missing or odd: strangers write them."""
+
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -39,7 +42,7 @@ def decoded(index: int, leaf: bytes) -> Entry:
         misshapen = str(error)
     try:
         return Entry(index, leaf, _decoder.decode(leaf), misshapen)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Entry(index, leaf, {}, misshapen)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.audit import evidence
-from ledger.audit.delivery import EntryError, bounds_ms
+from ledger.audit.delivery import Counter, EntryError, bounds_ms, bracket, fold, metered
 from ledger.audit.evidence import Entry, has_trade, in_force, interval_of
 from ledger.audit.receipt_check import ReceiptReport, verify
 from ledger.audit.trade import base64_bytes, strict_json
@@ -31,6 +31,13 @@ KINDS = frozenset(
         "commit", "abort", "outcome", "delivery",
     }
 )  # fmt: skip
+
+
+Series = dict[str, list[Counter]]
+"""Readings that count, by terminal."""
+
+Energies = dict[str, tuple[int | None, bool]]
+READ_KINDS = frozenset({"reading", "time_step"})
 
 
 class ReceiptError(Exception):
@@ -160,34 +167,46 @@ def related(
 
 
 def readings_for(directory: Path, deliveries: Sequence[Entry]) -> list[Entry]:
-    """Readings inside the settled intervals and those that bracket their boundaries.
+    """The readings that each settled interval's energy follows from, and steps of the clock.
 
-    Only readings that stood in the ledger before the delivery count for it.
+    An entry has readings of all terminals, and one that does not count in the ledger may count
+    among the few alone: then everything since the first of them is taken, or all there is.
     """
-    if not deliveries:
+    last = max((e.index for e in deliveries), default=-1)
+    if last < 0:
         return []
-    chosen: dict[int, Entry] = {}
-    readings = list(evidence.read(directory, frozenset({"reading"})))
-    for delivery in deliveries:
-        start, end = (ms * 1000 for ms in interval_of(delivery))
-        known = [e for e in readings if e.index < delivery.index]
-        chosen.update((e.index, e) for e in window(known, start, end))
-    return list(chosen.values())
+    told = [e for e in evidence.read(directory, READ_KINDS) if e.index < last]
+    few: set[int] = set()
+    wanted: list[Energies] = []
+    for bounds, series in at_deliveries(told, deliveries):
+        few.update(c.entry_index for s in series.values() for c in bracket(s, *bounds))
+        wanted.append(energies(series, bounds))
+    first = min(few, default=last)
+    since = [e for e in told if e.index >= first]
+    least = [e for e in since if e.index in few or e.kind == "time_step"]
+    for taken in (least, since):
+        if [
+            energies(series, bounds) for bounds, series in at_deliveries(taken, deliveries)
+        ] == wanted:
+            return taken
+    return told
 
 
-def window(readings: Iterable[Entry], start_us: int, end_us: int) -> Iterator[Entry]:
-    """Readings in ``[start, end]``, and for each meter the nearest good ones outside."""
-    before: dict[str, tuple[int, Entry]] = {}
-    after: dict[str, tuple[int, Entry]] = {}
-    for entry in readings:
-        for meter in entry.fields["meters"]:
-            at, name = meter["utc_us"], meter["meter"]
-            if start_us <= at <= end_us:
-                yield entry
-            elif meter["quality"] != "good":
-                continue
-            elif at < start_us and (name not in before or before[name][0] < at):
-                before[name] = (at, entry)
-            elif at > end_us and (name not in after or after[name][0] > at):
-                after[name] = (at, entry)
-    yield from (entry for _, entry in (*before.values(), *after.values()))
+def at_deliveries(
+    entries: Iterable[Entry], deliveries: Iterable[Entry]
+) -> Iterator[tuple[tuple[int, int], Series]]:
+    """The bounds of each delivery, and the readings that count when it was written."""
+    series: Series = {}
+    due = sorted(deliveries, key=lambda e: e.index)
+    for entry in entries:
+        while due and due[0].index < entry.index:
+            yield interval_of(due.pop(0)), series
+        fold(series, entry.fields, entry.index)
+    for delivery in due:
+        yield interval_of(delivery), series
+
+
+def energies(series: Series, bounds: tuple[int, int]) -> Energies:
+    """Energy of each terminal that could be read, and whether it is estimated."""
+    found = {terminal: metered(counted, *bounds) for terminal, counted in series.items()}
+    return {terminal: energy for terminal, energy in found.items() if energy[0] is not None}

@@ -22,6 +22,8 @@ from ledger.log.note import Key, NoteError
 RECEIPT_BYTES_MAX = 256 << 20
 """A year of one-minute readings stays below; a larger file is not a receipt."""
 
+ENDS = ("out_terminal", "in_terminal")
+
 CHECKED = (
     "every enclosed entry is in the ledger that the checkpoint commits to",
     "the checkpoint is signed by the given key",
@@ -229,7 +231,7 @@ class Story:
         ):
             try:
                 check()
-            except (EntryError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except evidence.UNUSABLE as error:
                 self.faults.add(place, f"an enclosed entry cannot be used: {error!r}")
 
     def of(self, kind: str) -> list[Entry]:
@@ -239,6 +241,13 @@ class Story:
     def accepted(self) -> list[Entry]:
         """The acceptances of this trade."""
         return [e for e in self.of("trade.accepted") if e.fields["trade_id"] == self.shape.trade_id]
+
+    def contracted_at(self, bounds: tuple[int, int], index: int) -> int:
+        """Energy that was accepted for an interval when entry ``index`` was written."""
+        known = [e for e in self.accepted() if e.index < index]
+        positions = known[-1].fields["positions"] if known else ()
+        found = (p["energy_wh"] for p in positions if delivery.bounds_ms(p["interval"]) == bounds)
+        return next(found, 0)
 
     def check_trade(self) -> None:
         """The signed message is the one received, and says what was accepted."""
@@ -328,35 +337,54 @@ class Story:
                     f"{place}.{name}",
                     f"{getattr(row, name)!r} here, {stated[name]!r} in entry {settled[0].index}",
                 )
-        if row.contracted_wh != accepted_wh and row.status != "cancelled":
-            self.faults.add(f"{place}.contracted_wh", f"{accepted_wh} Wh were accepted")
-        self.recompute(place, row, settled[0])
-
-    def recompute(self, place: str, row: RowShape, settled: Entry) -> None:
-        """Compute the energy again from the enclosed readings."""
         plans = [
             e
             for e in self.of("plan")
-            if interval_of(e) == interval_of(settled)
-            and e.index < settled.index
+            if interval_of(e) == bounds
+            and e.index < settled[0].index
             and has_trade(e, self.shape.trade_id)
         ]
-        if not plans:
-            if row.delivered_wh or row.status not in ("failed", "cancelled"):
-                self.faults.add(place, "no enclosed plan entry is for it")
-            return
-        if len(plans) > 1:
+        wanted_wh = self.contracted_at(bounds, (plans or settled)[0].index)
+        if row.contracted_wh != wanted_wh:
+            self.faults.add(f"{place}.contracted_wh", f"{wanted_wh} Wh were accepted")
+        if plans:
+            self.check_plan(place, plans)
+            self.recompute(place, row, settled[0], plans[0])
+        elif row.delivered_wh or row.status != delivery.status_of_nothing(wanted_wh):
+            self.faults.add(place, "no enclosed plan entry is for it")
+
+    def check_plan(self, place: str, plans: Sequence[Entry]) -> None:
+        """One plan, between the terminals of the trade, of no more than was contracted."""
+        rows = [
+            t for p in plans for t in p.fields["trades"] if t["trade_id"] == self.shape.trade_id
+        ]
+        if len(rows) > 1:
             self.faults.add(place, "planned more than once")
-        config = in_force(self.of("config"), plans[0].index)
+        accepted = [e for e in self.accepted() if e.index < plans[0].index]
+        for one in rows:
+            if not 0 <= one["planned_wh"] <= one["contracted_wh"]:
+                self.faults.add(place, f"{one['planned_wh']} Wh planned")
+            if any(a.fields[end] != one[end] for a in accepted[-1:] for end in ENDS):
+                self.faults.add(place, "planned between other terminals than was accepted")
+
+    def recompute(self, place: str, row: RowShape, settled: Entry, plan: Entry) -> None:
+        """Compute the energy again from the enclosed readings."""
+        config = in_force(self.of("config"), plan.index)
         if config is None:
             self.faults.add(place, "no configuration before its plan is enclosed")
             return
-        readings = [e.fields for e in self.of("reading") if e.index < settled.index]
+        told = sorted([*self.of("reading"), *self.of("time_step")], key=lambda e: e.index)
+        readings = [e.fields for e in told if e.index < settled.index]
         found = delivery.settle(
             config=config.fields["config"],
-            plan=plans[0].fields,
+            plan=plan.fields,
             readings=delivery.counters(readings),
         ).trades[self.shape.trade_id]
+        if row.contracted_wh != found.contracted_wh:
+            self.faults.add(
+                f"{place}.contracted_wh",
+                f"{row.contracted_wh} Wh stated, {found.contracted_wh} Wh in the plan",
+            )
         if row.delivered_wh != found.delivered_wh:
             self.faults.add(
                 f"{place}.delivered_wh",

@@ -9,7 +9,7 @@ import json
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ledger.audit.delivery import EntryError, instant_ms
+from ledger.log.canonical import INTEGER_MAX
 
 PAYLOAD_TYPE = "application/vnd.sop.schedule+json"
 RESOLUTIONS_MS = {"PT1M": 60_000, "PT5M": 300_000, "PT15M": 900_000}
@@ -107,7 +108,7 @@ def contracted(body: bytes, trade_id: str) -> dict[tuple[int, int], int]:
             periods = one["Period"]
             for period in periods if isinstance(periods, list) else [periods]:
                 found.update(period_energies(period))
-    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise EntryError(f"not a schedule document: {error}") from None
     return found
 
@@ -120,6 +121,8 @@ def period_energies(period: Mapping[str, Any]) -> dict[tuple[int, int], int]:
     for point in period["Point"]:
         begin = start + (int(point["position"]) - 1) * step
         energy = Decimal(str(point["quantity"])) * 1000 * step / 3_600_000
+        if not abs(energy) <= INTEGER_MAX:  # before its million digits are written out
+            raise EntryError(f"{energy} Wh is no energy")
         if energy != int(energy):
             raise EntryError(f"{energy} Wh is not whole")
         found[begin, begin + step] = int(energy)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from typing_extensions import override
 
@@ -24,6 +25,12 @@ MEMBER_BYTES_MAX = 32 << 20
 """A bundle of 256 of the largest entries stays below."""
 
 MEMBER_COUNT_MAX = 1 << 20
+
+BUNDLE_BYTES_MAX = 2 << 30
+"""All of a bundle is in memory while it is checked; what is more takes two."""
+
+PLAIN = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE})
+"""Kinds of members that are nothing but their bytes: no links, no holes, no extended headers."""
 
 
 class BundleError(Exception):
@@ -57,6 +64,8 @@ def members(tree: Path, start: int, end: int) -> dict[str, bytes]:
             found[name] = (tree / name).read_bytes()
         except OSError:
             raise BundleError(f"{name} is missing; bodies may have been removed") from None
+    if sum(map(len, found.values())) > BUNDLE_BYTES_MAX:
+        raise BundleError(f"more than {BUNDLE_BYTES_MAX} bytes: take a smaller range")
     return found
 
 
@@ -116,20 +125,38 @@ class Files(TileTree):
 
 
 def read(path: Path) -> dict[str, bytes]:
-    """The files of a bundle."""
+    """The files of a bundle, from plain members alone: a stranger wrote it."""
     found: dict[str, bytes] = {}
+    held_bytes = 0
     try:
-        with tarfile.open(path, "r:") as archive:
-            for count, member in enumerate(archive):
-                if not member.isfile() or member.size > MEMBER_BYTES_MAX or member.name in found:
+        with path.open("rb") as file:
+            for member in headers(file):
+                if member.type not in PLAIN or not 0 <= member.size <= MEMBER_BYTES_MAX:
                     raise BundleError(f"{member.name}: not a plain file of the bundle")
-                if count > MEMBER_COUNT_MAX:
+                if member.name in found:
+                    raise BundleError(f"{member.name} stands twice")
+                held_bytes += member.size
+                if held_bytes > BUNDLE_BYTES_MAX:
+                    raise BundleError(f"more than {BUNDLE_BYTES_MAX} bytes")
+                if len(found) == MEMBER_COUNT_MAX:
                     raise BundleError("too many files")
-                file = archive.extractfile(member)
-                found[member.name] = file.read() if file else b""
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+                padding = -member.size % tarfile.BLOCKSIZE
+                data = file.read(member.size + padding)
+                if len(data) != member.size + padding:
+                    raise BundleError(f"{member.name} is cut short")
+                found[member.name] = data[: member.size]
+    except (tarfile.TarError, OSError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from None
     return found
+
+
+def headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Headers up to the end; the caller reads each member's bytes before it asks for the next.
+
+    ``tarfile`` itself would follow whatever other headers a stranger wrote, of any size.
+    """
+    while (block := file.read(tarfile.BLOCKSIZE)).strip(b"\0"):
+        yield tarfile.TarInfo.frombuf(block, "utf-8", "replace")
 
 
 def verify(path: Path, keys: Sequence[Key]) -> tuple[Bundle, list[bytes]]:

@@ -112,10 +112,15 @@ def build(directory: Path, place: reader.Place | None = None) -> int:
     except (apsw.BusyError, apsw.LockedError, apsw.FullError):
         raise  # nothing is wrong with what it holds
     except (IndexStale, apsw.Error):
-        for suffix in ("", "-wal", "-shm"):
-            (directory / (FILE + suffix)).unlink(missing_ok=True)
+        drop(directory)
         create(directory / FILE)
         return extend(directory)
+
+
+def drop(directory: Path) -> None:
+    """Remove the index; the next build makes it again from what the ledger holds then."""
+    for suffix in ("", "-wal", "-shm"):
+        (directory / (FILE + suffix)).unlink(missing_ok=True)
 
 
 def create(path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.log import index as query_index
 from ledger.log import reader, record, segment
 from ledger.log.merkle import leaf_hash
 from ledger.log.record import Damage, Kind
@@ -66,7 +67,7 @@ def split_bundle(data: bytes) -> list[bytes]:
 def prune(directory: Path, export: Path, chosen: Chosen) -> Pruned:
     """Remove the chosen bodies from sealed segments; every one must stand in the export.
 
-    The caller holds the ledger's lock.
+    The caller holds the ledger's lock. The query index goes too: it is derived and made again.
 
     Raises:
         NotExported: A chosen body is not in the export; nothing was changed.
@@ -88,6 +89,9 @@ def prune(directory: Path, export: Path, chosen: Chosen) -> Pruned:
         for temporary, _ in rewritten:
             temporary.unlink()
         raise
+    if rewritten:
+        query_index.drop(directory)  # before: it would know what the ledger no longer says
+        segment.sync_directory(directory)
     for temporary, path in rewritten:
         temporary.rename(path)
     if rewritten:

@@ -15,6 +15,7 @@ import math
 import resource
 import signal
 import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ ENDPOINTS_COUNT_MAX = 100
 VALUES_COUNT_MAX = 4096  # elements of one array; a profile's points are scalars
 # Changes with every sampling: where it stops coming, a subscription is dead, not constant.
 ALIVE_NODE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime)
-# The server's own word for "I do not know whether it was done": never a refusal.
+# The server's own word for "I do not know whether it was done", or for "it was done, but I cannot
+# tell you": never a refusal.
 UNSURE_CODES = frozenset(
     {
         ua.StatusCodes.BadTimeout,
@@ -53,6 +55,12 @@ UNSURE_CODES = frozenset(
         ua.StatusCodes.BadUnexpectedError,
         ua.StatusCodes.BadInternalError,
         ua.StatusCodes.BadRequestCancelledByClient,
+        ua.StatusCodes.BadResponseTooLarge,
+        ua.StatusCodes.BadEncodingError,
+        ua.StatusCodes.BadEncodingLimitsExceeded,
+        ua.StatusCodes.BadSecureChannelClosed,
+        ua.StatusCodes.BadSessionClosed,
+        ua.StatusCodes.BadShutdown,
     }
 )
 NO_VALUE: dict[str, Any] = {"value": None, "status": "Bad", "source_utc_us": None}
@@ -76,9 +84,11 @@ class Session:
         self._nodes: dict[str, Any] = {}
         self._types: dict[str, Any] = {}
         self._subscription: Any = None
+        self._ready_id: int | None = None  # of the last request before the one that acts
 
     async def answer(self, order: dict[str, Any]) -> dict[str, Any]:
         """Carry out one order; an answer always comes back."""
+        self._ready_id = None
         try:
             return {"id": order["id"], **await self._do(order)}
         except Refused as error:
@@ -86,17 +96,42 @@ class Session:
         except trust.TrustError as error:
             return _no(order, BAD_SECURITY, str(error))
         except (ServiceError, ua.UaStatusCodeError) as error:
-            code = getattr(error, "code", 0)
-            unsure = order["op"] in ACTING and code in UNSURE_CODES
+            code = getattr(error, "code", 0) or 0
+            unsure = self._cut() or (order["op"] in ACTING and code in UNSURE_CODES)
             return _no(order, "unknown" if unsure else "refused", type(error).__name__, code)
-        except (ua.UaError, ValueError) as error:
-            # What asyncua raises for a key that is not the certificate's, or no such endpoint.
-            return _no(order, "refused", f"{type(error).__name__}: {error}")
+        except (ua.UaError, ValueError, struct.error) as error:
+            # What asyncua raises for a key that is not the certificate's, or no such endpoint, for
+            # what cannot be packed, and for an answer that cannot be read: that one came after.
+            kind = "unknown" if self._acted() else "refused"
+            return _no(order, kind, f"{type(error).__name__}: {error}")
         except (ConnectionError, OSError) as error:
             kind = "not_sent" if self._client is None else "unknown"
             return _no(order, kind, str(error) or type(error).__name__)
         except TimeoutError:
             return _no(order, "unknown", "no answer in time")
+
+    def _protocol(self) -> Any:
+        return self._client.uaclient.protocol if self._client is not None else None
+
+    def _cut(self) -> bool:
+        """Whether the connection has ended: the error is its end and no answer to the order."""
+        if self._client is None:
+            return False
+        protocol = self._protocol()
+        transport = protocol.transport if protocol is not None else None
+        return transport is None or transport.is_closing()
+
+    def _acts(self) -> None:
+        """The next request is the one that acts; what fails before it was never sent."""
+        protocol = self._protocol()
+        self._ready_id = protocol._request_id if protocol is not None else -1  # noqa: SLF001
+
+    def _acted(self) -> bool:
+        """Whether the request that acts was packed and handed over to the connection."""
+        if self._ready_id is None:
+            return False
+        protocol = self._protocol()
+        return protocol is None or protocol._request_id != self._ready_id  # noqa: SLF001
 
     async def _do(self, order: dict[str, Any]) -> dict[str, Any]:
         match order["op"]:
@@ -200,6 +235,7 @@ class Session:
         kind = self._types.get(text)
         if kind is None:
             kind = self._types[text] = await node.read_data_type_as_variant_type()
+        self._acts()
         # A data value as it stands: many controllers refuse one with a source timestamp.
         await node.write_value(ua.DataValue(ua.Variant(value, kind)))
         return {}
@@ -210,6 +246,7 @@ class Session:
             ua.Variant(value, ua.VariantType[kind], is_array=isinstance(value, list))
             for kind, value in order["arguments"]
         ]
+        self._acts()
         found = await owner.call_method(method, *arguments)
         outputs = found if isinstance(found, list | tuple) else [] if found is None else [found]
         return {"outputs": [_plain(v) for v in outputs]}

@@ -25,6 +25,7 @@ from gateway.model.errors import (
     DeviceError,
     DeviceNotSent,
     DeviceRefused,
+    OutcomeUnknown,
 )
 from gateway.model.setpoint import Ack, Command, Instruction
 from gateway.model.telemetry import Quality, StationTelemetry
@@ -234,7 +235,10 @@ class OpcuaStation:
         return raw == wanted
 
     async def operate(self, instruction: Instruction) -> Ack:
-        """Operate what was selected: its token is good once."""
+        """Operate what was selected: its token is good once.
+
+        Raises OutcomeUnknown where the station took it and is still at work.
+        """
         selected = self._selected
         now_us = self._clock.mono_us()
         # On a bench that runs fast a stall of the host must not look like a selection grown old.
@@ -250,6 +254,8 @@ class OpcuaStation:
         (ack,) = await self._call(
             OPERATE_METHOD, ("UInt32", selected.token_number), ("UInt16", instruction.ttl_s)
         )
+        if self._ack(ack) is Ack.ACCEPTED:
+            raise OutcomeUnknown(self.name, "OPERATE accepted, not known to be executed")
         return self._ack(ack)
 
     async def command(self, command: Command, argument: int = 0) -> Ack:
@@ -278,16 +284,24 @@ class OpcuaStation:
         failsafe_ramp_permille_per_s: int,
         lease_owner: int,
     ) -> None:
-        """Arm the watchdog and name the lease owner, then read all of it back."""
+        """Arm the watchdog and name the lease owner, then read all of it back.
+
+        Once the call was answered, only what is read says that it did not take.
+        """
         if not watchdog_ds:
             raise GuardRefused(self.name, GuardReason.WATCHDOG, "it must not be switched off")
         wanted = (watchdog_ds, failsafe, failsafe_ramp_permille_per_s, lease_owner)
         (code,) = await self._call(CONFIGURE_METHOD, *(("UInt16", value) for value in wanted))
         ack = self._ack(code)
+        if ack is Ack.ACCEPTED:
+            raise OutcomeUnknown(self.name, "settings accepted, not known to be executed")
         if ack is not Ack.EXECUTED:
             raise DeviceRefused(self.name, f"settings: {ack.name}", int(ack))
         self._guard.owner = lease_owner
-        got = await self._poll(CONFIGURED_POINTS)
+        try:
+            got = await self._poll(CONFIGURED_POINTS)
+        except (DeviceNotSent, DeviceRefused) as error:
+            raise OutcomeUnknown(self.name, f"written, but {error.what}") from None
         kept = [
             got.integer(name, per_unit=per_unit)
             for name, per_unit in zip(CONFIGURED_POINTS, (10, 1, 1000, 1), strict=True)

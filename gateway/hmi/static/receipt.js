@@ -105,6 +105,12 @@ function figuresHold(receipt, entries) {
   );
 }
 
+// Energy that was accepted for an interval when entry `index` was written.
+function acceptedWh(entries, start, index) {
+  const last = entries.findLast((e) => e.kind === "trade.accepted" && e.index < index);
+  return last?.positions.find((p) => p.interval.start === start)?.energy_wh ?? 0;
+}
+
 // Recomputes each settled interval from the readings that stood in the ledger before it.
 function recomputed(receipt, entries) {
   const of = (kind) => entries.filter((e) => e.kind === kind);
@@ -117,10 +123,18 @@ function recomputed(receipt, entries) {
         e.index < settled.index &&
         e.trades.some((t) => t.trade_id === receipt.trade_id),
     );
-    if (plans.length === 0) return interval.delivered_wh === 0 && interval.status === "failed";
+    const contracted = acceptedWh(entries, interval.start, (plans[0] ?? settled).index);
+    if (interval.contracted_wh !== contracted) return false;
+    if (plans.length === 0) {
+      return interval.delivered_wh === 0 && interval.status === (contracted ? "failed" : "cancelled");
+    }
+    const planned = plans[0].trades.find((t) => t.trade_id === receipt.trade_id);
+    if (planned.contracted_wh !== contracted) return false;
     const config = of("config").findLast((e) => e.index < plans[0].index)?.config;
     if (plans.length > 1 || config === undefined) return false;
-    const before = of("reading").filter((e) => e.index < settled.index);
+    const before = entries
+      .filter((e) => ["reading", "time_step"].includes(e.kind) && e.index < settled.index)
+      .sort((a, b) => a.index - b.index);
     const found = settle(config, plans[0], counters(before))[receipt.trade_id];
     return found.delivered_wh === interval.delivered_wh && found.status === interval.status;
   });

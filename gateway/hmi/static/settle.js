@@ -18,10 +18,17 @@ export function instantUs(text) {
   return ms * 1000;
 }
 
-// Good readings by terminal in order of time, from `reading` entries; another meter begins anew.
+// Good readings by terminal in order of time, from `reading` entries; another meter begins anew,
+// and a `time_step` strikes what is stamped later than itself.
 export function counters(entries) {
   const found = {};
   for (const entry of entries) {
+    if (entry.kind === "time_step") {
+      for (const series of Object.values(found)) {
+        while (series.length && series.at(-1).utc_us > entry.utc_us) series.pop();
+      }
+      continue;
+    }
     for (const row of entry.meters) {
       if (row.quality !== "good") continue;
       const series = (found[row.terminal] ??= []);

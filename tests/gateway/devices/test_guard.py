@@ -108,3 +108,42 @@ def test_the_write_budget_holds_moves_back_but_never_a_way_to_zero():
     found.check(instruction(0), seen=SEEN, now_us=now_us)
     found.check(instruction(29_999), seen=SEEN, now_us=now_us)
     found.check(instruction(40_000), seen=SEEN, now_us=now_us + 900_000_000)
+
+
+@pytest.mark.parametrize(
+    ("last", "wanted"),
+    [
+        (instruction(50_000), instruction(-50_000)),
+        (instruction(50_000), instruction(-10)),
+        (instruction(50_000), instruction(50_000)),
+        (instruction(50_000), instruction(50_000, q2_var=10)),
+        (instruction(50_000, q2_var=20), instruction(50_000, q2_var=-20)),
+        (instruction(50_000, q2_var=20), instruction(40_000, q2_var=21)),
+        (instruction(50_000, q2_var=20), instruction(40_000, q2_var=-1)),
+        (instruction(0), instruction(0, q2_var=10)),
+    ],
+    ids=[
+        "flipped", "flipped and less", "repeated", "reactive power alone", "reactive power flipped",
+        "reactive power up", "reactive power flipped and less", "reactive power at zero",
+    ],
+)  # fmt: skip
+def test_what_is_not_on_the_way_to_zero_counts(last, wanted):
+    found = guard(budget=WriteBudget(interval_ms_min=500, count_max=3, window_s=900))
+    found.check(last, seen=SEEN, now_us=0)
+    found.sent(last, now_us=0)
+    with pytest.raises(GuardRefused, match="write-rate"):
+        found.check(wanted, seen=SEEN, now_us=499_000)
+    found.check(wanted, seen=SEEN, now_us=500_000)
+
+
+def test_nothing_holds_back_what_falls_and_a_zero_never_waits():
+    found = guard(budget=WriteBudget(interval_ms_min=500, count_max=1, window_s=900))
+    for p_w, q_var in ((-50_000, 9_000), (-50_000, 8_000), (-40_000, 8_000), (-1, 0)):
+        wanted = instruction(p_w, q2_var=q_var)
+        found.check(wanted, seen=SEEN, now_us=0)
+        found.sent(wanted, now_us=0)
+    for _ in range(3):  # a zero that may not have arrived is said again
+        found.check(instruction(0), seen=SEEN, now_us=0)
+        found.sent(instruction(0), now_us=0)
+    with pytest.raises(GuardRefused, match="write-rate"):
+        found.check(instruction(1), seen=SEEN, now_us=0)

@@ -405,6 +405,8 @@ def made_interval(chance):
                      "import_wh": count[0], "export_wh": count[1]}
                 )  # fmt: skip
         readings.append({"meters": rows})
+        if chance.random() < 0.01:  # the clock was set back
+            readings.append({"kind": "time_step", "utc_us": at - chance.randint(0, 60_000_000)})
         at += chance.randint(1_000_000, 40_000_000)
     plan = {
         "interval": {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"},

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from ledger.audit import auditor, evidence, node, shapes
 from ledger.audit.auditor import Fold
 from ledger.cli import sopledger
 from ledger.cli.output import run
-from ledger.log import canonical
+from ledger.log import canonical, derived, retention, tiles
 from ledger.log.keys import Signer
 
 Entries = list[dict[str, Any]]
@@ -172,6 +175,89 @@ def test_a_tampered_ledger_is_not_even_read(day: Any, write: Any, signer: Signer
     found = auditor.audit(directory, [signer.vkey])
     assert not found.ok
     assert [f.number for f in found.findings] == ["I1", "I2", "I3"]
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [b'{"kind":"\xff"}', b'{"kind":"reading","meters":"\xed\xa0\x80"}', b"\xff", b"[" * 9_000],
+)
+def test_bytes_that_are_no_text_are_a_finding(
+    make: Callable[..., Path], signer: Signer, leaf: bytes
+) -> None:
+    found = auditor.audit(make([b"{}", leaf]), [signer.vkey])
+    assert found.report.ok
+    form = next(f for f in found.findings if f.number == "I8")
+    assert form.broken_count == 2
+
+
+@pytest.mark.parametrize("quantity", ["Infinity", "NaN", "1E+999999", "9E+999990"])
+def test_a_signed_quantity_that_is_no_number_is_a_finding(day: Any, quantity: str) -> None:
+    sign = type(day).trade.__globals__["message"]
+    plain = sign("A-1", [10, 20], "T1", "T2")
+    body = b64decode(json.loads(plain)["payload"]).replace(b'"40"', b'"%s"' % quantity.encode())
+    payload = json.dumps({**json.loads(plain), "payload": b64encode(body).decode()}).encode()
+    entries = copy.deepcopy(day.entries)
+    nth(entries, "config")["config"].update(signers=[], required=0)
+    nth(entries, "trade.received").update(
+        payload=b64encode(payload).decode(), sha256=sha256(payload).hexdigest()
+    )
+    assert list(broken(entries)) == ["I9"]
+
+
+@pytest.fixture
+def prune(make: Callable[..., Path], tmp_path: Path) -> Callable[[Entries, int], Path]:
+    """Write entries in small segments, export them, and remove the readings below an index."""
+
+    def build(entries: Entries, before: int) -> Path:
+        leaves = [canonical.encode(e) for e in entries]
+        ledger = make(*[[leaf] for leaf in leaves], segment_bytes=1_000)
+        derived.rebuild(ledger)
+        tiles.materialise(ledger, tmp_path / "export")
+        done = retention.prune(
+            ledger, tmp_path / "export", lambda n, b: n < before and b'"kind":"reading"' in b
+        )
+        gone = [n for n, e in enumerate(entries[:before]) if e["kind"] == "reading"]
+        assert done.removed_count == len(gone) > 0
+        return ledger
+
+    return build
+
+
+def at(entries: Entries, kind: str, n: int = 0) -> int:
+    return [k for k, e in enumerate(entries) if e["kind"] == kind][n]
+
+
+@pytest.mark.parametrize(("readings", "unjudged_count"), [(16, 1), (31, 2)])
+def test_removed_readings_are_named_and_break_no_rule(
+    day: Any, prune: Any, signer: Signer, readings: int, unjudged_count: int
+) -> None:
+    before = at(day.entries, "reading", readings)
+    found = auditor.audit(prune(day.entries, before), [signer.vkey])
+    assert [f for f in found.findings if not f.ok] == []
+    assert found.ok
+    assert f"bodies of {readings} entries that were removed after export" in found.not_checked[0]
+    what = "1 delivery" if unjudged_count == 1 else "2 deliveries"
+    assert found.not_checked[1] == f"the energies of {what}, whose readings were removed"
+
+
+def test_readings_that_no_delivery_needs_may_go(day: Any, prune: Any, signer: Signer) -> None:
+    found = auditor.audit(prune(day.entries, at(day.entries, "reading", 1)), [signer.vkey])
+    assert found.ok
+    assert found.unjudged_count == 0
+    assert len(found.not_checked) == len(auditor.NOT_CHECKED) + 1
+
+
+@pytest.mark.parametrize(
+    ("n", "change"),
+    [(1, {"delivered_wh": 19_000}), (0, {"contracted_wh": 9_000}), (0, {"trade_id": "A-9"})],
+)
+def test_a_lie_beside_removed_readings_is_still_found(
+    day: Any, prune: Any, signer: Signer, n: int, change: dict[str, Any]
+) -> None:
+    nth(day.entries, "delivery", n)["trades"][0].update(change)
+    ledger = prune(day.entries, at(day.entries, "reading", 16))
+    found = auditor.audit(ledger, [signer.vkey])
+    assert "I16" in [f.number for f in found.findings if not f.ok]
 
 
 def test_the_command(

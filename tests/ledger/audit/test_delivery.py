@@ -73,3 +73,17 @@ def test_a_counter_that_fell_is_unmetered(series: list[Counter]) -> None:
 def test_a_fall_outside_the_readings_that_bracket_the_interval_does_not_matter() -> None:
     series = [reading(-9, 9_000), reading(0, 1_000), reading(900, 46_000), reading(905, 3)]
     assert delivery.metered(series, 0, 900_000) == (45_000, False)
+
+
+def test_a_step_of_the_clock_among_the_entries_strikes() -> None:
+    step = {"kind": "time_step", "utc_us": 6_000_000}
+    found = delivery.counters([entry(1), entry(6), entry(9), step, entry(7), entry(8)])
+    assert [c.export_wh for c in found["T1"]] == [1, 6, 7, 8]
+
+
+def test_the_readings_an_interval_needs() -> None:
+    series = [reading(s) for s in (-9, -3, 5, 8, 14, 20)]
+    assert [c.utc_us // 1_000_000 for c in delivery.bracket(series, 0, 10_000)] == [-3, 5, 8, 14]
+    assert delivery.bracket(series, 5_000, 14_000) == series[2:5]
+    assert delivery.bracket(series, -20_000, 30_000) == series
+    assert delivery.bracket([], 0, 10_000) == []

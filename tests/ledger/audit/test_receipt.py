@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.audit import receipt
+from ledger.audit import evidence, receipt
+from ledger.audit.auditor import Fold
 from ledger.audit.receipt import ReceiptError
 from ledger.audit.receipt_check import verify
-from ledger.log import tiles
+from ledger.log import canonical, tiles
 from ledger.log.keys import Signer, create_key
+from ledger.log.treeview import TreeView
 
 Write = Callable[[list[dict[str, Any]]], Path]
 
@@ -191,6 +193,226 @@ def shift(entry: dict[str, Any], *, after: int, by: int) -> dict[str, Any]:
     }
 
 
+def first(entries: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(e for e in entries if e["kind"] == kind)
+
+
+def revised(day: Any, kwh: list[int]) -> None:
+    """A second revision of A-1 stands where a message was refused: no index moves."""
+    scratch = type(day)(boot=1)
+    scratch.trade(-400, "A-1", kwh, "T1", "T2")
+    received, accepted = scratch.entries
+    day.entries[7:9] = [received, {**accepted, "received_index": 7, "revision": 2}]
+
+
+def settled_again(day: Any, without: Collection[tuple[int, str]] = ()) -> None:
+    """Write each delivery as it follows from its plan and the entries before it.
+
+    ``without`` names readings, by number and terminal, that do not count.
+    """
+    counting = copy.deepcopy(day.entries)
+    readings = [e for e in counting if e["kind"] == "reading"]
+    for number, terminal in without:
+        for meter in readings[number]["meters"]:
+            if meter["terminal"] == terminal:
+                meter["quality"] = "bad"
+    for n, entry in enumerate(day.entries):
+        if entry["kind"] != "delivery":
+            continue
+        known = type(day)(entries=counting[:n])
+        plans = [
+            k
+            for k, e in enumerate(known.entries)
+            if e["kind"] == "plan" and e["interval"] == entry["interval"]
+        ]
+        made = known.entries[known.deliver(0, plans[-1])]
+        entry.update({k: made[k] for k in ("terminals", "trades", "loss_wh")})
+
+
+def broken(entries: list[dict[str, Any]]) -> set[str]:
+    fold = Fold()
+    for index, entry in enumerate(entries):
+        fold.see(evidence.decoded(index, canonical.encode(entry)))
+    return {f.number for f in fold.findings() if not f.ok}
+
+
+def replan(day: Any, contracted_wh: int, planned_wh: int) -> None:
+    plan = first(day.entries, "plan")
+    cut_wh = plan["trades"][0]["planned_wh"] - planned_wh
+    plan["trades"][0].update(contracted_wh=contracted_wh, planned_wh=planned_wh)
+    plan["planned_wh"]["T1"] += cut_wh
+    plan["planned_wh"]["T2"] -= cut_wh
+
+
+@pytest.mark.parametrize("kwh", [[0, 20], [4, 20]])
+def test_a_revision_before_the_plan_is_what_counts(
+    day: Any, write: Write, signer: Signer, kwh: list[int]
+) -> None:
+    revised(day, kwh)
+    replan(day, kwh[0] * 1000, kwh[0] * 1000)
+    settled_again(day)
+    made = receipt.build(write(day.entries), "A-1")
+    assert places(made, signer) == []
+    assert made["intervals"][0]["contracted_wh"] == kwh[0] * 1000
+    assert made["intervals"][0]["status"] == ("delivered" if kwh[0] else "cancelled")
+    assert broken(day.entries) == set()
+
+
+def test_a_curtailed_trade_is_partial(day: Any, write: Write, signer: Signer) -> None:
+    replan(day, 10_000, 5_000)
+    settled_again(day)
+    made = receipt.build(write(day.entries), "A-1")
+    assert places(made, signer) == []
+    assert made["intervals"][0]["status"] == "partial"
+    assert broken(day.entries) == set()
+
+
+def test_a_trade_called_cancelled_that_was_not_is_found(
+    day: Any, write: Write, signer: Signer
+) -> None:
+    replan(day, 0, 0)
+    settled_again(day)
+    assert first(day.entries, "delivery")["trades"][0]["status"] == "cancelled"
+    made = receipt.build(write(day.entries), "A-1")
+    assert "intervals[0].contracted_wh" in places(made, signer)
+    assert "I13" in broken(day.entries)
+
+
+def test_a_plan_of_less_than_was_accepted_makes_nothing_whole(
+    day: Any, write: Write, signer: Signer
+) -> None:
+    replan(day, 5_000, 5_000)
+    settled_again(day)
+    row = first(day.entries, "delivery")["trades"][0]
+    assert row["status"] == "delivered"
+    row["contracted_wh"] = 10_000
+    made = receipt.build(write(day.entries), "A-1")
+    assert "intervals[0].contracted_wh" in places(made, signer)
+    assert "I16" in broken(day.entries)
+
+
+def stamp(day: Any, number: int, at_s: int, terminals: str = "T1 T2 T3") -> None:
+    """Stamp a reading as a clock that was wrong did."""
+    entry = [e for e in day.entries if e["kind"] == "reading"][number]
+    moved_us = day.entries[0]["utc_us"] + (600 + at_s) * 1_000_000 - entry["utc_us"]
+    for meter in entry["meters"]:
+        if meter["terminal"] in terminals.split():
+            meter["utc_us"] += moved_us
+
+
+def step(entry: dict[str, Any]) -> None:
+    """The clock was set back where another entry stood: no index moves."""
+    common = {k: entry[k] for k in ("utc_us", "mono_us", "boot", "tq")}
+    entry.clear()
+    entry.update(common, kind="time_step", step_us=-125_000_000)
+
+
+def kinds_of(made: dict[str, Any]) -> list[str]:
+    return [json.loads(b64decode(e["leaf"]))["kind"] for e in made["entries"]]
+
+
+def test_readings_before_a_step_back_across_the_end_do_not_count(
+    day: Any, write: Write, signer: Signer
+) -> None:
+    stamp(day, 14, 905)
+    step([e for e in day.entries if e["kind"] == "reading"][15])
+    settled_again(day, [(14, t) for t in ("T1", "T2", "T3")])
+    assert "I16" not in broken(day.entries)
+    made = receipt.build(write(day.entries), "A-1")
+    assert places(made, signer) == []
+    assert made["intervals"][0]["status"] == "delivered"
+
+
+def test_a_step_that_the_enclosed_readings_need_is_enclosed(
+    day: Any, write: Write, signer: Signer
+) -> None:
+    stamp(day, 16, 1_000, "T3")
+    step([e for e in day.entries if e["kind"] == "prepared"][1])
+    settled_again(day, [(16, "T3")])
+    assert "I16" not in broken(day.entries)
+    made = receipt.build(write(day.entries), "A-2")
+    assert places(made, signer) == []
+    assert kinds_of(made).count("time_step") == 1
+    entries = [
+        e for e, kind in zip(made["entries"], kinds_of(made), strict=True) if kind != "time_step"
+    ]
+    assert places({**made, "entries": entries}, signer)
+
+
+def test_a_reading_from_before_that_kept_others_from_counting_is_enclosed(
+    day: Any, write: Write, signer: Signer
+) -> None:
+    stamp(day, 0, 5_000, "T3")
+    step([e for e in day.entries if e["kind"] == "prepared"][1])
+    settled_again(day, [(n, "T3") for n in range(17)])
+    assert "I16" not in broken(day.entries)
+    made = receipt.build(write(day.entries), "A-2")
+    assert places(made, signer) == []
+    assert made["intervals"][0]["status"] != "delivered"
+    first_reading = next(n for n, e in enumerate(day.entries) if e["kind"] == "reading")
+    assert first_reading in [e["index"] for e in made["entries"]]
+
+
+def test_no_more_readings_are_enclosed_than_are_needed(day: Any, write: Write) -> None:
+    made = receipt.build(write(day.entries), "A-2")
+    assert kinds_of(made).count("reading") == 16
+    assert "time_step" not in kinds_of(made)
+
+
+@pytest.mark.parametrize(
+    ("contracted_wh", "status", "holds"),
+    [(0, "cancelled", False), (10_000, "failed", True), (10_000, "cancelled", False),
+     (0, "failed", False)],
+)  # fmt: skip
+def test_without_a_plan_the_trade_failed_and_was_not_cancelled(
+    day: Any, write: Write, signer: Signer, contracted_wh: int, status: str, *, holds: bool
+) -> None:
+    for plan in [e for e in day.entries if e["kind"] == "plan"][:1]:
+        plan.update(kind="alarm", code="x", active=True, detail="")
+    delivery = first(day.entries, "delivery")
+    delivery["trades"] = [
+        {**t, "contracted_wh": wh, "delivered_wh": 0, "status": word}
+        for t, wh, word in zip(
+            delivery["trades"], (contracted_wh, 5_000), (status, "failed"), strict=True
+        )
+    ]
+    made = receipt.build(write(day.entries), "A-1")
+    assert (places(made, signer) == []) is holds
+    assert ("I16" not in broken(day.entries)) is holds
+
+
+def test_a_trade_cancelled_without_a_plan_holds(day: Any, write: Write, signer: Signer) -> None:
+    revised(day, [0, 20])
+    first(day.entries, "plan").update(kind="alarm", code="x", active=True, detail="")
+    rows = first(day.entries, "delivery")["trades"]
+    rows[0].update(contracted_wh=0, delivered_wh=0, status="cancelled")
+    rows[1].update(delivered_wh=0, status="failed")
+    assert places(receipt.build(write(day.entries), "A-1"), signer) == []
+    assert "I16" not in broken(day.entries)
+
+
+def test_a_trade_that_stands_twice_in_a_plan_is_found(
+    day: Any, write: Write, signer: Signer
+) -> None:
+    rows = first(day.entries, "plan")["trades"]
+    rows.append(dict(rows[0]))
+    settled_again(day)
+    assert "intervals[0]" in places(receipt.build(write(day.entries), "A-1"), signer)
+
+
+@pytest.mark.parametrize(
+    "change", [{"in_terminal": "T3"}, {"planned_wh": 10_001}, {"planned_wh": -1}]
+)
+def test_a_plan_that_is_not_of_the_trade_is_found(
+    day: Any, write: Write, signer: Signer, change: dict[str, Any]
+) -> None:
+    first(day.entries, "plan")["trades"][0].update(change)
+    settled_again(day)
+    made = receipt.build(write(day.entries), "A-1")
+    assert "intervals[0]" in places(made, signer)
+    assert "I13" in broken(day.entries)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -214,6 +436,24 @@ def test_what_is_no_receipt_is_refused(text: str, signer: Signer) -> None:
 def test_half_characters_are_refused_not_a_crash(signer: Signer, key: bytes) -> None:
     for text in (b'{"%s":1}' % key, b'{"schema":"%s"}' % key):
         assert not verify(text, vkey=signer.vkey).ok
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [b'{"kind":"\xff"}', b"\xff", b'{"kind":"delivery","trades":[5]}', b'{"kind":"plan"}',
+     b'{"kind":"config","config":{"signers":5,"required":1}}'],
+)  # fmt: skip
+def test_an_enclosed_entry_of_any_bytes_is_refused_not_a_crash(
+    make: Callable[..., Path], signer: Signer, leaf: bytes
+) -> None:
+    tree = TreeView.open(make([leaf]))
+    made = {
+        "schema": "sopgw/v1/receipt", "trade_id": "A-1", "intervals": [], "tlog": "C2SP",
+        "trade": {"payloadType": "", "payload": "", "signatures": []},
+        "entries": [{"index": 0, "leaf": b64encode(leaf).decode(), "proof": []}],
+        "checkpoint": tree.checkpoint.decode(),
+    }  # fmt: skip
+    assert "trade" in places(made, signer)
 
 
 @given(st.binary(max_size=200))

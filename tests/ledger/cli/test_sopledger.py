@@ -16,7 +16,7 @@ import pytest
 from ledger.audit import receipt as receipts
 from ledger.cli import COMMANDS, sopledger
 from ledger.cli.output import run
-from ledger.log import note, proof, segment
+from ledger.log import canonical, note, proof, segment
 
 ORIGIN = "bench4.example/SOP-1"
 
@@ -273,6 +273,25 @@ def test_a_witness_served_and_asked(sh: Shell, made: Path, tmp_path: Path) -> No
         assert server.wait() == 0
     assert sh.json("witness", "submit", made, "--policy", policy)["exit_code"] == 9
     assert sh.json("witness", "submit", made)["exit_code"] == 2
+
+
+def test_after_pruning_a_ledger_still_verifies_and_its_audit_says_what_went(
+    sh: Shell, make: Any, day: Any, signer: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "vkey").write_text(signer.vkey)
+    ledger = make(*[[canonical.encode(e)] for e in day.entries], segment_bytes=1_000)
+    out, key = tmp_path / "out", ("--key", tmp_path / "vkey")
+    assert sh("rebuild", ledger) == 0
+    assert sh("export", ledger, "--tiles", out) == 0
+    prune = ("prune", ledger, "--export", out, "--kind", "reading", "--before", 25, "--yes")
+    removed = sh.json(*prune)["data"]["removed"]
+    assert removed > 5
+    assert sh.json("verify", ledger, *key)["data"]["removed"] == removed
+    found = sh.json("audit", ledger, *key)
+    assert found["exit_code"] == 0
+    assert f"bodies of {removed} entries" in found["data"]["not_checked"][0]
+    assert sh("rebuild", ledger) == 0
+    assert sh("verify", ledger, *key) == 0
 
 
 def test_bundles_and_pruning(sh: Shell, made: Path, tmp_path: Path) -> None:

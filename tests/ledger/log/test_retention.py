@@ -53,6 +53,43 @@ def test_bodies_go_and_proofs_stay(ledger: Path, tmp_path: Path, signer: Signer)
     assert LEAVES[gone] not in whole
 
 
+def test_what_is_derived_goes_too_and_comes_back(
+    ledger: Path, tmp_path: Path, signer: Signer
+) -> None:
+    derived.rebuild(ledger)
+    tiles.materialise(ledger, tmp_path / "export")
+    nothing = retention.prune(ledger, tmp_path / "export", lambda _n, _b: False)
+    assert nothing.removed_count == 0
+    assert (ledger / "index.sqlite").exists(), "nothing went: it stays"
+    for suffix in ("-wal", "-shm"):
+        (ledger / f"index.sqlite{suffix}").write_bytes(b"")
+    done = retention.prune(ledger, tmp_path / "export", old_readings)
+    assert done.removed_count > 200
+    assert not list(ledger.glob("index.sqlite*"))
+    assert list(derived.faults(ledger)) == []
+    derived.rebuild(ledger)
+    assert list(derived.faults(ledger)) == []
+    assert verify(ledger, [signer.vkey]).ok
+
+
+def test_the_index_goes_before_the_first_body(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power cut at the first rename: the index must not know more than the ledger later holds."""
+    derived.rebuild(ledger)
+    tiles.materialise(ledger, tmp_path / "export")
+    there: list[bool] = []
+
+    def rename(_path: Path, _target: Path) -> None:
+        there.append((ledger / "index.sqlite").exists())
+        raise OSError("power cut")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="power cut"):
+        retention.prune(ledger, tmp_path / "export", old_readings)
+    assert there == [False]
+
+
 def test_it_goes_on_growing(ledger: Path, tmp_path: Path, signer: Signer) -> None:
     import asyncio
 

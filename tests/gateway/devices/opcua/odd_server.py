@@ -2,8 +2,9 @@
 
 Signed and encrypted, with the certificate of the folder, and with nodes ``s=Value`` in each
 namespace, ``s=Power`` with a wrong unit, ``s=Bomb``, whose value cannot be held in the memory that
-a careful client allows itself, ``s=Slow``, a Method whose outcome it says it does not know, and
-``s=Stuck``, one that never ends.
+a careful client allows itself, and Methods: ``s=Slow``, whose outcome it says it does not know,
+``s=Stuck``, which never ends, and ``s=Gone``, which is carried out and cuts off its own answer with
+an error message of the transport.
 Prints its URL; a line on stdin is an order: ``forget`` drops every subscription without a word.
 """
 
@@ -57,6 +58,16 @@ async def stuck(_parent):
     await asyncio.Event().wait()
 
 
+def gone_of(server):
+    @uamethod
+    def gone(_parent, code):
+        message = ua.ErrorMessage(ua.StatusCode(code), "cut off")
+        for client in list(server.bserver.clients):
+            client.transport.write(ua_binary.uatcp_to_binary(ua.MessageType.Error, message))
+
+    return gone
+
+
 async def fill(server, namespaces):
     for uri in namespaces:
         index = await server.register_namespace(uri)
@@ -74,6 +85,9 @@ async def fill(server, namespaces):
         )
         await server.nodes.objects.add_method(
             ua.NodeId("Stuck", index), f"{index}:Stuck", stuck, [], []
+        )
+        await server.nodes.objects.add_method(
+            ua.NodeId("Gone", index), f"{index}:Gone", gone_of(server), [ua.VariantType.UInt32], []
         )
         bomb = await server.nodes.objects.add_variable(
             ua.NodeId("Bomb", index), f"{index}:Bomb", False

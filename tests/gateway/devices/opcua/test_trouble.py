@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from asyncua import ua
 
 from gateway.commissioning.equipment import OpcuaReader
 from gateway.devices.modbus.client import BackOff
@@ -38,6 +39,7 @@ from gateway.runtime.clock import SystemClock
 
 # Each step takes a moment; on a crowded machine many moments.
 pytestmark = pytest.mark.timeout(240)
+OBJECTS = "nsu=http://opcfoundation.org/UA/;i=85"
 A, B = "nsu=urn:odd:a;s=Value", "nsu=urn:odd:bcd;s=Value"
 
 
@@ -154,9 +156,7 @@ async def test_children_that_die_before_an_answer_are_not_started_one_after_the_
     patient = BackOff(first_s=3600, pause_s_max=3600)
     async with connected(odd, back_off=patient) as client:
         for _ in range(2):
-            asking = asyncio.ensure_future(
-                client.call("nsu=http://opcfoundation.org/UA/;i=85", "nsu=urn:odd:a;s=Stuck")
-            )
+            asking = asyncio.ensure_future(client.call(OBJECTS, "nsu=urn:odd:a;s=Stuck"))
             while not (client._connected and client._waiting):
                 await asyncio.sleep(0.01)
             client._child.process.kill()
@@ -191,9 +191,36 @@ async def test_a_wrong_unit_keeps_the_device_out(odd, node, there):
 async def test_a_method_that_does_not_know_its_outcome_is_unknown_and_not_refused(odd):
     async with connected(odd) as client:
         with pytest.raises(OutcomeUnknown):
-            await client.call("nsu=http://opcfoundation.org/UA/;i=85", "nsu=urn:odd:a;s=Slow")
+            await client.call(OBJECTS, "nsu=urn:odd:a;s=Slow")
         (reading,) = await client.read([A], utc_us=now_us)
         assert reading.quality is not Quality.BAD
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        ua.StatusCodes.BadTcpInternalError,
+        ua.StatusCodes.BadSecureChannelClosed,
+        ua.StatusCodes.BadResponseTooLarge,
+        ua.StatusCodes.BadShutdown,
+    ],
+)
+async def test_a_method_whose_answer_is_cut_off_is_unknown_and_the_next_order_finds_a_way(
+    odd, code
+):
+    async with connected(odd) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.call(OBJECTS, "nsu=urn:odd:a;s=Gone", [("UInt32", code)])
+        assert await again(client, A) == [9.0]
+        assert client.counts["connected"] == 2
+
+
+async def test_an_argument_that_does_not_fit_is_refused_for_it_never_left(odd):
+    async with connected(odd) as client:
+        with pytest.raises(DeviceRefused):
+            await client.call(OBJECTS, "nsu=urn:odd:a;s=Slow", [("UInt16", 70_000)])
+        assert await values(client, A) == [9.0]
+        assert (client.counts["started"], client.counts["connected"]) == (1, 1)
 
 
 # The odd server stamps a value when it changes, as many do.
