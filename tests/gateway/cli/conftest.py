@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from fakes.new_trade import NEW
 
 from gateway.__main__ import main
 from gateway.cli import output
@@ -222,3 +223,23 @@ def sopgw(capsys):
         return Answer(code, caught.out, caught.err)
 
     return run
+
+
+@pytest.fixture
+def trade(capsys):
+    """Run ``sopgw trade`` in this process; gives the exit code and the answer."""
+
+    def call(*arguments):
+        code = main(["trade", *map(str, arguments), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return call
+
+
+@pytest.fixture
+def signed(tmp_path, trade):
+    """A signed trade, its key ``market.pem`` beside it."""
+    assert trade("keygen", tmp_path / "market.pem")[0] == 0
+    path = tmp_path / "trd-1.json"
+    assert trade("sign", *NEW, "--key", tmp_path / "market.pem", "-o", path)[0] == 0
+    return path

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.new_trade import NEW
 
 from gateway.__main__ import main
 from gateway.cli import trade_story
@@ -29,25 +30,6 @@ from ledger.log.writer import LedgerWriter
 GATEWAY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 GATEWAY_KEY = base64.b64encode(GATEWAY.public_key().public_bytes_raw()).decode()
 TOPICS = Topics(site="bench4", sop="SOP-1")
-NEW = ["--new", "--id", "trd-1", "--from", "region-b", "--to", "region-a", "--power", "120kW",
-       "--start", "2026-01-02T02:00Z"]  # fmt: skip
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        code = main(["trade", *map(str, arguments), "--json"])
-        return code, json.loads(capsys.readouterr().out)
-
-    return call
-
-
-@pytest.fixture
-def signed(tmp_path, run):
-    assert run("keygen", tmp_path / "market.pem")[0] == 0
-    path = tmp_path / "trd-1.json"
-    assert run("sign", *NEW, "--key", tmp_path / "market.pem", "-o", path)[0] == 0
-    return path
 
 
 @pytest.fixture
@@ -136,9 +118,9 @@ def signers_of(path):
     return {public: raw}
 
 
-def test_a_submitted_trade_is_answered(run, signed, broker):
+def test_a_submitted_trade_is_answered(trade, signed, broker):
     with answering(broker, signers_of(signed)):
-        code, answer = run("submit", signed, "--broker", broker, "--gateway-key", GATEWAY_KEY)
+        code, answer = trade("submit", signed, "--broker", broker, "--gateway-key", GATEWAY_KEY)
     assert code == 0
     (acknowledgement,) = answer["data"]["answers"]
     assert acknowledgement["accepted"] is True
@@ -146,34 +128,34 @@ def test_a_submitted_trade_is_answered(run, signed, broker):
     assert answer["data"]["verified"] is True
 
 
-def test_a_refusal_ends_with_five_and_every_reason(run, signed, broker):
+def test_a_refusal_ends_with_five_and_every_reason(trade, signed, broker):
     with answering(broker, {}):
-        code, answer = run("submit", signed, "--broker", broker, "--gateway-key", GATEWAY_KEY)
+        code, answer = trade("submit", signed, "--broker", broker, "--gateway-key", GATEWAY_KEY)
     assert code == 5
     assert [e["code"] for e in answer["errors"]] == ["signer_unknown", "signers_too_few"]
 
 
-def test_an_answer_of_another_key_is_not_believed(run, signed, broker):
+def test_an_answer_of_another_key_is_not_believed(trade, signed, broker):
     other = Ed25519PrivateKey.generate()
     with answering(broker, signers_of(signed), key=other):
-        code, answer = run(
+        code, answer = trade(
             "submit", signed, "--broker", broker, "--gateway-key", GATEWAY_KEY, "--wait", "1s"
         )
     assert code == 8
     assert answer["errors"][0]["code"] == "signer_unknown"
 
 
-def test_no_answer_ends_with_four(run, signed, broker):
+def test_no_answer_ends_with_four(trade, signed, broker):
     with answering(broker, signers_of(signed), answer=False):
-        code, _ = run("submit", signed, "--broker", broker, "--wait", "300ms")
+        code, _ = trade("submit", signed, "--broker", broker, "--wait", "300ms")
     assert code == 4
 
 
-def test_no_broker_ends_with_four(run, signed):
-    assert run("submit", signed, "--broker", "mqtt://127.0.0.1:1", "--wait", "1s")[0] == 4
+def test_no_broker_ends_with_four(trade, signed):
+    assert trade("submit", signed, "--broker", "mqtt://127.0.0.1:1", "--wait", "1s")[0] == 4
 
 
-def test_the_gateway_key_comes_in_three_spellings(tmp_path, run, signed):
+def test_the_gateway_key_comes_in_three_spellings(tmp_path, trade, signed):
     raw = base64.b64decode(GATEWAY_KEY)
     vkey = "bench4.example/SOP-1+01234567+" + base64.b64encode(b"\x01" + raw).decode()
     (tmp_path / "ledger.vkey").write_text(vkey + "\n")
@@ -182,7 +164,7 @@ def test_the_gateway_key_comes_in_three_spellings(tmp_path, run, signed):
     assert _public(GATEWAY_KEY) == raw
     assert _public(vkey) == raw
     assert _public(str(tmp_path / "ledger.vkey")) == raw
-    assert run("submit", signed, "--broker", "mqtt://h", "--gateway-key", "abc")[0] == 2
+    assert trade("submit", signed, "--broker", "mqtt://h", "--gateway-key", "abc")[0] == 2
 
 
 INTERVAL = {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"}
@@ -223,8 +205,8 @@ async def ledger(tmp_path):
     return tmp_path / "ledger"
 
 
-def test_the_list_says_what_became_of_each_trade(run, ledger, capsys):
-    code, answer = run("ls", "--ledger", ledger)
+def test_the_list_says_what_became_of_each_trade(trade, ledger, capsys):
+    code, answer = trade("ls", "--ledger", ledger)
     assert code == 0
     first, second = answer["data"]["trades"]
     assert first == {
@@ -235,16 +217,16 @@ def test_the_list_says_what_became_of_each_trade(run, ledger, capsys):
     assert second["status"] == "refused"
     site = ledger.parent / "site.yaml"  # only where its ledger lies is asked
     site.write_text("ledger: {dir: ledger}\n")
-    assert run("ls", "-c", site)[1]["data"] == answer["data"]
-    assert run("show", "trd-1", "-c", site)[0] == 0
+    assert trade("ls", "-c", site)[1]["data"] == answer["data"]
+    assert trade("show", "trd-1", "-c", site)[0] == 0
     assert main(["trade", "ls", "--ledger", str(ledger)]) == 0
     assert "trd-1               1    T2 → T1  30.00 kWh   27.99 kWh  partial guard_p" in (
         capsys.readouterr().out
     )
 
 
-def test_a_story_names_every_entry(run, ledger, capsys):
-    code, answer = run("show", "trd-1", "--ledger", ledger)
+def test_a_story_names_every_entry(trade, ledger, capsys):
+    code, answer = trade("show", "trd-1", "--ledger", ledger)
     assert code == 0
     assert [e["index"] for e in answer["data"]["entries"]] == [0, 1, 2, 3, 6, 7, 9]
     assert main(["trade", "show", "trd-1", "--ledger", str(ledger)]) == 0
@@ -257,7 +239,7 @@ def test_a_story_names_every_entry(run, ledger, capsys):
         "delivered 27.99 kWh of 30.00 kWh until 2026-01-02T02:15Z: partial guard_p",
     ):
         assert words in told
-    assert run("show", "nothing", "--ledger", ledger)[0] == 1
+    assert trade("show", "nothing", "--ledger", ledger)[0] == 1
 
 
 def test_a_cancelled_trade_and_a_mixed_one_are_named_so():
@@ -273,8 +255,8 @@ def test_a_cancelled_trade_and_a_mixed_one_are_named_so():
     assert found["trd-1"].status == "partial"
 
 
-def test_a_receipt_of_an_unknown_trade_is_not_written(run, ledger, tmp_path):
-    assert run("receipt", "nothing", "--ledger", ledger, "-o", tmp_path / "r.json")[0] == 1
+def test_a_receipt_of_an_unknown_trade_is_not_written(trade, ledger, tmp_path):
+    assert trade("receipt", "nothing", "--ledger", ledger, "-o", tmp_path / "r.json")[0] == 1
     assert not (tmp_path / "r.json").exists()
 
 
@@ -282,17 +264,17 @@ UFTP = ["--sender", "sop.example.com", "--recipient", "dso.example.com", "--cong
         "ea1.2026-01.example.com:feeder-2", "--time-zone", "Europe/Amsterdam", "--side", "buyer"]  # fmt: skip
 
 
-def test_a_signed_trade_is_exported_as_valid_xml(tmp_path, run, signed):
-    code, answer = run("export", signed, "--format", "xml", "-o", tmp_path / "out")
+def test_a_signed_trade_is_exported_as_valid_xml(tmp_path, trade, signed):
+    code, answer = trade("export", signed, "--format", "xml", "-o", tmp_path / "out")
     assert code == 0
     (file,) = answer["data"]["files"]
     assert schedule_xml.schema().faults(Path(file).read_bytes()) == []
 
 
-def test_a_trade_the_standard_cannot_carry_is_named(tmp_path, run):
-    run("keygen", tmp_path / "market.pem")
+def test_a_trade_the_standard_cannot_carry_is_named(tmp_path, trade):
+    trade("keygen", tmp_path / "market.pem")
     path = tmp_path / "long.json"
-    run(
+    trade(
         "sign",
         *NEW,
         "--to",
@@ -302,18 +284,18 @@ def test_a_trade_the_standard_cannot_carry_is_named(tmp_path, run):
         "-o",
         path,
     )
-    code, answer = run("export", path, "--format", "xml", "-o", tmp_path / "out")
+    code, answer = trade("export", path, "--format", "xml", "-o", tmp_path / "out")
     assert code == 1
     assert "in_Domain.mRID" in answer["errors"][0]["message"]
     assert not (tmp_path / "out").exists()
 
 
-def test_an_order_and_its_settlement_are_exported_for_the_operator(tmp_path, run, signed, ledger):
-    code, answer = run("export", signed, "--format", "flex-order", *UFTP, "-o", tmp_path / "out")
+def test_an_order_and_its_settlement_are_exported_for_the_operator(tmp_path, trade, signed, ledger):
+    code, answer = trade("export", signed, "--format", "flex-order", *UFTP, "-o", tmp_path / "out")
     assert code == 0
     order = ElementTree.parse(answer["data"]["files"][0]).getroot()
     assert order.find("ISP").get("Power") == "-120000"
-    code, answer = run(
+    code, answer = trade(
         "export", signed, "--format", "flex-settlement", "--ledger", ledger, *UFTP, "-o", tmp_path / "out"
     )  # fmt: skip
     assert code == 0
@@ -323,13 +305,13 @@ def test_an_order_and_its_settlement_are_exported_for_the_operator(tmp_path, run
     assert isp.get("PowerDeficiency") == "-8040"
 
 
-def test_an_export_that_lacks_something_is_a_usage_error(tmp_path, run, signed):
+def test_an_export_that_lacks_something_is_a_usage_error(tmp_path, trade, signed):
     out = ["-o", tmp_path / "out"]
-    assert run("export", signed, "--format", "flex-order", *out)[0] == 2
-    assert run("export", signed, "--format", "flex-settlement", *UFTP, *out)[0] == 2
-    assert run("export", signed, "--format", "csv", *out)[0] == 2
+    assert trade("export", signed, "--format", "flex-order", *out)[0] == 2
+    assert trade("export", signed, "--format", "flex-settlement", *UFTP, *out)[0] == 2
+    assert trade("export", signed, "--format", "csv", *out)[0] == 2
     asia = [*UFTP[:-3], "Asia/Shanghai", *UFTP[-2:]]
-    assert run("export", signed, "--format", "flex-order", *asia, *out)[0] == 1
-    assert run("export", signed, "--format", "flex-order", *asia, "--any-zone", *out)[0] == 0
+    assert trade("export", signed, "--format", "flex-order", *asia, *out)[0] == 1
+    assert trade("export", signed, "--format", "flex-order", *asia, "--any-zone", *out)[0] == 0
     (tmp_path / "bad.json").write_text("{}")
-    assert run("export", tmp_path / "bad.json", "--format", "xml", *out)[0] == 1
+    assert trade("export", tmp_path / "bad.json", "--format", "xml", *out)[0] == 1

@@ -8,29 +8,9 @@ import stat
 from dataclasses import replace
 
 import pytest
+from fakes.new_trade import NEW
 
-from gateway.__main__ import main
 from gateway.market import dsse, schedule_document
-
-NEW = ["--new", "--id", "trd-1", "--from", "region-b", "--to", "region-a", "--power", "120kW",
-       "--start", "2026-01-02T02:00Z"]  # fmt: skip
-
-
-@pytest.fixture
-def trade(capsys):
-    def call(*arguments):
-        code = main(["trade", *map(str, arguments), "--json"])
-        return code, json.loads(capsys.readouterr().out)
-
-    return call
-
-
-@pytest.fixture
-def signed(tmp_path, trade):
-    assert trade("keygen", tmp_path / "market.pem")[0] == 0
-    path = tmp_path / "trd-1.json"
-    assert trade("sign", *NEW, "--key", tmp_path / "market.pem", "-o", path)[0] == 0
-    return path
 
 
 def document_of(path):

@@ -22,6 +22,9 @@ T = tuple(
     )
     for n in range(4)
 )  # fmt: skip
+ARMING = {
+    "watchdog_ds": 50, "failsafe": 1, "failsafe_ramp_permille_per_s": 200, "lease_owner": 7,
+}  # fmt: skip
 
 
 class Clock:
@@ -390,16 +393,13 @@ async def test_what_a_stop_overtook_is_not_selected(peer):
 
 async def test_a_stop_leaves_the_watchdog_as_it_was_armed_meanwhile(peer):
     station = Station()
-    arming = {
-        "watchdog_ds": 50, "failsafe": 1, "failsafe_ramp_permille_per_s": 200, "lease_owner": 7,
-    }  # fmt: skip
     async with peer(station) as device:
         driver = open_to(device)
         await driver.read()
         asked = busy(station)
         stop = asyncio.create_task(driver.command(Command.STOP))
         await asked
-        await driver.configure(**arming)
+        await driver.configure(**ARMING)
         assert await stop is Ack.EXECUTED
         assert station.holding[5:8] == [50, 1, 200]
         assert await driver.command(Command.STOP) is Ack.EXECUTED
@@ -411,7 +411,7 @@ async def test_a_stop_leaves_the_watchdog_as_it_was_armed_meanwhile(peer):
         station.react = lambda _: None
         stop = asyncio.create_task(driver.command(Command.STOP))
         await device.until(lambda _: len(station.commands) == 3)
-        await driver.configure(**arming)
+        await driver.configure(**ARMING)
         station.react = station.accept
         station.accept(2)
         assert await stop is Ack.EXECUTED
@@ -422,7 +422,7 @@ async def test_a_stop_leaves_the_watchdog_as_it_was_armed_meanwhile(peer):
         station.holding[5:8] = [0, 0, 0]
         await driver.read()
         station.drop = [(16, 5)]
-        armed = asyncio.create_task(driver.configure(**arming))
+        armed = asyncio.create_task(driver.configure(**ARMING))
         await device.until(lambda _: not station.drop)
         stop = asyncio.create_task(driver.command(Command.STOP))
         with pytest.raises(OutcomeUnknown):
@@ -472,9 +472,6 @@ async def test_a_stop_while_setpoints_are_being_staged(peer):
 
 async def test_arming_that_cannot_be_read_back_is_unknown(peer):
     station = Station()
-    arming = {
-        "watchdog_ds": 50, "failsafe": 1, "failsafe_ramp_permille_per_s": 200, "lease_owner": 7,
-    }  # fmt: skip
     async with peer(station) as device:
         driver = open_to(device)
         await driver.read()
@@ -485,8 +482,8 @@ async def test_arming_that_cannot_be_read_back_is_unknown(peer):
         for last, what in ((11, "not read back: no answer lately"), (5, "in part: no answer")):
             station.after = {last: shut}
             with pytest.raises(OutcomeUnknown, match=what):
-                await driver.configure(**arming)
+                await driver.configure(**ARMING)
             driver._unit._not_before_s = 0.0
         station.after = {}
-        await driver.configure(**arming)
+        await driver.configure(**ARMING)
         await driver.close()
