@@ -222,6 +222,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         market=office,
         period_us=site.runtime.scan_ms * 1000,
         watchdog_ds=config.heartbeat.device_timeout_ms // 100,
+        on_loss=config.heartbeat.on_loss,
     )
     journal.time_quality = scan.time_quality
     starts = starts_of(site, scan, recorder, link, clock)

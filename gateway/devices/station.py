@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from gateway.devices.codec import codecs_of
+from gateway.devices.codec import EncodeError, codecs_of
 from gateway.devices.guard import GuardReason, GuardRefused, StationGuard
 from gateway.devices.modbus import frame
 from gateway.devices.modbus.client import ModbusUnit
@@ -84,7 +84,7 @@ class ModbusStation:
         self._plan()
         self._shadow: list[int] | None = None  # the command registers; None: not known
         self._turns = 0  # begun writes to them
-        self._arming: Mapping[str, int] = {}  # what ``configure`` is writing to them
+        self._arming: Mapping[str, tuple[int, ...]] = {}  # what ``configure`` is writing to them
         self._stop_count = 0
         self._seq = -1
         self._heartbeat_count = 0
@@ -210,9 +210,9 @@ class ModbusStation:
             }
             for name in self._command.staged:
                 if name in values:
-                    codec = self._codecs[f"t{terminal.index + 1}.{name}"]
-                    offset = _register(codec.point).address - self._staged_at.address
-                    encoded = codec.encode(values[name])
+                    point = f"t{terminal.index + 1}.{name}"
+                    offset = self._address(point) - self._staged_at.address
+                    encoded = self._words(point, values[name])
                     words[offset : offset + len(encoded)] = encoded
         return tuple(words)
 
@@ -286,7 +286,7 @@ class ModbusStation:
     async def heartbeat(self, count: int) -> None:
         """Write the sign of life alone."""
         self._heartbeat_count = count & 0xFFFF
-        address = _register(self._codecs[self._command.heartbeat.point].point).address
+        address = self._address(self._command.heartbeat.point)
         await self._unit.write(
             frame.write_registers(self._unit_id, address, [self._heartbeat_count])
         )
@@ -301,25 +301,39 @@ class ModbusStation:
     ) -> None:
         """Arm the watchdog and name the lease owner, then read both back."""
         watch = self._command.watchdog
-        wanted = {
-            watch.timeout: watchdog_ds,
+        wanted: dict[str, int | Decimal] = {
+            watch.timeout: Decimal(watchdog_ds) / 10,
             watch.failsafe: failsafe,
-            watch.ramp: failsafe_ramp_permille_per_s,
+            watch.ramp: Decimal(failsafe_ramp_permille_per_s) / 1000,
             self._command.lease: lease_owner,
         }
         if not watchdog_ds:
             raise GuardRefused(self.name, GuardReason.WATCHDOG, "it must not be switched off")
-        self._arming = wanted  # a stop that leaves meanwhile writes them along
+        words = {name: self._words(name, value) for name, value in wanted.items()}
+        self._arming = words  # a stop that leaves meanwhile writes them along
         try:
-            shadow = await self._arm(wanted)
+            shadow = await self._arm(words, lease_owner)
         finally:
             self._arming = {}
-        for name, raw in wanted.items():
-            offset = _register(self._codecs[name].point).address - self._command_at.address
-            if shadow[offset] != raw:
-                raise DeviceRefused(self.name, f"{name} reads {shadow[offset]}, not {raw}", 0)
+        for name, raws in words.items():
+            offset = self._address(name) - self._command_at.address
+            found = tuple(shadow[offset : offset + len(raws)])
+            if found != raws:
+                raise DeviceRefused(
+                    self.name, f"{name} reads {_listed(found)}, not {_listed(raws)}", 0
+                )
 
-    async def _arm(self, wanted: Mapping[str, int]) -> list[int]:
+    def _address(self, name: str) -> int:
+        return _register(self._codecs[name].point).address
+
+    def _words(self, name: str, value: int | Decimal) -> tuple[int, ...]:
+        """The register words of a value in base units; GuardRefused where it does not fit."""
+        try:
+            return self._codecs[name].encode(value)
+        except EncodeError as error:
+            raise GuardRefused(self.name, GuardReason.RANGE, str(error)) from None
+
+    async def _arm(self, wanted: Mapping[str, tuple[int, ...]], lease_owner: int) -> list[int]:
         """Write them once and read the command registers back."""
         sent = False
         for address, words in self._joined(wanted):
@@ -331,7 +345,7 @@ class ModbusStation:
                     raise
                 raise OutcomeUnknown(self.name, f"armed in part: {error.what}") from None
             sent = True
-        self._guard.owner = wanted[self._command.lease]
+        self._guard.owner = lease_owner
         try:
             return await self._read_shadow()
         except (DeviceNotSent, DeviceRefused) as error:
@@ -346,15 +360,15 @@ class ModbusStation:
         """Close the connection."""
         await self._unit.client.close()
 
-    def _joined(self, raw_by_name: Mapping[str, int]) -> list[tuple[int, list[int]]]:
+    def _joined(self, by_name: Mapping[str, tuple[int, ...]]) -> list[tuple[int, list[int]]]:
         """Registers to write, neighbours in one transaction."""
-        raws = {_register(self._codecs[n].point).address: raw for n, raw in raw_by_name.items()}
+        at = {self._address(name): raws for name, raws in by_name.items()}
         runs: list[tuple[int, list[int]]] = []
-        for address in sorted(raws):
+        for address in sorted(at):
             if runs and runs[-1][0] + len(runs[-1][1]) == address:
-                runs[-1][1].append(raws[address])
+                runs[-1][1].extend(at[address])
             else:
-                runs.append((address, [raws[address]]))
+                runs.append((address, list(at[address])))
         return runs
 
     async def _send(
@@ -383,7 +397,7 @@ class ModbusStation:
         if command not in STOPS and stop_count != self._stop_count:
             raise DeviceNotSent(self.name, "a stop was ordered")
         seq = self._next_seq(used_seq)
-        words = {
+        values = {
             self._command.sequence: seq,
             self._command.code: int(command),
             self._command.argument: argument,
@@ -392,9 +406,10 @@ class ModbusStation:
             self._command.lease: self._guard.owner,
         }
         if ttl_s is not None:
-            words[self._command.ttl] = ttl_s
+            values[self._command.ttl] = ttl_s
         if instruction_id is not None:
-            words[self._command.instruction_id] = instruction_id
+            values[self._command.instruction_id] = instruction_id
+        words = {name: self._words(name, value) for name, value in values.items()}
         shadow = self._image(shadow, words | dict(self._arming))
         self._begin_write()
         turns = self._turns
@@ -406,14 +421,12 @@ class ModbusStation:
             self._shadow = shadow
         return ack
 
-    def _image(self, shadow: Sequence[int], values: Mapping[str, int]) -> list[int]:
+    def _image(self, shadow: Sequence[int], words: Mapping[str, tuple[int, ...]]) -> list[int]:
         """The command registers with some of their points changed."""
         image = list(shadow)
-        for name, value in values.items():
-            codec = self._codecs[name]
-            offset = _register(codec.point).address - self._command_at.address
-            encoded = codec.encode(value)
-            image[offset : offset + len(encoded)] = encoded
+        for name, raws in words.items():
+            offset = self._address(name) - self._command_at.address
+            image[offset : offset + len(raws)] = raws
         return image
 
     async def _used_seq(self) -> int:
@@ -464,6 +477,10 @@ class ModbusStation:
 def _register(point: Point) -> Register:
     assert point.register is not None
     return point.register
+
+
+def _listed(words: Sequence[int]) -> str:
+    return " ".join(map(str, words))
 
 
 def _crc(words: Sequence[int]) -> int:

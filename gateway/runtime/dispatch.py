@@ -59,8 +59,10 @@ class Dispatcher:
         """Carry one set of setpoints out, to an outcome that is written down."""
         began_us = self._clock.mono_us()
         expires_us = self._expires_us(decision, began_us)
-        instruction, intent_index = await self._intend(decision, image, expires_us)
+        instruction, intent_index, refused = await self._intend(decision, image, expires_us)
         try:
+            if refused:
+                raise refused
             if refusal := self._refusal(decision, expires_us):  # the disk took its time
                 await self._record("abort", intent_index, instruction, reasons=[refusal.fields()])
                 return
@@ -226,7 +228,7 @@ class Dispatcher:
 
     async def _intend(
         self, decision: Dispatch, image: Mapping[str, Any], expires_us: int
-    ) -> tuple[Instruction, int]:
+    ) -> tuple[Instruction, int, DeviceNotSent | None]:
         master = self._site.sop.master
         setpoints = tuple(
             Setpoint(
@@ -267,11 +269,17 @@ class Dispatcher:
             ramp_permille_per_s=self._site.ramp_permille_per_s,
             ttl_s=decision.ttl_s,
         )
-        staged = self._station.staged_block(instruction).hex()
+        staged, refused = "", None
+        try:
+            staged = self._station.staged_block(instruction).hex()
+        except (
+            DeviceNotSent
+        ) as error:  # no such power can be told; the ledger says that it was tried
+            refused = error
         index = await self._recorder.record(
             "intent", **fields, instr_id=instruction.id, staged=staged
         )
-        return instruction, index
+        return instruction, index, refused
 
     def _order(self, setpoints: Mapping[str, int]) -> list[str]:
         """Terminals as they are written: separate controllers one after the other."""

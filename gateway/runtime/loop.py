@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 LAG_US_MAX = 2_000_000  # a scan older than this stops the heartbeat
 STALE_REAL_US = 1_000_000  # never call telemetry stale before this much real time
-RAMP_ZERO = 1  # FAILSAFE register: 0 hold, 1 ramp to zero, 2 fallback, 3 block
+FAILSAFE_BY_WORD = {"ramp_zero": 1, "block": 3}  # FAILSAFE register, station map v1
 ROUNDS_MAX = 16  # decisions in one scan: each round must have written something down
 
 
@@ -50,6 +50,7 @@ class Scan:
         market: Market,
         period_us: int,
         watchdog_ds: int,
+        on_loss: str = "ramp_zero",
     ) -> None:
         self.scans_count = 0
         self._recorder = recorder
@@ -61,6 +62,7 @@ class Scan:
         self._market = market
         self._period_us = period_us
         self._watchdog_ds = watchdog_ds
+        self._failsafe = FAILSAFE_BY_WORD[on_loss]
         self._last_mono_us = clock.mono_us()
         self._woken = asyncio.Event()
         self._lent = False
@@ -212,7 +214,7 @@ class Scan:
                 await self._change_state(action)
             case decide.Configure():
                 done = await self._dispatcher.configure(
-                    watchdog_ds=self._watchdog_ds, failsafe=RAMP_ZERO
+                    watchdog_ds=self._watchdog_ds, failsafe=self._failsafe
                 )
                 self._poller.configured = done
                 await self._poller.poll()
@@ -271,9 +273,11 @@ class Scan:
     async def operator(self, *, verb: str, user: str, arguments: Mapping[str, Any]) -> str:
         """Carry out what an operator asked for; return what came of it."""
         outcome = "done"
-        if verb == "stop":
-            outcome = await self._dispatcher.stop_now()
-        await self.note(user=user, verb=verb, arguments=arguments)
+        try:
+            if verb == "stop":
+                outcome = await self._dispatcher.stop_now()
+        finally:  # whatever became of it on the wire: a stop was ordered
+            await self.note(user=user, verb=verb, arguments=arguments)
         if verb == "mode":
             await self._recorder.record(
                 "mode", mode=arguments["mode"], state=self.state.moments[-1].state, reasons=[]

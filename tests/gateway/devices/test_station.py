@@ -435,6 +435,17 @@ async def test_a_stop_leaves_the_watchdog_as_it_was_armed_meanwhile(peer):
         await driver.close()
 
 
+async def test_a_stop_while_the_watchdog_is_being_armed_leaves_with_it_in_the_registers_units(peer):
+    station = Station()
+    async with peer(station) as device:
+        driver = open_to(device)
+        await driver.command(Command.CANCEL)  # from now on the staged words are known
+        stop = driver.command(Command.ENTER_STANDBY)
+        assert await asyncio.gather(driver.configure(**ARMING), stop) == [None, Ack.EXECUTED]
+        assert station.commands[-1][5:8] == (50, 1, 200)
+        await driver.close()
+
+
 async def test_two_commands_at_once_have_numbers_of_their_own_in_the_order_they_leave(peer):
     station = Station()
     async with peer(station) as device:

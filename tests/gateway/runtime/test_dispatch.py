@@ -9,6 +9,7 @@ from fakes.station import FakePlant, FakeStation
 
 from gateway.core.decide import Dispatch
 from gateway.core.state import State
+from gateway.devices.guard import GuardReason, GuardRefused
 from gateway.model.errors import (
     BadAnswer,
     DeviceNotSent,
@@ -152,6 +153,23 @@ async def test_a_staged_block_that_reads_back_otherwise_is_not_operated():
     await dispatcher.dispatch(order(), {})
     assert journal.kinds()[-1] == "abort"
     assert "operate" not in dict(station.steps)
+
+
+async def test_a_power_that_the_device_can_not_be_told_is_failed_not_the_end_of_the_gateway():
+    dispatcher, station, journal, recorder, _ = rig()
+    await ready(dispatcher)
+    await station.read()
+
+    def staged_block(_):
+        raise GuardRefused("station", GuardReason.RANGE, "37543 is finer than the register's step")
+
+    station.staged_block = staged_block
+    await dispatcher.dispatch(order(), {})
+    assert journal.kinds()[2:] == ["intent", "outcome"]
+    assert journal.written[-2]["staged"] == ""
+    assert journal.written[-1]["outcome"] == "failed"
+    assert "finer" in journal.written[-1]["reasons"][0]["detail"]
+    assert not any(recorder.state.held.values())
 
 
 async def test_what_is_no_longer_permitted_at_the_wire_is_aborted():
