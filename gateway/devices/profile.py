@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
@@ -222,35 +222,25 @@ class Point:
             return self.length
         return REGISTERS_OF[self.type] * self.count
 
-    def moved(self, *, name: str, by: int) -> Point:
-        """The same point elsewhere: its register shifted by ``by``."""
+    def moved(self, *, prefix: str, by: int, beside: Collection[str]) -> Point:
+        """The same point of another terminal, ``by`` registers on; ``beside`` moves along."""
         assert self.register is not None
-        register = Register(table=self.register.table, address=self.register.address + by)
-        return dataclasses.replace(self, name=name, register=register)
+        there = {name: prefix + name for name in beside}
+        effect = self.effect
+        return dataclasses.replace(
+            self,
+            name=prefix + self.name,
+            register=Register(table=self.register.table, address=self.register.address + by),
+            scale_point=there.get(self.scale_point or "", self.scale_point),
+            readback=there.get(self.readback or "", self.readback),
+            effect=effect
+            and dataclasses.replace(effect, point=there.get(effect.point, effect.point)),
+        )
 
 
 REGISTERS_OF: Mapping[PointType, int] = MappingProxyType(
-    {
-        PointType.BOOL: 1,
-        PointType.UINT16: 1,
-        PointType.INT16: 1,
-        PointType.ENUM16: 1,
-        PointType.BITS16: 1,
-        PointType.ACC16: 1,
-        PointType.SUNSSF: 1,
-        PointType.UINT32: 2,
-        PointType.INT32: 2,
-        PointType.ENUM32: 2,
-        PointType.BITS32: 2,
-        PointType.ACC32: 2,
-        PointType.FLOAT32: 2,
-        PointType.UINT64: 4,
-        PointType.INT64: 4,
-        PointType.BITS64: 4,
-        PointType.ACC64: 4,
-        PointType.FLOAT64: 4,
-        PointType.STRING: 0,
-    }
+    {kind: int(kind[-2:]) // 16 if kind[-2:].isdigit() else 1 for kind in PointType}
+    | {PointType.STRING: 0}  # as long as the point says
 )
 
 
@@ -263,11 +253,6 @@ class TerminalBlock:
     stride_size: int  # registers from one terminal to the next
     points: tuple[Point, ...]
 
-    def of_terminal(self, index: int) -> Iterator[Point]:
-        """The points of the terminal at ``index`` (from 0), named ``t<index + 1>.<name>``."""
-        for point in self.points:
-            yield point.moved(name=f"t{index + 1}.{point.name}", by=index * self.stride_size)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EachTerminal:
@@ -275,6 +260,16 @@ class EachTerminal:
 
     count: int
     blocks: tuple[TerminalBlock, ...]
+
+    def points(self, count: int) -> Iterator[Point]:
+        """The points of ``count`` terminals, named ``t<n>.<name>`` with n from 1."""
+        names = {p.name for block in self.blocks for p in block.points}
+        for block in self.blocks:
+            for index in range(count):
+                by = index * block.stride_size
+                yield from (
+                    p.moved(prefix=f"t{index + 1}.", by=by, beside=names) for p in block.points
+                )
 
     def block(self, name: str) -> TerminalBlock:
         """Return a block by name; KeyError when there is none."""
@@ -494,6 +489,4 @@ class Profile:
         yield from self.points
         if self.each_terminal is not None:
             count = self.each_terminal.count if terminal_count is None else terminal_count
-            for block in self.each_terminal.blocks:
-                for index in range(count):
-                    yield from block.of_terminal(index)
+            yield from self.each_terminal.points(count)

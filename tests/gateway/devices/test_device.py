@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from gateway.config.profile_file import load_profile
 from gateway.devices.codec import EncodeError
 from gateway.devices.connect import open_device
 from gateway.devices.guard import GuardReason, GuardRefused
@@ -220,3 +221,12 @@ async def test_scale_factors_are_read_with_the_values(peer, honestly):
         peer_.registers[60] = 0xFFFF
         assert (await device.get(["p"]))["p"].value == 123.4
         await device.close()
+
+
+def test_what_a_point_of_a_terminal_refers_to_is_of_the_same_terminal():
+    points = {p.name: p for p in load_profile("sop-station-v1").all_points(2)}
+    assert (points["t2.q_set"].readback, points["t2.q_active"].register.address) == (
+        "t2.q_active", points["t1.q_active"].register.address + 40,
+    )  # fmt: skip
+    assert points["t2.p_set"].effect.point == "t2.p"
+    assert points["cmd.seq"].readback == "ack.seq"
