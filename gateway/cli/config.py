@@ -57,25 +57,29 @@ def file_answer(file: Path, problems: Any) -> dict[str, Any]:
 @site_option
 def check(files: tuple[Path, ...], config_path: Path) -> None:
     """Read site files and their profiles; print every mistake, load nothing."""
+    from gateway.config.alarm_file import NAME as ALARM_FILE
+    from gateway.config.alarm_file import check_alarms
     from gateway.config.problem import errors_in, report_text
     from gateway.config.site_file import check_site
 
     answers, texts, findings = [], [], []
     for path in files or (config_path,):
         document, site = check_site(path)
+        if (path.parent / ALARM_FILE).is_file():
+            document.problems += check_alarms(path.parent / ALARM_FILE)[0].problems
         answer = file_answer(path, document.problems)
         answer["sha256"] = site.sha256 if site else None
         answers.append(answer)
         findings += findings_of(p for p in document.problems if p.severity == "error")
         text = report_text(document.problems, file=str(path))
-        if site is not None:
+        if site is not None and not errors_in(document.problems):
             terminals = sum(len(c.sop.terminals) for c in site.sops)
             text += (
                 f"\n{site.id}: {len(site.devices)} devices, {len(site.sops)} SOP, "
                 f"{terminals} terminals, mode {site.mode}, sha256 {site.sha256[:12]}…"
             )
         texts.append(text)
-        assert (site is None) == bool(errors_in(document.problems))
+        assert site is not None or errors_in(document.problems)
     emit(
         {"files": answers},
         text="\n\n".join(texts),

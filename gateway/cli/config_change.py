@@ -102,6 +102,8 @@ def _running(site: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     before.pop("answer_key", None)
     after.pop("answer_key", None)
     before["mode"] = str(newest.get("mode", before.get("mode")))
+    # Devices, profiles and paces are in the hash alone: `config diff A B` names them.
+    before["sha256"], after["sha256"] = newest["sha256"], site.sha256
     return before, after
 
 

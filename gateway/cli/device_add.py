@@ -53,7 +53,8 @@ def add(
     profile_name = profile_name or str(found.get("profile", ""))
     if not profile_name:
         raise click.UsageError("which profile? add --profile NAME (`sopgw profile match` asks)")
-    profile = load_profile(profile_name, [config_path.parent])
+    folders = (config_path.parent, config_path.parent / "profiles")
+    profile = load_profile(profile_name, folders, beside=folders)
     asked = unit if unit is not None else found.get("unit")
     row: dict[str, Any] = {"profile": profile_name, "url": str(found["url"])}
     if profile.protocol == "modbus":

@@ -48,12 +48,18 @@ def alarm_path(folder: Path) -> Path:
     return next((p for p in (folder / NAME, tree) if p.is_file()), installed)
 
 
-def load_alarms(path: Path) -> tuple[Rule, ...]:
-    """Read an alarm file; raise ConfigFileError with every problem."""
+def check_alarms(path: Path) -> tuple[Document, AlarmFileShape | None]:
+    """Read an alarm file with every problem it has."""
     document = read_file(path, prefix=PREFIX)
     found = None if document.root is None else held_against(document, AlarmFileShape)
     if found is not None:
         _check(document, found)
+    return document, found
+
+
+def load_alarms(path: Path) -> tuple[Rule, ...]:
+    """Read an alarm file; raise ConfigFileError with every problem."""
+    document, found = check_alarms(path)
     document.raise_if_failed()
     assert found is not None, "an alarm file without errors can be built"
     return tuple(
@@ -85,6 +91,9 @@ def _check(document: Document, found: AlarmFileShape) -> None:
             document.add(_UNKNOWN, message, key, help=f"one of {known}")
         alarm = found.alarms.get(code)  # None: the list stands there twice, which is said already
         for other in alarm.unless if alarm is not None else ():
-            if other not in found.alarms:
+            if other == code:
+                message = f"“{code}” would be left out because of itself"
+                document.add(_UNKNOWN, message, row.get("unless"), help="take it out")
+            elif other not in found.alarms:
                 message = f"“{other}” in `unless` is not in this list"
                 document.add(_UNKNOWN, message, row.get("unless"), help="take it out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 
 from gateway.config.profile_points import PointAt
@@ -12,6 +13,8 @@ from gateway.devices.meter import EXPORT, IMPORT, POWER
 from gateway.devices.opcua.station import points_needed
 from gateway.devices.profile import Profile
 from gateway.devices.station_reading import STATION_POINTS, TERMINAL_POINTS
+from gateway.model.setpoint import Ack, Command, ControlMode
+from gateway.model.telemetry import State
 from gateway.model.units import DIMENSION_OF
 
 METER_POINTS: Mapping[str, str] = {IMPORT: "energy", EXPORT: "energy", POWER: "power"}
@@ -31,6 +34,8 @@ DIMENSIONS: Mapping[str, str] = {
     "t1.p_set": "power",
     "t1.q_set": "reactive_power",
 }
+
+FAILSAFES: Mapping[str, int] = {"hold": 0, "ramp-zero": 1, "fallback": 2, "block": 3}
 
 CONVERTER_DIMENSIONS: Mapping[str, str] = {
     "p": "power",
@@ -90,6 +95,8 @@ def check_drivers(document: Document, names: Names, root: Node) -> None:
             )
         for name, dimension in DIMENSIONS.items():
             _dimension(document, names.expanded.get(name), dimension)
+        if not opcua and root.get("command") is not None:
+            _fixed(document, names, root)
     elif kind.text == "converter" and "p_set" in names.plain:  # without, it is only looked at
         missing = [name for name in POINTS_NEEDED if name not in names.plain]
         if missing:
@@ -103,11 +110,51 @@ def check_drivers(document: Document, names: Names, root: Node) -> None:
             _dimension(document, names.plain.get(name), dimension)
 
 
+def _fixed(document: Document, names: Names, root: Node) -> None:
+    """Note what a profile says otherwise than the driver of Modbus stations has it fixed."""
+    sign = root.get("sign")
+    for name, _, node in sign.pairs() if sign is not None else ():
+        if node.text == "import_positive":
+            message = f"the station's driver takes “{name}” into the feeder as positive"
+            document.add(58, message, node, help="a station that counts otherwise needs a driver")
+    driven = {*STATION_POINTS, *(f"t1.{name}" for name in TERMINAL_POINTS), *names.commanding}
+    for name, point in names.expanded.items():
+        if (name in driven or point.block == "staged") and (
+            factor := point.node.get("scale_point")
+        ) is not None:
+            message = f"the station's driver reads no factor of “{point.full_name}”"
+            document.add(58, message, factor, help="write the factor as `scale:`")
+            break
+    codes: dict[str | None, type[enum.IntEnum]] = {
+        "state.code": State,
+        "t1.state": State,
+        "t1.mode_set": ControlMode,
+        root.word("command", "code"): Command,
+        root.word("command", "echo", "code"): Ack,
+    }
+    fixed: dict[str | None, Mapping[str, int]] = {
+        name: {_word(code): int(code) for code in words} for name, words in codes.items()
+    }
+    fixed[root.word("command", "watchdog", "failsafe")] = FAILSAFES
+    for known, numbers in fixed.items():
+        coded = names.expanded.get(known or "")
+        table = coded.node.get("enum") if coded is not None else None
+        for code, _, word in table.pairs() if table is not None else ():
+            wanted = numbers.get(word.text)
+            if wanted is not None and code.isdecimal() and int(code) != wanted:
+                message = f"the station's driver writes and reads {wanted} for “{word.text}”"
+                document.add(58, message, word, help="see configs/profiles/sop-station-v1.yaml")
+
+
+def _word(code: enum.IntEnum) -> str:
+    return code.name.lower().replace("_", "-")
+
+
 def _dimension(document: Document, point: PointAt | None, wanted: str) -> None:
     if point is None or (point.unit and point.unit not in DIMENSION_OF):
         return
     found = DIMENSION_OF.get(point.unit, "")
-    if found != wanted and (found or point.node.get("unit") is None):
+    if found != wanted:
         message = (
             f"“{point.full_name}” must be {_article(wanted)}, not {point.unit or 'a bare number'}"
         )

@@ -31,9 +31,11 @@ def nearest_profile(name: str, search: Sequence[Path] = ()) -> str | None:
     return nearest(name, [p.stem for p in profile_paths(search)])
 
 
-def load_profile(name_or_path: str | Path, search: Sequence[Path] = ()) -> Profile:
+def load_profile(
+    name_or_path: str | Path, search: Sequence[Path] = (), *, beside: Sequence[Path] = (Path(),)
+) -> Profile:
     """Read a profile by name or path; raise ConfigFileError with every problem."""
-    path = find_profile(str(name_or_path), search)
+    path = find_profile(str(name_or_path), search, beside=beside)
     if path is None:
         document = Document(file=str(name_or_path), prefix=PREFIX)
         near = nearest_profile(str(name_or_path), search)

@@ -24,11 +24,16 @@ def profile_paths(search: Sequence[Path] = ()) -> Iterator[Path]:
                 yield path
 
 
-def find_profile(name_or_path: str, search: Sequence[Path] = ()) -> Path | None:
-    """Return the file of a profile given by name or by path; None when there is none."""
+def find_profile(
+    name_or_path: str, search: Sequence[Path] = (), *, beside: Sequence[Path] = (Path(),)
+) -> Path | None:
+    """Return the file of a profile given by name or by path; None when there is none.
+
+    A path is sought ``beside`` what names it: the folder one types in, or that of the site file.
+    """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
         given = Path(name_or_path)
-        for base in (Path(), *search):
+        for base in beside:
             try:
                 found = (base / given).is_file()
             except OSError:  # a name too long, or a folder that must not be searched

@@ -177,7 +177,12 @@ def check_vectors(document: Document, names: Names, root: Node) -> None:
                 registers,
                 help=f"write {point.register_count}, high word as on the wire",
             )
-        _vector_value(document, point, item.get("write") or item.get("value"))
+        written = item.get("write")
+        if written is not None and written.text == "none":
+            message = f"nothing can not be written to “{point.full_name}”"
+            document.add(27, message, written, help="write `value: none` for what is no value")
+            continue
+        _vector_value(document, point, written or item.get("value"))
 
 
 def _vector_value(document: Document, point: PointAt, node: Node | None) -> None:

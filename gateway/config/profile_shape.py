@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 
-from gateway.config.shape import Quantity, Shape, Word, described, quoted, wrong
+from gateway.config.shape import Quantity, Shape, Whole, Word, described, quoted, wrong
 
 PointName = Annotated[
     str,
@@ -160,9 +160,9 @@ class PointBody(Shape):
     path: str | None = described("OPC UA browse path, for servers that renumber", default=None)
     method: str | None = described("OPC UA method", default=None)
     stop: str | None = described("OPC UA method that undoes it", default=None)
-    count: int = described("So many values one after the other", default=1, ge=1, le=125)
-    length: int = described("Registers of a string", default=0, ge=0, le=125)
-    bit: int | None = described(
+    count: Whole = described("So many values one after the other", default=1, ge=1, le=125)
+    length: Whole = described("Registers of a string", default=0, ge=0, le=125)
+    bit: Whole | None = described(
         "One bit of the register, 0 is the lowest", default=None, ge=0, le=63
     )
     scale: Scale = described("What one count is worth", default=Decimal(1), example="0.1")
@@ -181,7 +181,7 @@ class PointBody(Shape):
     bits: dict[int, Label] = described("Words of the bits", default_factory=dict)
     access: Literal["r", "w", "rw"] = described("Who may do what", default="r", example="rw")
     poll: Poll | None = described("How often to read, or `once`", default=None, example="1 s")
-    doc: int | None = described("Number in the manual", default=None, ge=0, le=465536)
+    doc: Whole | None = described("Number in the manual", default=None, ge=0, le=465536)
     page: Text = described("Page in the manual", default="")
     role: Literal["", "counter", "heartbeat"] = described("Special part it plays", default="")
     behaviour: Literal["", "increment", "toggle"] = described("How a heartbeat changes", default="")
@@ -196,7 +196,7 @@ class PointBody(Shape):
     storage: Literal["", "volatile", "nonvolatile"] = described(
         "Whether a write wears memory", default=""
     )
-    max_writes: int | None = described("Writes the memory endures", default=None, ge=1)
+    max_writes: Whole | None = described("Writes the memory endures", default=None, ge=1)
     write: WriteShape = described("How to write", default=WriteShape())
     expect: AnyValue = described("Value it should have", default=None)
     safe: AnyValue = described("Value when in doubt", default=None, example="0 kW")
@@ -215,14 +215,16 @@ class PointShape(PointBody):
 class TerminalPointShape(PointBody):
     """One point of each terminal."""
 
-    offset: int = described("Registers from the terminal's first", ge=0, le=999, example="0")
+    offset: Whole = described("Registers from the terminal's first", ge=0, le=999, example="0")
 
 
 class BlockShape(Shape):
     """Points repeated for every terminal."""
 
     reg: RegisterText = described("First register of the first terminal", example="input/1100")
-    stride: int = described("Registers from one terminal to the next", ge=1, le=9999, example="40")
+    stride: Whole = described(
+        "Registers from one terminal to the next", ge=1, le=9999, example="40"
+    )
     points: dict[PointName, TerminalPointShape] = described(
         "Points", min_length=1, example="{p: {offset: 1, type: int32, unit: W}}"
     )
@@ -231,7 +233,7 @@ class BlockShape(Shape):
 class EachTerminalShape(Shape):
     """Offset and stride instead of copies."""
 
-    count: int = described("Number of terminals", ge=1, le=64, example="4")
+    count: Whole = described("Number of terminals", ge=1, le=64, example="4")
     blocks: dict[str, BlockShape] = described("Blocks by name", default_factory=dict)
 
 
@@ -240,7 +242,7 @@ class CheckShape(Shape):
 
     reg: RegisterText = described("Where", example="input/0")
     type: Type = described("How it reads", default="uint16")
-    count: int = described("So many values", default=1, ge=1, le=60)
+    count: Whole = described("So many values", default=1, ge=1, le=60)
     scale: Scale = described("What one count is worth", default=Decimal(1))
     unit: Text = described("Unit", default="", example="V")
     between: tuple[AnyValue, AnyValue] = described("Lowest and highest", example="[90 V, 290 V]")
@@ -262,12 +264,12 @@ class IdentifyShape(Shape):
 class ModbusShape(Shape):
     """How the device wants to be spoken to over Modbus."""
 
-    unit: int = described("Unit", default=1, ge=0, le=255)
+    unit: Whole = described("Unit", default=1, ge=0, le=255)
     byte_order: Order = described("Bytes in a register", default="big")
     word_order: Order = described("Registers of a long value", default="big")
-    max_registers: int = described("Most registers in one read", default=125, ge=1, le=125)
-    max_write_registers: int = described("Most registers in one write", default=123, ge=1, le=123)
-    gap: int = described("Unused registers a block may span", default=8, ge=0, le=124)
+    max_registers: Whole = described("Most registers in one read", default=125, ge=1, le=125)
+    max_write_registers: Whole = described("Most registers in one write", default=123, ge=1, le=123)
+    gap: Whole = described("Unused registers a block may span", default=8, ge=0, le=124)
     pause: Milliseconds = described("Rest between requests", default=0)
     connect_delay: Milliseconds = described("Rest after connecting", default=0)
     forbidden: tuple[RegisterSpan, ...] = described("Never to be read", default=())
@@ -416,7 +418,7 @@ class ProfileShape(Shape):
             "eastron-sdm630",
         ),
     ] = described("Name, also of the file", example="eastron-sdm630")
-    version: int = described("Version of this profile", ge=1, le=9999, example="1")
+    version: Whole = described("Version of this profile", ge=1, le=9999, example="1")
     kind: Literal["station", "converter", "meter", "breaker", "sensor"] = described(
         "What it is", example="meter"
     )

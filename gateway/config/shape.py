@@ -10,7 +10,7 @@ import types
 import typing
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
@@ -40,6 +40,8 @@ class Shape(pydantic.BaseModel):
 
 
 S = TypeVar("S", bound=Shape)
+# A whole number as such: `true` is no index and `1.0` no count.
+Whole = Annotated[int, pydantic.Strict()]
 
 
 def wrong(
@@ -187,6 +189,9 @@ class Span(Reader):
         return {"type": "array", "items": item, "minItems": 2, "maxItems": 2}
 
 
+SAID_APART = "take out what stands before the `@`; names and passwords have keys of their own"
+
+
 @dataclass(frozen=True, slots=True)
 class Word(Reader):
     """A text that must look a certain way."""
@@ -198,11 +203,18 @@ class Word(Reader):
     @override
     def read(self, value: Any) -> str:
         text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+        if text and "@" in text.partition("://")[2].partition("/")[0].partition("?")[0]:
+            # A password may stand before it: nothing of it is repeated.
+            raise wrong("name", f"{self.what} holds no name and password", SAID_APART, secret=True)
         if text is None or not re.fullmatch(self.pattern, text, re.ASCII):
+            # Behind the `?` of an address a password may stand.
+            place, mark, _ = str(value).partition("?")
+            hidden = bool(mark) and "://" in place
             raise wrong(
                 "name",
-                f"{quoted(value)} is not {self.what}",
+                f"{quoted(place + '?…' if hidden else value)} is not {self.what}",
                 f"write something like `{self.example}`",
+                secret=hidden,
             )
         return text
 
@@ -295,8 +307,8 @@ def _plain(error: ErrorDetails) -> tuple[str, str]:
             "text is wanted here",
             "write text; put it in quotes when it looks like a number",
         ),
-        "int_type": ("a whole number is wanted here", "write digits only"),
-        "int_parsing": ("a whole number is wanted here", "write digits only"),
+        "int_type": ("a whole number is wanted here", "write digits only, no zero first"),
+        "int_parsing": ("a whole number is wanted here", "write digits only, no zero first"),
         "int_from_float": ("a whole number is wanted here", "write it without a fraction"),
         "decimal_type": ("a number is wanted here", "write digits, like `0.1`"),
         "decimal_parsing": ("a number is wanted here", "write digits, like `0.1`"),

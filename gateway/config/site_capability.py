@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from gateway.config.shape import Quantity, Shape, described, held_against, quoted
+from gateway.config.site_checks import amount
 from gateway.config.site_words import Name
 from gateway.config.yaml_reader import Document, Node, read_file
 from gateway.model.capability import Capability
@@ -58,8 +59,8 @@ def _read(
         if not inner.failed:
             document.add(80, f"{quoted(node.value)} is no capability", node, help=AGAIN)
         return None
-    rated = terminal.get("s")
-    as_rated = rated is None or Quantity("apparent_power").read(rated.value) == shape.s
+    rated_va = amount(terminal.get("s"), "apparent_power")
+    as_rated = rated_va is None or rated_va == shape.s
     if shape.terminal != terminal_id or not as_rated:
         other = f"{shape.terminal}, {shape.s / 1000:g} kVA"
         document.add(80, f"that capability is of {other}", node, help=AGAIN)

@@ -18,11 +18,20 @@ from gateway.config.site_controllers import check_controllers
 from gateway.config.site_names import Known, once
 from gateway.config.site_words import read_key
 from gateway.config.yaml_reader import Document, Node, nearest
+from gateway.devices.profile import Profile
 
 # What stands behind the `?` of an address, by its scheme: files, and who we are there.
 URL_FILES = {
     "modbus+tls": frozenset({"ca", "cert", "key", "name"}),
     "opc.tcp": frozenset({"cert", "key", "server", "trusted", "user", "password_file"}),
+}
+NEEDED_FILES = {"modbus+tls": ("ca", "cert", "key")}
+NO_FILES = frozenset({"name", "user"})
+USUAL_PORTS = {
+    "modbus+tcp": 502,
+    "modbus+rtutcp": 502,
+    "modbus+tls": 802,
+    "opc.tcp": 4840,
 }
 LINE_SETTING = re.compile(r"baud=[0-9]{3,7}|format=[78][NEO][12]")
 # Public test keys of RFC 8032 §7.1: anybody can sign with them.
@@ -42,11 +51,12 @@ def check(
     terminal_counts: Mapping[str, int],
     lacking: Mapping[str, Sequence[str]],
     undrivable: Mapping[str, str],
+    profiles: Mapping[str, Profile],
 ) -> None:
     """Note every problem of meaning.
 
     ``kinds``, counts, the points that meters lack and why converters cannot be driven come from
-    the devices' profiles.
+    the devices' ``profiles``.
     """
     root = document.root
     if root is None:
@@ -60,9 +70,10 @@ def check(
         counts=terminal_counts,
         lacking=lacking,
         undrivable=undrivable,
+        profiles=profiles,
     )
     _site(document, root)
-    _devices(document, devices)
+    _devices(known, devices)
     sops = root.get("sops")
     used: dict[str, tuple[str, Node]] = {}
     for sop_id, key, sop in sops.pairs() if sops is not None else ():
@@ -114,14 +125,17 @@ def _site(document: Document, root: Node) -> None:
             document.add(36, message, zone, help="write it as in `Europe/Madrid` or `UTC`")
 
 
-def _devices(document: Document, devices: Node | None) -> None:
+def _devices(known: Known, devices: Node | None) -> None:
+    document = known.document
     seen: dict[tuple[str, str], tuple[str, Node]] = {}
     for name, _, device in devices.pairs() if devices is not None else ():
         url = device.get("url")
         if url is None or not isinstance(url.value, str):
             continue
         _port(document, url)
-        place = (url.value.rstrip("/").lower(), device.word("unit") or "")
+        profile, unit = known.profiles.get(name), device.get("unit")
+        usual = str(profile.modbus.unit) if profile is not None else ""
+        place = (_endpoint(url.value), usual if unit is None else unit.meaning)
         if place in seen:
             other, node = seen[place]
             message = f"{quoted(name)} and {quoted(other)} (line {node.line}) are the same device"
@@ -129,22 +143,47 @@ def _devices(document: Document, devices: Node | None) -> None:
         seen.setdefault(place, (name, url))
 
 
+def _endpoint(url: str) -> str:
+    """What a URL leads to: two spellings of one place are one place."""
+    scheme, _, rest = url.partition("?")[0].rstrip("/").lower().partition("://")
+    if scheme not in USUAL_PORTS:
+        return f"{scheme}://{rest}"
+    where, slash, path = rest.partition("/")
+    _, _, port = where.rpartition(":")
+    return f"{where}{'' if port.isdigit() else f':{USUAL_PORTS[scheme]}'}{slash}{path}"
+
+
 def _port(document: Document, url: Node) -> None:
-    _, _, rest = url.text.partition("://")
-    _, colon, port = rest.partition("/")[0].rpartition(":")
-    if colon and port.isdigit() and not 0 < int(port) < 65536:
-        document.add(32, f"{port} is not a port", url, help="ports are 1 to 65535")
     place, mark, query = url.text.partition("?")
-    files = URL_FILES.get(place.partition("://")[0], frozenset())
+    scheme, _, rest = place.partition("://")
+    where = rest.partition("/")[0]
+    host, colon, port = where.rpartition(":") if not where.endswith("]") else (where, "", "")
+    if colon and not (port.isdecimal() and 0 < int(port) < 65536):
+        document.add(32, f"{port or 'nothing'} is not a port", url, help="ports are 1 to 65535")
+    elif colon and not host:
+        document.add(32, "the host is missing", url, help="write `host:502`")
+    files = URL_FILES.get(scheme, frozenset())
+    given = {part.partition("=")[0] for part in query.split("&")}
+    if missing := [name for name in NEEDED_FILES.get(scheme, ()) if name not in given]:
+        message = f"{scheme} needs {', '.join(missing)}"
+        help_text = f"add {' and '.join(f'`{name}=/path`' for name in missing)} behind the `?`"
+        document.add(32, message, url, help=help_text)
     for part in query.split("&") if mark else ():
-        if part.partition("=")[0] in files:
+        key, _, value = part.partition("=")
+        if key in files:
+            if key not in NO_FILES and not value.startswith("/"):
+                message = f"{quoted(part)} is no whole path"
+                document.add(32, message, url, help="write it from the root: `?ca=/etc/sopgw/…`")
             continue
-        if files:
-            message = f"{quoted(part)} is nothing this kind of address knows"
-            document.add(32, message, url, help=f"it knows {', '.join(sorted(files))}")
+        if files:  # what is not known may be a secret: only its name is repeated
+            message = f"{quoted(key)} is nothing this kind of address knows"
+            help_text = f"it knows {', '.join(sorted(files))}"
+            document.add(32, message, url, help=help_text, secret=True)
         elif not LINE_SETTING.fullmatch(part):
-            message = f"{quoted(part)} is no setting of a line"
-            document.add(32, message, url, help="write `?baud=9600&format=8E1`")
+            is_line = scheme == "modbus+rtu"
+            message = f"{quoted(part if is_line else key)} is no setting of a line"
+            help_text = "write `?baud=9600&format=8E1`"
+            document.add(32, message, url, help=help_text, secret=not is_line)
 
 
 def _sop(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from pydantic_core import PydanticCustomError
 
@@ -11,7 +12,7 @@ from gateway.config.site_names import Known, once
 from gateway.config.site_shape import SopShape, TerminalShape
 from gateway.config.site_words import read_ramp
 from gateway.config.yaml_reader import Node, nearest
-from gateway.devices.converter import POINTS_NEEDED
+from gateway.devices.converter import lacking
 from gateway.devices.profile import Profile, Protocol, Sign
 
 SEPARATE = 39
@@ -21,8 +22,7 @@ NAMED_MAX = 4  # of the points a profile lacks
 
 def undrivable(profile: Profile) -> str:
     """Say why the driver of converters can do nothing with a profile; empty where it can."""
-    there = {point.name for point in profile.points}
-    missing = [f"`{name}`" for name in POINTS_NEEDED if name not in there]
+    missing = [name if " " in name else f"`{name}`" for name in lacking(profile)]
     if profile.protocol is not Protocol.MODBUS:
         return f"is for {profile.protocol}, converters are driven on Modbus"
     if missing:
@@ -47,9 +47,18 @@ def check_controllers(known: Known, sop_id: str, key: Node, sop: Node) -> str:
             help_text = "see configs/profiles/sunspec-vsc.yaml for the points of a converter"
             known.document.add(UNDRIVABLE, message, converter, help=help_text)
         once(known.document, known.converters, converter, terminal_id, 49, "converter")
+    profile = known.profiles.get(name or "")
     for _, _, terminal in rows:
         if terminal.get("converter") is not None:
-            _ramp(known, terminal)
+            _ramp(known, terminal, "converter", 100, None)
+        elif profile is not None:
+            _ramp(known, terminal, "station", 1000, _range(profile, "t1.ramp_set"))
+    if profile is not None:
+        _watchdog(known, sop, _range(profile, "wdg.timeout"))
+    on_loss = sop.get("heartbeat", "on_loss")
+    if own and on_loss is not None and on_loss.text == "block":
+        message = "converters of their own go back to zero, they cannot be told to block"
+        known.document.add(SEPARATE, message, on_loss, help="write `on_loss: ramp_zero`")
     _one_way(known, sop_id, key, sop, own)
     if not own:
         _indexes(known, sop_id, rows)
@@ -91,8 +100,34 @@ def _misspelt(node: Node, shape: type[Shape], wanted: str) -> bool:
     return any(name not in known and nearest(name, known) == wanted for name, _, _ in node.pairs())
 
 
-def _ramp(known: Known, terminal: Node) -> None:
-    """Note a ramp that a converter cannot be told: it counts whole percents of its rating."""
+def _range(profile: Profile, name: str) -> tuple[Decimal, Decimal] | None:
+    """The least and the most a point takes, in base units, where the profile says so."""
+    return next((p.range for p in profile.all_points(1) if p.name == name), None)
+
+
+def _watchdog(known: Known, sop: Node, limits: tuple[Decimal, Decimal] | None) -> None:
+    """Note a time of the watchdog that the station does not take."""
+    node = sop.get("heartbeat", "device_timeout")
+    if node is None or limits is None:
+        return
+    try:
+        timeout_s = read_quantity(node.value, "time")
+    except PydanticCustomError:
+        return  # noted by the shape
+    if not limits[0] <= timeout_s <= limits[1]:
+        message = f"the station's watchdog cannot be set to {node.text}"
+        help_text = f"its profile says {limits[0]:f} s to {limits[1]:f} s"
+        known.document.add(RANGE, message, node, help=help_text)
+
+
+def _ramp(
+    known: Known,
+    terminal: Node,
+    owner: str,
+    steps: int,
+    limits: tuple[Decimal, Decimal] | None,
+) -> None:
+    """Note a ramp that a device cannot be told: it counts ``steps`` in its rating a second."""
     node, rating = terminal.get("guard", "ramp"), terminal.get("s")
     if node is None or rating is None:
         return
@@ -101,9 +136,15 @@ def _ramp(known: Known, terminal: Node) -> None:
         s_va = read_quantity(rating.value, "apparent_power")
     except PydanticCustomError:
         return  # noted by the shape
-    if amount * 100 < (1_000_000 if dimension == "ratio_rate" else s_va):
-        message = f"the ramp {node.text} is slower than a converter can be told"
-        known.document.add(RANGE, message, node, help="write 1 %/s of the rating or more")
+    whole = 1_000_000 if dimension == "ratio_rate" else s_va
+    if amount * steps < whole:
+        message = f"the ramp {node.text} is slower than a {owner} can be told"
+        least = f"write {100 / steps:g} %/s of the rating or more"
+        known.document.add(RANGE, message, node, help=least)
+    elif limits is not None and amount > limits[1] * whole:
+        message = f"the ramp {node.text} is faster than the station can be told"
+        most = f"its profile says {100 * limits[1]:f} %/s of the rating at most"
+        known.document.add(RANGE, message, node, help=most)
 
 
 def _indexes(known: Known, sop_id: str, rows: Sequence[tuple[str, Node, Node]]) -> None:

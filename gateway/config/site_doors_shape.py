@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import AfterValidator
+
 from gateway.config.broker_shape import BrokerShape
 from gateway.config.secret_shape import Secret
 from gateway.config.shape import Shape, Word, described
-from gateway.config.site_words import Listen, Name
+from gateway.config.site_words import Listen, Name, reachable
 
 
 class PageTlsShape(Shape):
@@ -122,6 +124,7 @@ class LogShape(Shape):
         Annotated[
             str,
             Word(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", "HOST or HOST:PORT", "logs.example:6514"),
+            AfterValidator(reachable),
         ]
         | None
     ) = described(

@@ -48,6 +48,7 @@ def effective(
             "checkpoint_every_s": ledger.checkpoint.every,
             "witnesses": [{"url": w.url, "key": w.key} for w in ledger.witnesses],
             "policy": ledger.policy,
+            "tls": ledger.tls.model_dump(exclude_none=True) if ledger.tls else None,
         },
         "runtime": {
             "scan_ms": found.runtime.scan,
@@ -61,6 +62,7 @@ def effective(
         },
         "web": found.web.model_dump() if found.web else None,
         "northbound": found.northbound.model_dump(),
+        "log": found.log.model_dump(),
         "access": {k: sorted(v) for k, v in found.access.model_dump().items()},
     }
 

@@ -238,7 +238,12 @@ def _build(document: Document, path: Path) -> tuple[Document, Site | None]:
         if p is not None and p[0].kind is Kind.CONVERTER
     }
     site_checks.check(
-        document, kinds=kinds, terminal_counts=counts, lacking=lacking, undrivable=undrivable
+        document,
+        kinds=kinds,
+        terminal_counts=counts,
+        lacking=lacking,
+        undrivable=undrivable,
+        profiles={name: p[0] for name, p in profiles.items() if p is not None},
     )
     measured = site_capability.measured_in(document, path.parent)
     if found is None or document.failed:
@@ -262,7 +267,7 @@ def _profiles(document: Document, folder: Path) -> dict[str, tuple[Profile, str]
         if node is None or wanted is None:
             continue
         if wanted not in read:
-            path = profile_file.find_profile(wanted, search)
+            path = profile_file.find_profile(wanted, search, beside=search)
             if path is None:
                 near = profile_file.nearest_profile(wanted, search)
                 help_text = f"did you mean `{near}`?" if near else "`sopgw profile ls` lists them"

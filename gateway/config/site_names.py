@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.config.shape import quoted
 from gateway.config.yaml_reader import Document, Node, nearest
+from gateway.devices.profile import Profile
 
 
 class Known:
@@ -20,6 +21,7 @@ class Known:
         counts: Mapping[str, int],
         lacking: Mapping[str, Sequence[str]],
         undrivable: Mapping[str, str],
+        profiles: Mapping[str, Profile],
     ) -> None:
         self.document = document
         self.names = names
@@ -27,6 +29,7 @@ class Known:
         self.counts = counts
         self.lacking = lacking
         self.undrivable = undrivable
+        self.profiles = profiles
         self.stations: dict[str, tuple[str, Node]] = {}
         self.converters: dict[str, tuple[str, Node]] = {}
 
@@ -60,8 +63,8 @@ def once(
     """Note a second use of what may stand once."""
     if node is None or node.kind != "scalar":
         return
-    if node.text in seen:
-        other, first = seen[node.text]
+    if node.meaning in seen:
+        other, first = seen[node.meaning]
         message = f"{words} {quoted(node.text)} is already {other}'s (line {first.line})"
         document.add(number, message, node, help=f"give each its own {words}")
-    seen.setdefault(node.text, (owner, node))
+    seen.setdefault(node.meaning, (owner, node))

@@ -13,6 +13,7 @@ from gateway.config.shape import (
     Quantity,
     Shape,
     Span,
+    Whole,
     Word,
     described,
 )
@@ -54,7 +55,7 @@ class DeviceShape(Shape):
     url: DeviceUrl = described(
         "Where it answers", trust="engineer", example='"modbus+tcp://127.0.0.1:5020"'
     )
-    unit: int | None = described(
+    unit: Whole | None = described(
         "Modbus unit; the profile's when left out", trust="engineer", default=None, ge=0, le=255
     )
 
@@ -122,7 +123,7 @@ class GuardShape(Shape):
 class TerminalShape(Shape):
     """One AC connection of the SOP."""
 
-    index: int | None = described(
+    index: Whole | None = described(
         "Place in the station's register map, from 0; with converters left out, or their order",
         trust="engineer",
         default=None,
@@ -242,7 +243,7 @@ class MarketShape(BrokerShape):
         default=None,
         example="{url: http://127.0.0.1:8470, party: gw}",
     )
-    required: int = described(
+    required: Whole = described(
         "How many of them must have signed", trust="market", default=1, example="1", ge=1, le=64
     )
     gate: Annotated[int, Quantity("time", 1, ("0 s", "24 h"))] = described(
@@ -369,7 +370,7 @@ class RuntimeShape(Shape):
         default="kernel",
         example="kernel",
     )
-    restarts: int = described(
+    restarts: Whole = described(
         "So many starts without an orderly end in 10 min, then it observes until `sopgw arm`",
         trust="engineer",
         default=5,

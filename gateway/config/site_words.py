@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
@@ -12,7 +13,15 @@ from gateway.config.shape import Quantity, Word, quoted, read_quantity, wrong
 from gateway.model.units import DIMENSION_OF
 
 # A point of small order verifies signatures that nobody made (RFC 8032, section 8.1 and 5.1.7).
-_SMALL_ORDER = (0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18)
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+_SMALL_ORDER = (
+    0,
+    1,
+    _P - 1,
+    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,  # order 8, and its negative
+    _P - 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+)
 
 
 def read_key(value: Any) -> bytes:
@@ -29,13 +38,45 @@ def read_key(value: Any) -> bytes:
             f"the key has {len(raw)} bytes, an Ed25519 public key has 32",
             "paste the raw public key in BASE64: 44 characters ending in `=`",
         )
-    if int.from_bytes(raw, "little") & (2**255 - 1) in _SMALL_ORDER:
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if not _on_curve(y):
+        raise wrong(
+            "name",
+            "the key is no point of Ed25519",
+            "paste the raw public key in BASE64: 44 characters ending in `=`",
+        )
+    if y in _SMALL_ORDER:
         raise wrong(
             "name",
             "this key verifies signatures that nobody made",
             "make a real one with `sopgw trade keygen`",
         )
     return raw
+
+
+def _on_curve(y: int) -> bool:
+    """Whether some x has this y: x² = (y² − 1) / (d·y² + 1), RFC 8032 section 5.1.3."""
+    if y >= _P:
+        return False
+    square = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
+    return square == 0 or pow(square, (_P - 1) // 2, _P) == 1
+
+
+def reachable(value: str) -> str:
+    """Refuse an address that no socket takes, before a start fails for it."""
+    try:
+        parts = urlsplit(value if "://" in value else f"//{value}")
+        host, port = parts.hostname, parts.port
+        found = bool(host and host.encode("idna")) and port != 0
+    except ValueError:  # a port above 65535, brackets around no address, a name with an empty part
+        found = False
+    if not found:
+        raise wrong(
+            "name",
+            f"{quoted(value)} names no host or no port that there is",
+            "write HOST or HOST:PORT, the port from 1 to 65535",
+        )
+    return value
 
 
 PublicKey = Annotated[
@@ -62,7 +103,7 @@ Origin = Annotated[
 DeviceUrl = Annotated[
     str,
     Word(
-        pattern=r"(modbus\+(tcp|tls|rtutcp)|opc\.tcp)://[^\s/?#]+(/[^\s]*)?|modbus\+rtu:///[^\s?]+(\?[^\s]*)?",
+        pattern=r"(modbus\+(tcp|tls|rtutcp)|opc\.tcp)://[^\s/?#]+([/?][^\s]*)?|modbus\+rtu:///[^\s?]+(\?[^\s]*)?",
         what="the address of a device",
         example="modbus+tcp://192.168.10.20:502",
     ),
@@ -74,6 +115,7 @@ BrokerUrl = Annotated[
         what="the address of an MQTT broker",
         example="mqtts://broker.example:8883",
     ),
+    AfterValidator(reachable),
 ]
 NodeUrl = Annotated[
     str,

@@ -39,9 +39,10 @@ NUMBER_LENGTH_MAX = 30  # longer digits are text: no quantity of ours is that lo
 
 _READING = ("002", "003", "004")  # codes of the reader itself
 _MANY = ("011",)  # several keys may be missing at one place
-_INT = re.compile(r"[-+]?[0-9]+$|0x[0-9a-fA-F]+$|0o[0-7]+$")
+# `007` is a name before it is seven, and `01` no second way to write an index.
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)$|0x[0-9a-fA-F]+$|0o[0-7]+$")
 # An exponent needs its sign: `8E1` is a line format before it is eighty.
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+][0-9]{1,2})?$")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+][0-9]{1,2})?$")
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _WORDS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(
     ("false", "False", "FALSE"), False
@@ -78,6 +79,12 @@ class Node:
     def key(self, name: str | int) -> Node | None:
         """Return the key itself, to point at."""
         return next((k for k, _ in self.entries if name in (k.value, k.text)), None)
+
+    @property
+    def meaning(self) -> str:
+        """What is compared where something may stand once: `1` and `0x1` are the same number."""
+        is_number = isinstance(self.value, int) and not isinstance(self.value, bool)
+        return str(self.value) if is_number else self.text
 
     def pairs(self) -> Iterator[tuple[str, Node, Node]]:
         """Yield ``(name, key, value)`` of a map; nothing for other kinds."""
@@ -403,12 +410,12 @@ class _Builder:
             self.document.add(
                 4, "merge key “<<”", key, help="write the values out, or use `like:` in a profile"
             )
-        if key.text in parent.seen:
-            first = parent.seen[key.text]
+        if key.meaning in parent.seen:
+            first = parent.seen[key.meaning]
             self.document.add(
                 3,
                 f"key “{key.text}” stands here a second time (first in line {first.line})",
                 key,
                 help="take one of them out, or rename it",
             )
-        parent.seen.setdefault(key.text, key)
+        parent.seen.setdefault(key.meaning, key)

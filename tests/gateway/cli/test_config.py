@@ -36,6 +36,16 @@ def test_check_as_json_says_the_same_on_success_and_failure(sopgw):
     assert bad["errors"] == bad["data"]["files"][1]["errors"]
 
 
+def test_check_reads_the_alarm_file_beside_the_site_file_too(sopgw, tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text(BENCH.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "alarms.yaml").write_text("version: 1\nalarms: {A-999: {}}\n", encoding="utf-8")
+    answer = sopgw("config", "check", path)
+    assert answer.exit_code == 3
+    assert "alarms.yaml:2:" in answer.out
+    assert "4 terminals" not in answer.out
+
+
 def test_check_takes_the_file_of_the_environment(sopgw, monkeypatch):
     monkeypatch.setenv("SOPGW_CONFIG", str(BENCH))
     assert sopgw("config", "check").exit_code == 0

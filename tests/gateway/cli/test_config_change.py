@@ -65,6 +65,11 @@ def test_the_file_is_held_against_what_the_ledger_says_the_service_uses(site, so
     site.write_text(site.read_text().replace("gate: 2 min", "gate: 3 min"))
     answer = sopgw("config", "diff", "-c", site, "--json")
     assert (answer.exit_code, answer.json["data"]["differences"][0]["key"]) == (1, "gate_s")
+    text = site.read_text().replace("gate: 3 min", "gate: 2 min")
+    site.write_text(text.replace("127.0.0.1:5021", "127.0.0.1:5029"))
+    answer = sopgw("config", "diff", "-c", site, "--json")
+    assert answer.exit_code == 1
+    assert [row["key"] for row in answer.json["data"]["differences"]] == ["sha256"]
 
 
 def test_fmt_shows_checks_and_writes_keeping_the_old_one(site, sopgw):

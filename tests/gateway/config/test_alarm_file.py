@@ -86,3 +86,10 @@ def test_two_lists_are_one_mistake(tmp_path):
     with pytest.raises(ConfigFileError) as caught:
         load_alarms(path)
     assert "a second time" in str(caught.value)
+
+
+def test_an_alarm_that_would_leave_itself_out_is_told(tmp_path):
+    path = tmp_path / "alarms.yaml"
+    path.write_text(GOOD + "    unless: [A-120]\n", encoding="utf-8")
+    with pytest.raises(ConfigFileError, match="because of itself"):
+        load_alarms(path)

@@ -17,6 +17,9 @@ HERE = Path(__file__).parent
 PROFILES = sorted((HERE / "broken" / "profile").glob("*.yaml"))
 SITES = sorted((HERE / "broken" / "site").glob("*.yaml"))
 EXPECT = re.compile(r"^# expect (\w+) (\d+):(\d+) (.*)$", re.MULTILINE)
+UNQUOTED = {
+    "secret-in-the-file", "tab-indent", "password-in-the-broker", "password-in-an-address",
+}  # fmt: skip
 WARNINGS = {"P031", "P034", "P057", "C041"}
 
 
@@ -41,7 +44,7 @@ def assert_underlined(path, document):
     for problem in document.problems:
         assert f"{problem.file}:{problem.line}:{problem.column}" in text
         underlined = problem.source_line[problem.column - 1 :][: problem.width]
-        assert underlined.strip() or path.stem in ("secret-in-the-file", "tab-indent")
+        assert underlined.strip() or path.stem in UNQUOTED
     assert text.endswith("Nothing was loaded.") == document.failed
 
 
@@ -52,6 +55,13 @@ def test_a_broken_profile_is_told_where_and_how_to_mend(path):
     assert_underlined(path, document)
     if document.failed:
         assert profile is None
+
+
+@pytest.mark.parametrize("stem", ["password-in-the-broker", "password-in-an-address"])
+def test_a_password_in_an_address_is_not_repeated(stem):
+    path = HERE / "broken" / "site" / f"{stem}.yaml"
+    assert "hunter2" in path.read_text(encoding="utf-8")
+    assert "hunter2" not in report_text(check_site(path)[0].problems)
 
 
 @pytest.mark.parametrize("path", SITES, ids=lambda p: p.stem)

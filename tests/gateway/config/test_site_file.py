@@ -184,3 +184,26 @@ def test_an_own_market_node_is_read_and_counts_in_the_hash(site):
         document, refused = site_from_text(changed, path=BENCH)
         assert refused is None
         assert document.problems
+
+
+def test_a_profile_by_path_is_the_one_beside_the_site_file_wherever_one_asks(tmp_path, monkeypatch):
+    shipped = (ROOT / "configs" / "profiles" / "schneider-iem3255.yaml").read_text(encoding="utf-8")
+    site = tmp_path / "site" / "site.yaml"
+    site.parent.mkdir()
+    text = BENCH.read_text(encoding="utf-8")
+    site.write_text(text.replace("profile: schneider-iem3255", "profile: meter.yaml"))
+    (site.parent / "meter.yaml").write_text(
+        shipped.replace("profile: schneider-iem3255", "profile: meter")
+    )
+    seen = load_site(site).sha256
+    (tmp_path / "meter.yaml").write_text("profile: another\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_site(site).sha256 == seen
+
+
+def test_the_log_and_the_papers_for_witnesses_count_in_the_hash(site):
+    text = BENCH.read_text(encoding="utf-8")
+    logged = site_from_text(text + "log: {format: json}\n", path=BENCH)[1]
+    tls = "tls: {ca: a.pem, certificate: b.pem, key: {file: c.pem}}, witnesses: []"
+    shown = site_from_text(text.replace("witnesses: []", tls), path=BENCH)[1]
+    assert len({site.sha256, logged.sha256, shown.sha256}) == 3

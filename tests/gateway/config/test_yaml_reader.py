@@ -98,7 +98,7 @@ def test_words_stay_words_and_numbers_stay_exact():
         "c": "12:30:00",
         "d": Decimal("0.1"),
         "e": 31,
-        "f": 7,
+        "f": "007",
         "g": True,
         "h": None,
         "i": "8E1",
