@@ -15,10 +15,12 @@ import click
 
 from ledger.cli.node import ask, fetch, url_option
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, Remark, command
-from ledger.contracts.document import DocumentRefused, parse
+from ledger.contracts.document import DocumentRefused, Node, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ledger.contracts.document import Mistake
 
 ASIDE = "ledger.cli.round.aside"
 STATUS_EXIT = {
@@ -201,39 +203,60 @@ def commit(
 ) -> Answer:
     """Seal an offer list {level: micro-currency}; salt and offers go to a file for the reveal.
 
-    The file of an earlier seal is replaced only once the new one is accepted; of one whose fate is
-    not known the salt is kept beside it.
+    That file is named after the offers and the round unless --sealed names another. The file of an
+    earlier seal is replaced only once the new one is accepted; of one whose fate is not known, or
+    that --out leaves to somebody else to send, the salt is kept beside it.
     """
+    from ledger.contracts.hco_document import offers_from
     from ledger.contracts.rounds import commitment
-    from ledger.log.canonical import CanonicalError, encode
 
     offers, salt = read_json(file), secrets.token_hex(32)
-    try:
-        encode({"offers": offers})
-    except CanonicalError as error:
-        raise Failure(ExitCode.INPUT, "offers", str(error)) from None
+    mistakes: list[Mistake] = []
+    Node(name, mistakes, path="$.round").name()
+    offers_from(Node(offers, mistakes))
+    if mistakes:
+        # Sealed, they could never be opened: the market reads them no otherwise.
+        remarks = (Remark(code="offers", message=f"{m.path}: {m.message}") for m in mistakes)
+        return Answer(errors=tuple(remarks), exit_code=ExitCode.INPUT)
+    target = sealed or file.with_name(f"{file.stem}.{name}.sealed")
+    _keep_others(target, name, party)
     seal = commitment(salt, offers, party=party, round_id=name)
-    target = sealed or file.with_suffix(".sealed")
     fresh = target.with_name(f"{target.name}.{seal[:8]}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        json.dump({"salt": salt, "offers": offers}, out)
+        json.dump({"round": name, "party": party, "salt": salt, "offers": offers}, out)
         out.flush()
         os.fsync(out.fileno())
     answer = send(url, party, key_file, {"kind": "commit", "round": name, "hash": seal})
-    if answer.exit_code is ExitCode.DONE:
-        fresh.replace(target)
-    elif answer.exit_code in (ExitCode.REFUSED, ExitCode.INPUT):
+    if answer.exit_code in (ExitCode.REFUSED, ExitCode.INPUT):
         fresh.unlink()
-    else:
+        return answer
+    if answer.exit_code is not ExitCode.DONE:
         kept = Remark(code="kept", message=f"{fresh} opens it, should it become final")
-        answer = replace(answer, errors=(*answer.errors, kept))
-    return answer
+        return replace(answer, errors=(*answer.errors, kept))
+    opener = fresh
+    if ASIDE not in click.get_current_context().meta:
+        opener = fresh.replace(target)
+    data = {**answer.data, "sealed": str(opener)}
+    return replace(answer, data=data, lines=(*answer.lines, f"{opener} opens it"))
+
+
+def _keep_others(target: Path, name: str, party: str) -> None:
+    """End the command where a file would be lost that opens another seal, or is none at all."""
+    if not target.exists():
+        return
+    try:
+        found = parse(target.read_bytes())
+    except (DocumentRefused, OSError):
+        found = None
+    if not isinstance(found, dict) or (found.get("round"), found.get("party")) != (name, party):
+        message = f"{target} is not the seal of {party} in {name}"
+        raise Failure(ExitCode.INPUT, "sealed", message, "name another file with --sealed")
 
 
 @command(
     "reveal",
-    "sopledger round reveal R-0200 offers.sealed --party region-a --key region-a.key",
-    "sopledger round reveal R-0200 offers.sealed --party region-a --key a.key --json",
+    "sopledger round reveal R-0200 offers.R-0200.sealed --party region-a --key region-a.key",
+    "sopledger round reveal R-0200 a.sealed --party region-a --key a.key --json",
 )
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -242,9 +265,13 @@ def commit(
 def reveal(name: str, file: Path, party: str, key_file: Path, url: str) -> Answer:
     """Open what was sealed."""
     sealed = read_json(file)
-    if not isinstance(sealed, dict) or set(sealed) != {"salt", "offers"}:
+    if not isinstance(sealed, dict) or set(sealed) != {"round", "party", "salt", "offers"}:
         raise Failure(ExitCode.INPUT, "sealed", f"{file} was not made by round commit")
-    return send(url, party, key_file, {"kind": "reveal", "round": name, **sealed})
+    if (sealed["round"], sealed["party"]) != (name, party):
+        message = f"{file} is the seal of {sealed['party']} in {sealed['round']}"
+        raise Failure(ExitCode.INPUT, "sealed", message)
+    opened = {key: sealed[key] for key in ("salt", "offers")}
+    return send(url, party, key_file, {"kind": "reveal", "round": name, **opened})
 
 
 @command(

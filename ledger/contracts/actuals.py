@@ -27,9 +27,9 @@ LOSS_SUPPLIER = "loss-supplier"
 EXEMPT_WORDS = """
 rating capability guard_p below_band throughput ramp feeder_voltage feeder_limit feeder_mask
 master_headroom derated limits_expired mode_blocked test_mode not_armed local estop fault lockout
-maintenance breaker_open state lease foreign_write time_quality stale ledger operator link_lost
-broker_lost watchdog device_rejected device_unknown readback_differs effect_missing select_failed
-expired terminal_lost gateway_restart cancelled refused unreported
+maintenance breaker_open state lease foreign_write time_quality stale ledger disk crash_loop
+operator link_lost broker_lost watchdog device_rejected device_unknown readback_differs
+effect_missing select_failed expired terminal_lost gateway_restart cancelled refused unreported
 """
 EXEMPT_REASONS = frozenset(EXEMPT_WORDS.split())
 """Words of the gateway's delivery report under which nobody who trades is at fault.

@@ -33,6 +33,8 @@ A table of our own: Python's grows with Unicode, and nodes under two releases wo
 message differently.
 """
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME_LENGTH_MAX = 60
+"""As many as the gateway takes: a trade that names anything longer would never be carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +172,7 @@ class Node:
 
     def name(self) -> str:
         """Read an identifier: it becomes a key, a topic level and part of a trade's id."""
-        text = self.text()
+        text = self.text(size_max=NAME_LENGTH_MAX)
         if text and not NAME.fullmatch(text):
             self.wrong(
                 "may have only letters, digits and . _ - and must start with one of the first two"

@@ -114,7 +114,11 @@ def headroom_w(round_: Round, terminal: Terminal) -> int:
 
 
 def admissible(round_: Round, terminal: Terminal) -> tuple[int, ...]:
-    """Levels the terminal may run at as part of a trade, ascending."""
+    """Levels the terminal may run at, ascending.
+
+    0 is always one of them, ramp or not: a terminal that trades nothing goes there in any case, and
+    one region without an offer must not stop the others.
+    """
     capability = headroom_w(round_, terminal) // round_.quantum_w
     low = max(terminal.k_level_min, -capability)
     high = min(terminal.k_level_max, capability)
@@ -122,7 +126,7 @@ def admissible(round_: Round, terminal: Terminal) -> tuple[int, ...]:
         low = max(low, terminal.k_previous_level - terminal.ramp_levels)
         high = min(high, terminal.k_previous_level + terminal.ramp_levels)
     offered = {0, *terminal.offers_ucur}
-    return tuple(k for k in sorted(offered - terminal.mask_levels) if low <= k <= high)
+    return tuple(k for k in sorted(offered - terminal.mask_levels) if k == 0 or low <= k <= high)
 
 
 def fees_ucur(round_: Round, levels: tuple[int, ...]) -> tuple[int, int]:
@@ -174,9 +178,7 @@ def choose(round_: Round) -> Choice:
     a label, K the DC throughput and 2B+1 the levels of a terminal.
     """
     allowed = [admissible(round_, terminal) for terminal in round_.terminals]
-    zero = Choice(levels=(0,) * len(allowed), value_ucur=0, operations_count=0)
-    if not all(allowed):
-        return zero
+    zero = (0,) * len(allowed)
     spread = 1 + 2 * max(max(-levels[0], levels[-1], 0) for levels in allowed)
     states: dict[State, list[Label]] = {(0, 0): [(0, 0, 0)]}
     count = 0
@@ -197,10 +199,10 @@ def choose(round_: Round) -> Choice:
         if imports == exports
         for label in labels
     ]
-    best = min(found, key=lambda levels: rank(round_, levels), default=zero.levels)
+    best = min(found, key=lambda levels: rank(round_, levels), default=zero)
     value = value_ucur(round_, best)
     if value <= 0:
-        return Choice(levels=zero.levels, value_ucur=0, operations_count=count)
+        return Choice(levels=zero, value_ucur=0, operations_count=count)
     return Choice(levels=best, value_ucur=value, operations_count=count)
 
 

@@ -70,17 +70,24 @@ def pair_trades(round_: Round, choice: Choice) -> tuple[PairTrade, ...]:
 
 
 def trade_id(stamp: str, seller: str, buyer: str) -> str:
-    """Name a trade by its interval and terminals, short enough for a topic."""
+    """Name a trade by its interval and terminals, short enough for a topic.
+
+    Where a terminal's name has the dash that parts them, two pairs could read alike: a hash then.
+    """
     plain = f"hco-{stamp}-{seller}-{buyer}"
-    if len(plain) <= TRADE_ID_LENGTH_MAX:
+    if len(plain) <= TRADE_ID_LENGTH_MAX and "-" not in seller + buyer:
         return plain
     return f"hco-{stamp}-" + hashlib.sha256(f"{seller} {buyer}".encode()).hexdigest()[:24]
 
 
 def settle(round_: Round, choice: Choice) -> Settlement:
-    """Share the surplus evenly; the transfers sum to the fees exactly."""
+    """Share the surplus evenly; the transfers sum to the fees exactly.
+
+    Among all that means all who revealed: who did not, has no offers and is left out.
+    """
     taking_part = [
-        choice.value_ucur > 0 and (round_.share == "all" or level != 0) for level in choice.levels
+        choice.value_ucur > 0 and (level != 0 or (round_.share == "all" and bool(t.offers_ucur)))
+        for t, level in zip(round_.terminals, choice.levels, strict=True)
     ]
     portions = iter(share_evenly(choice.value_ucur, sum(taking_part)))
     shares = tuple(next(portions) if part else 0 for part in taking_part)

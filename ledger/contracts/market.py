@@ -24,6 +24,7 @@ VERSION = "market-1"
 MEMBERS_ONLY = {
     "join": ("operator",),
     "deposit": ("operator",),
+    "payment": ("operator",),
     "open": ("operator",),
     "slot": ("operator",),
     "leave": ("operator", "gateway", "region"),
@@ -179,10 +180,10 @@ class Market:
                 effects.cleared.append(name)
                 if not trades:
                     self._settle(name, {}, effects)
-            settled = found.get("actuals") is not None
-            if settled and self.now_ms >= found["start_ms"] + KEEP_SETTLED_MS:
-                del self.rounds[name]
-            elif not settled and self.now_ms >= found["start_ms"] + UNREPORTED_AFTER_MS:
+            if found.get("actuals") is not None:
+                if self.now_ms >= found["settled_ms"] + KEEP_SETTLED_MS:
+                    del self.rounds[name]
+            elif self.now_ms >= found["start_ms"] + UNREPORTED_AFTER_MS:
                 silent = {trade["id"]: (0, ("unreported",)) for trade in found["outcome"]["trades"]}
                 self._settle(name, silent, effects)
 
@@ -218,9 +219,13 @@ class Market:
             case "deposit":
                 node.fields(required={"kind", "id", "amount"})
                 self.registry.deposit(node)
+            case "payment":
+                node.fields(required={"kind", "id", "amount"})
+                self.registry.payment(node, self.services)
             case "leave":
                 node.fields(required={"kind"})
-                self.registry.leave(message.party, node)
+                offered = rounds.offered_in(self.rounds, message.party)
+                self.registry.leave(message.party, offered, node)
             case "rotate":
                 node.fields(required={"kind", "new_key"})
                 self.registry.rotate(message.party, node)
@@ -266,6 +271,7 @@ class Market:
             else:
                 self.registry.post(party, amount)
         self.registry.release(name)
+        found["settled_ms"] = self.now_ms
         found["actuals"] = {
             "digest": settled["digest"],
             "accounts": settled["accounts"],

@@ -1,7 +1,8 @@
 """Who takes part: identities, keys, terminals and deposits, changed only by signed entries.
 
 Deposits cover every open commitment: what a party may have to pay is reserved before its offer
-counts and released when it is settled. Balances collect what was settled and sum to zero.
+counts and released when it is settled. Balances collect what was settled, less what was paid, and
+sum to zero.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ledger.contracts.actuals import LOSS_SUPPLIER, SOP_OWNER
 from ledger.contracts.document import AMOUNT_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ledger.contracts.document import Node
 
@@ -22,6 +23,8 @@ KEY_LENGTH = 64
 PARTIES_MAX = 10_000
 RETIRED_MAX = 256
 """Keys a party may have had before its present one."""
+PAYMENTS = "payments"
+"""Account of the money that parties paid to the operator for their debts, or it to them."""
 
 
 class Registry:
@@ -91,11 +94,16 @@ class Registry:
         if not node.mistakes:
             self.parties[name] = party
 
-    def leave(self, name: str, node: Node) -> None:
-        """A party leaves; only without an open commitment or debt, and its name is not reused."""
+    def leave(self, name: str, offered: Collection[str], node: Node) -> None:
+        """A party leaves; only without an open commitment or debt, and its name is not reused.
+
+        ``offered`` are the unsettled rounds with an offer of it: one that can cost it nothing
+        reserves nothing, and money will yet be posted to it.
+        """
         found = self.parties[name]
-        if found["reserved"]:
-            node.wrong(f"{name!r} still has commitments in {', '.join(sorted(found['reserved']))}")
+        waiting = sorted({*found["reserved"], *offered})
+        if waiting:
+            node.wrong(f"{name!r} still has commitments in {', '.join(waiting)}")
         if found["balance"] < 0:
             node.wrong(f"{name!r} still owes {-found['balance']}")
         if not node.mistakes:
@@ -124,15 +132,46 @@ class Registry:
         """The operator confirms money paid in (positive) or out; never below what is committed."""
         name = node.at("id").name()
         amount = node.at("amount").integer()
-        if self.role_of(name) is None:
-            node.at("id").wrong(f"{name!r} is not a party")
+        found = self._find(name, node)
+        if found is None:
             return
-        if self.parties[name]["deposit"] + amount > AMOUNT_MAX:
+        if found["left"] and amount > 0:
+            node.at("amount").wrong(f"{name!r} has left: money only goes out")
+        if found["deposit"] + amount > AMOUNT_MAX:
             node.at("amount").wrong(f"a deposit is at most {AMOUNT_MAX}")
         if self.free_ucur(name) + min(0, amount) < 0:
             node.at("amount").wrong(f"only {self.free_ucur(name)} of the deposit is free")
         if not node.mistakes:
-            self.parties[name]["deposit"] += amount
+            found["deposit"] += amount
+
+    def payment(self, node: Node, services: dict[str, int]) -> None:
+        """The operator confirms that a party paid what it owed (positive) or was paid its due.
+
+        A balance only ever moves towards zero so; the other side is the operator's account of
+        payments, and the sum stays zero.
+        """
+        name = node.at("id").name()
+        amount = node.at("amount").integer()
+        found = self._find(name, node)
+        if found is None:
+            return
+        owed = found["balance"]
+        if owed < 0 and not 0 < amount <= -owed:
+            node.at("amount").wrong(f"{name!r} owes {-owed}: from 1 to {-owed} can be paid")
+        elif owed > 0 and not -owed <= amount < 0:
+            node.at("amount").wrong(f"{name!r} is owed {owed}: from {-owed} to -1 can be paid out")
+        elif owed == 0:
+            node.at("id").wrong(f"{name!r} owes nothing and is owed nothing")
+        if not node.mistakes:
+            found["balance"] += amount
+            services[PAYMENTS] = services.get(PAYMENTS, 0) - amount
+
+    def _find(self, name: str, node: Node) -> dict[str, Any] | None:
+        """Find a party, also one that has left."""
+        found = self.parties.get(name)
+        if found is None:
+            node.at("id").wrong(f"{name!r} is not a party")
+        return found
 
 
 def _party_from(node: Node) -> dict[str, Any]:

@@ -64,7 +64,8 @@ def day_from(value: Any) -> Day:
     for name in sorted({name for name in names if names.count(name) > 1}):
         top.wrong(f"has the identity {name!r} twice")
     shape = len(suppliers), len(users)
-    widest = max((max(supplier.available_wh) for supplier in suppliers), default=0)
+    # A supplier that says nothing readable of its energy has none: its mistake is noted already.
+    widest = max((wh for supplier in suppliers for wh in supplier.available_wh), default=0)
     day = Day(
         slot_s=top.at("slot_s").integer(low=60, high=86_400),
         suppliers=suppliers,

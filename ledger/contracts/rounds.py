@@ -16,6 +16,7 @@ from ledger.contracts.document import EXACT_MAX, DocumentRefused, Mistake, canon
 from ledger.contracts.hco import MICRO
 from ledger.contracts.hco_document import instant_ms, offers_from, round_from
 from ledger.contracts.hco_settlement import outcome
+from ledger.contracts.trade_document import RESOLUTION
 
 if TYPE_CHECKING:
     from ledger.contracts.document import Node
@@ -66,9 +67,9 @@ class Clock:
 CLOCKS = {
     900: Clock(commit_s=300, reveal_s=240, clear_s=180),
     300: Clock(commit_s=90, reveal_s=75, clear_s=60),
-    60: Clock(commit_s=30, reveal_s=20, clear_s=10),
+    60: Clock(commit_s=90, reveal_s=75, clear_s=60),
 }
-"""Usual clocks by the interval's length."""
+"""Usual clocks by the interval's length; a gateway plans 30 s ahead and needs the trades before."""
 
 
 def commitment(salt: str, offers: dict[str, int], *, party: str, round_id: str) -> str:
@@ -111,6 +112,7 @@ def open_round(node: Node, rounds: dict[str, Any], registry: Registry, now_ms: i
         node.at("document").wrong(f"may take {work_count(read)} steps to clear: {way_out}")
     clock = _clock(node, read.interval_s)
     start_ms = instant_ms(read.start)
+    _check_interval(node.at("document").at("interval"), read.interval_s, start_ms)
     if now_ms >= start_ms - 1000 * clock.commit_s:
         node.at("clock").wrong("the gate would already be closed")
     if start_ms > now_ms + 86_400_000 * AHEAD_DAYS_MAX:
@@ -153,6 +155,14 @@ def _check_counts(node: Node, rounds: dict[str, Any], gateway: str) -> None:
         place.wrong(f"{unreported} of its rounds wait for a delivery report")
     if len(rounds) >= ROUNDS_KEPT_MAX:
         node.wrong(f"at most {ROUNDS_KEPT_MAX} rounds are kept, finished ones too")
+
+
+def _check_interval(place: Node, interval_s: int, start_ms: int) -> None:
+    """Only what a gateway takes: deposits would be bound for trades that nobody carries out."""
+    if interval_s not in RESOLUTION:
+        place.wrong("a trade lasts 1, 5 or 15 min")
+    elif start_ms % (1000 * interval_s):
+        place.at("start").wrong(f"must start on a boundary of {interval_s} s")
 
 
 def _check_overlaps(
@@ -254,6 +264,15 @@ def reveal(node: Node, rounds: dict[str, Any], registry: Registry, party: str, n
         node.at("offers").wrong(f"may cost {needed}, over the free deposit of {free}")
         return
     found["offers"][party] = offers
+
+
+def offered_in(rounds: dict[str, Any], party: str) -> list[str]:
+    """Name the rounds, not settled yet, in which a party's offer counts."""
+    return [
+        name
+        for name, found in rounds.items()
+        if party in found["offers"] and found.get("actuals") is None
+    ]
 
 
 def _find(node: Node, rounds: dict[str, Any], party: str) -> dict[str, Any] | None:

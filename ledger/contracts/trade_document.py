@@ -1,8 +1,8 @@
 """Settled trades as IEC 62325-451-2 Schedule_MarketDocument in JSON, for the gateway to carry out.
 
 in_ is the buyer (the receiving feeder), out_ the seller (the delivering feeder). Numbers are
-decimal texts or integers, never floats. A document carries few enough trades to stay, signed and
-in base64, inside the gateway's 16 KiB.
+decimal texts or integers, never floats. A document carries so many trades as stay, signed and in
+base64, inside the gateway's 16 KiB, however long the names are.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ledger.contracts.document import canonical
 from ledger.contracts.hco_settlement import CONTRACT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SERIES_MAX = 12
+BODY_BYTES_MAX = 11_500
+"""Of a document before it is signed: 15,336 in base64, which leaves room for five signatures."""
+NUMBER_BYTES_MAX = 20
+"""What a series takes beside its content: its number in the document, the comma."""
 RESOLUTION = {60: "PT1M", 300: "PT5M", 900: "PT15M"}
 PRODUCT_ACTIVE_POWER = "8716867000016"
 
@@ -38,16 +42,22 @@ class Parties:
 
 def documents_of(outcome: Mapping[str, Any], parties: Parties, *, interval_s: int) -> list[Any]:
     """Write the trades of an hco outcome; an outcome without trades gives no document."""
-    trades = outcome["trades"]
-    parts = [trades[k : k + SERIES_MAX] for k in range(0, len(trades), SERIES_MAX)]
-    return [
-        _document(outcome, parties, part, number, interval_s)
-        for number, part in enumerate(parts, 1)
-    ]
+    parts: list[list[dict[str, Any]]] = []
+    left_bytes = 0
+    for trade in outcome["trades"]:
+        series = _series(outcome, parties, trade, interval_s)
+        needed_bytes = len(canonical(series)) + NUMBER_BYTES_MAX
+        if not parts or needed_bytes > left_bytes:
+            parts.append([])
+            empty = _document(outcome, parties, [], len(parts))
+            left_bytes = BODY_BYTES_MAX - len(canonical(empty))
+        parts[-1].append({"mRID": str(len(parts[-1]) + 1), **series})
+        left_bytes -= needed_bytes
+    return [_document(outcome, parties, part, number) for number, part in enumerate(parts, 1)]
 
 
 def _document(
-    outcome: Mapping[str, Any], parties: Parties, trades: Any, number: int, interval_s: int
+    outcome: Mapping[str, Any], parties: Parties, series: list[dict[str, Any]], number: int
 ) -> dict[str, Any]:
     interval = outcome["interval"]
     stamp = interval["start"].replace("-", "").replace(":", "")
@@ -65,24 +75,21 @@ def _document(
             "createdDateTime": parties.created,
             "schedule_Time_Period.timeInterval": dict(interval),
             "domain.mRID": _qualified(parties.site),
-            "TimeSeries": [
-                _series(outcome, parties, trade, index, interval_s)
-                for index, trade in enumerate(trades, 1)
-            ],
+            "TimeSeries": series,
         },
         "x-ledger": {"contract": CONTRACT, "digest": outcome["digest"]},
     }
 
 
 def _series(
-    outcome: Mapping[str, Any], parties: Parties, trade: Any, number: int, interval_s: int
+    outcome: Mapping[str, Any], parties: Parties, trade: Any, interval_s: int
 ) -> dict[str, Any]:
+    """Write a trade as a series without its number, which depends on the document it comes to."""
     seller, buyer = trade["out_terminal"], trade["in_terminal"]
     unit = outcome["unit_price_per_kwh"][buyer]
     if outcome["transfers"][buyer] < 0:
         unit = -unit
     return {
-        "mRID": str(number),
         "version": "1",
         "businessType": "A06",
         "product": PRODUCT_ACTIVE_POWER,

@@ -161,7 +161,8 @@ def write_files(folder, members, wires):
 
 
 def round_document():
-    start = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(days=2)
+    hour = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
+    start = hour + dt.timedelta(days=2)
     stamp = [(start + dt.timedelta(seconds=s)).strftime("%Y-%m-%dT%H:%M:%SZ") for s in (0, 900)]
     return {
         "contract": "hco-1",

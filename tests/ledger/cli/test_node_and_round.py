@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from ledger.cli import sopledger
 from ledger.cli.node import read_config
 from ledger.cli.output import Failure
+from ledger.log.writer import LedgerFull, LedgerWriter
 
 
 def run(*arguments):
@@ -124,14 +125,14 @@ def test_a_round_by_command_line_survives_kill_9(market):
         url = ["--node", node.url]
         opened = {}
         for name in ("region-a", "region-b"):
-            opened[name] = json.loads((folder / f"{name}.sealed").read_text())
+            opened[name] = json.loads((folder / f"{name}.R1.sealed").read_text())
             me = ["--party", name, "--key", folder / f"{name}.key", *url]
-            assert run("round", "reveal", "R1", folder / f"{name}.sealed", *me)[0] == 0
+            assert run("round", "reveal", "R1", folder / f"{name}.R1.sealed", *me)[0] == 0
         late = ["--party", "region-a", "--key", folder / "region-a.key", *url]
         code, answer = run("round", "commit", "R1", folder / "region-a.json", *late)
         assert code == 5
         assert "gate is closed" in answer["errors"][0]["message"]
-        assert json.loads((folder / "region-a.sealed").read_text()) == opened["region-a"]
+        assert json.loads((folder / "region-a.R1.sealed").read_text()) == opened["region-a"]
         assert list(folder.glob("*.sealed.*")) == []
         node.stop(signal.SIGKILL)
         node = node_at(config, 2)
@@ -168,6 +169,18 @@ def test_a_round_by_command_line_survives_kill_9(market):
     code, shown = run("key", "show", folder / "ledger")
     key.write_text(CliRunner().invoke(sopledger, ["key", "show", str(folder / "ledger")], standalone_mode=False).stdout.splitlines()[-1])  # fmt: skip
     assert run("verify", folder / "ledger", "--key", key)[0] == 0
+
+
+def test_a_node_whose_disk_is_full_says_so(market, monkeypatch):
+    """It refuses; it is no defect of the program."""
+
+    def full(*_, **__):
+        raise LedgerFull("no room on disk")
+
+    _, _, config = market
+    monkeypatch.setattr(LedgerWriter, "open", full)
+    code, answer = run("node", "run", "-c", config)
+    assert (code, answer["errors"][0]["message"]) == (5, "no room on disk")
 
 
 def test_nobody_at_the_door_is_exit_4():
@@ -210,13 +223,11 @@ def test_a_seal_whose_fate_is_unknown_keeps_its_salt(market):
     folder, _, _ = market
     offers = folder / "offers.json"
     offers.write_text('{"0": 0, "1": 5}')
-    (folder / "offers.sealed").write_text("of before")
+    before = json.dumps({"round": "R1", "party": "region-a", "salt": "5a" * 32, "offers": {}})
+    (folder / "offers.R1.sealed").write_text(before)
     me = ["--party", "region-a", "--key", folder / "region-a.key"]
     assert run("round", "commit", "R1", offers, *me, "--node", "http://127.0.0.1:9")[0] == 4
-    (kept,) = folder.glob("offers.sealed.*")
-    assert set(json.loads(kept.read_text())) == {"salt", "offers"}
+    (kept,) = folder.glob("offers.R1.sealed.*")
+    assert set(json.loads(kept.read_text())) == {"round", "party", "salt", "offers"}
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert (folder / "offers.sealed").read_text() == "of before"
-    aside = f"{folder}/commit.json,m,7"
-    assert run("round", "commit", "R1", offers, *me, "--out", aside)[0] == 0
-    assert json.loads((folder / "offers.sealed").read_text())["offers"] == {"0": 0, "1": 5}
+    assert (folder / "offers.R1.sealed").read_text() == before

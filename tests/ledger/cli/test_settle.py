@@ -119,3 +119,13 @@ def test_checking_a_proof_needs_neither_solver_nor_numpy(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "highspy", None)
     monkeypatch.setitem(sys.modules, "numpy", None)
     assert run("check", DAY, result)[0] == 0
+
+
+def test_a_day_whose_second_supplier_says_nothing_of_its_energy_is_refused_with_the_place(tmp_path):
+    document = json.loads(DAY.read_text())
+    del document["suppliers"][1]["available_wh"]
+    file = tmp_path / "day.json"
+    file.write_text(json.dumps(document))
+    code, answer = run("requests", file)
+    assert code == answer["exit_code"] == 3
+    assert "$.suppliers[1].available_wh" in [error["path"] for error in answer["errors"]]

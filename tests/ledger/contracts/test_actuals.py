@@ -1,8 +1,10 @@
 import random
+from pathlib import Path
 
 import pytest
 from fakes.seeds import for_seeds
 
+from gateway.model.reason import ReasonCode
 from ledger.contracts.actuals import (
     EXEMPT_REASONS,
     LOSS_SUPPLIER,
@@ -15,6 +17,8 @@ from ledger.contracts.actuals import (
 from ledger.contracts.document import Node
 from ledger.contracts.hco_document import round_from
 from ledger.contracts.hco_settlement import outcome
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def an_outcome(seed, *, quantum_w=40_000):
@@ -193,3 +197,21 @@ def test_a_delivery_report_is_complete_and_exact(change, where):
 def test_no_trader_is_punished_for_the_operators_or_the_devices_doing():
     assert {"feeder_limit", "operator", "link_lost", "derated"} <= EXEMPT_REASONS
     assert not {"shortfall", "unmetered"} & EXEMPT_REASONS
+
+
+TRADERS_RISK = {"meter_lost"}
+"""A meter nobody reads stops no energy; what it leaves unread is ``unmetered``, which is no excuse."""
+
+
+def test_every_word_for_a_limit_a_condition_or_a_link_excuses_who_trades():
+    """New words of the gateway's list come here: exempt, or among the exceptions above."""
+    words, group = {}, ""
+    for line in (ROOT / "docs/reasons.md").read_text().splitlines():
+        group = line[3:] if line.startswith("## ") else group
+        if line.startswith("| `"):
+            words.setdefault(group.split()[0], set()).add(line.split("`")[1])
+    beyond_them = words["Limits"] | words["Conditions"] | words["Links"]
+    assert {"guard_p", "disk", "crash_loop", "link_lost"} <= beyond_them
+    assert beyond_them - EXEMPT_REASONS == TRADERS_RISK
+    known = set().union(*words.values())
+    assert known == {code.value for code in ReasonCode}

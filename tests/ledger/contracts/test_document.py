@@ -1,5 +1,6 @@
 import pytest
 
+from gateway.market.fields import IDENTIFIER, PARTY
 from ledger.contracts.document import DocumentRefused, Node, canonical, digest, parse
 
 
@@ -66,6 +67,14 @@ def test_words_texts_and_flags():
         lambda n: (n.at("w").choice("a", "b"), n.at("t").text(), n.at("f").flag(), n.at("l").items()),
     )  # fmt: skip
     assert [path for path, _ in mistakes] == ["$.w", "$.t", "$.f", "$.l"]
+
+
+def test_a_name_is_no_longer_than_the_gateway_takes():
+    """Else a round is opened, cleared and paid for that no gateway reads."""
+    for length, mistakes in ((60, []), (61, [("$", "must have 1 to 60 printable characters")])):
+        name = "x" * length
+        assert bool(IDENTIFIER.fullmatch(name)) is bool(PARTY.fullmatch(name)) is (not mistakes)
+        assert read(b'"' + name.encode() + b'"', lambda node: node.name()) == (name, mistakes)
 
 
 def test_what_a_text_may_hold_does_not_depend_on_pythons_unicode():

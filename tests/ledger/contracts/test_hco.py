@@ -132,7 +132,7 @@ def allowed_alone(round_, t, k):
         loss_w = sum(-(-other.s_va * ppm // 1_000_000) for other in round_.terminals)
         if p_w + loss_w + t.s_va // 20 > t.s_va:
             return False
-    if t.ramp_levels is not None and abs(k - t.k_previous_level) > t.ramp_levels:
+    if k and t.ramp_levels is not None and abs(k - t.k_previous_level) > t.ramp_levels:
         return False
     return k in t.offers_ucur and k not in t.mask_levels
 
@@ -260,6 +260,17 @@ def test_nothing_feasible_is_no_trade():
     assert choice.value_ucur == 0
     empty = terminal("C", {0: 0}, k_previous_level=6, ramp_levels=1)
     assert hco.choose(round_of(empty, blocked)).levels == (0, 0)
+
+
+@pytest.mark.parametrize("offers", [{}, {0: 0}, {0: 0, 4: -1}])
+def test_a_terminal_whose_ramp_keeps_it_from_zero_stops_nobody_else(offers):
+    """What does not trade goes to zero in any case, whatever the others do."""
+    buyer, seller = terminal("A", {0: 0, 2: 100}), terminal("B", {0: 0, -2: -10})
+    still = terminal("C", offers, k_previous_level=5, ramp_levels=2)
+    assert hco.choose(round_of(buyer, seller, still)).levels == (2, -2, 0)
+    assert hco.admissible(round_of(still, buyer), still) == tuple(sorted({0, *offers}))
+    only_zero = terminal("C", {0: 0, 2: 500}, k_previous_level=5, ramp_levels=2)
+    assert hco.admissible(round_of(only_zero, buyer), only_zero) == (0,)
 
 
 def test_headroom_keeps_reactive_power_and_the_masters_residual():

@@ -93,6 +93,35 @@ def test_no_unit_is_lost_when_the_surplus_does_not_divide():
     assert sum(result["transfers"].values()) == 0
 
 
+def test_who_did_not_reveal_has_no_share_where_all_others_have():
+    offers = [{"0": 0, "2": 300}, {"0": 0, "-2": -30}]
+    alone = outcome(round_from(document(offers, share="all")))
+    beside = outcome(round_from(document([*offers, {}], share="all")))
+    assert (
+        beside["transfers"] == {**alone["transfers"], "T3": 0} == {"T1": 165, "T2": -165, "T3": 0}
+    )
+    revealed = outcome(round_from(document([*offers, {"0": 0}], share="all")))
+    assert list(revealed["shares"].values()) == [90, 90, 90]
+
+
+def named(names, offers):
+    """A round of terminals with these names."""
+    body = document(offers)
+    for terminal, name in zip(body["terminals"], names, strict=True):
+        terminal["id"] = name
+    return outcome(round_from(body))
+
+
+def test_two_trades_never_share_an_id_whatever_the_terminals_are_called():
+    sell, buy = {"0": 0, "-2": -10}, {"0": 0, "2": 1_000}
+    found = named(["a", "a-1", "1-b", "b"], [sell, sell, buy, buy])
+    assert len(found["trades"]) == len({trade["id"] for trade in found["trades"]}) == 4
+    (plain,) = named(["a", "b"], [sell, buy])["trades"]
+    assert plain["id"] == "hco-20260102T0200Z-a-b"
+    longest = named(["x" * 60, "y" * 60], [sell, buy])["trades"]
+    assert all(len(trade["id"]) <= 60 for trade in (*longest, *found["trades"]))
+
+
 @for_seeds(range(300))
 def test_money_balances_and_nobody_loses(seed):
     round_ = round_from(random_document(seed))

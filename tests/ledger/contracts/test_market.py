@@ -154,8 +154,88 @@ def test_a_round_nobody_reports_settles_as_undelivered_at_nobodys_fault_and_is_f
     for row in rows:
         assert (row["delivered_wh"], row["paid"], row["penalty"]) == (0, 0, 0)
         assert row["curtailed"] == ["unreported"]
-    bench.block(week - 1)
+    day = -24 * 60
+    bench.block(week + day + 1)
+    assert set(bench.market.rounds) == {"R1"}
+    bench.block(week + day)
     assert bench.market.rounds == {}
+
+
+def test_a_round_reported_late_is_there_a_day_longer_for_who_asks():
+    bench = joined()
+    outcome = cleared(bench)
+    late = -30 * 60
+    said = bench.message("gw", kind="delivery", round="R1", trades=report(outcome))
+    assert bench.block(late, said).settled == ["R1"]
+    bench.block(late - 24 * 60 + 1)
+    assert bench.market.rounds["R1"]["actuals"]["rows"]
+    bench.block(late - 24 * 60)
+    assert bench.market.rounds == {}
+
+
+def test_nobody_leaves_with_an_offer_open_and_its_money_comes_out_afterwards():
+    """Without a penalty a seller's offer reserves nothing, and yet it is a commitment."""
+    bench = joined(deposit=1_000_000)
+    opening = bench.message("op", kind="open", round="R1", document=document())
+    buy, sell = {"0": 0, "2": 120_000}, {"0": 0, "-2": -60_000}
+    lists = {"A": buy, "B": sell}
+    commits = [bench.message(n, kind="commit", round="R1", hash=commitment(SALT, lists[n], party=n, round_id="R1")) for n in lists]  # fmt: skip
+    assert bench.block(10, opening, *commits).refused == []
+    reveals = [bench.message(n, kind="reveal", round="R1", salt=SALT, offers=lists[n]) for n in lists]  # fmt: skip
+    assert bench.block(4.5, *reveals).refused == []
+    seller = bench.market.registry.parties["B"]
+    assert seller["reserved"] == {}
+    open_still = ["'B' still has commitments in R1"]
+    assert refusal(bench, 4, bench.message("B", kind="leave")) == open_still
+    bench.block(3)
+    assert refusal(bench, 2, bench.message("B", kind="leave")) == open_still
+    outcome = bench.market.rounds["R1"]["outcome"]
+    trades = [{"trade_id": t["id"], "delivered_wh": t["wh"]} for t in outcome["trades"]]
+    said = bench.message("gw", kind="delivery", round="R1", trades=trades)
+    assert bench.block(-16, said, bench.message("B", kind="leave")).refused == []
+    assert seller["left"]
+    owed = seller["balance"]
+    assert owed > 0
+
+    out = {"kind": "deposit", "id": "B"}
+    over = bench.message("op", **out, amount=-1_000_001)
+    assert refusal(bench, -17, over) == ["only 1000000 of the deposit is free"]
+    into = bench.message("op", **out, amount=1)
+    assert refusal(bench, -17, into) == ["'B' has left: money only goes out"]
+    assert bench.block(-17, bench.message("op", **out, amount=-1_000_000)).refused == []
+    assert seller["deposit"] == 0
+    paid_out = bench.message("op", kind="payment", id="B", amount=-owed)
+    assert bench.block(-17, paid_out).refused == []
+    assert seller["balance"] == 0
+    assert bench.market.money_sum_ucur() == 0
+
+
+def test_who_owes_pays_and_leaves():
+    """A party that only ever buys could never leave, and its deposit would be worth ever less."""
+    bench = joined()
+    outcome = cleared(bench)
+    trades = [{"trade_id": t["id"], "delivered_wh": t["wh"]} for t in outcome["trades"]]
+    bench.block(-16, bench.message("gw", kind="delivery", round="R1", trades=trades))
+    parties = bench.market.registry.parties
+    buyer = next(name for name in NAMES if parties[name]["balance"] < 0)
+    debt = -parties[buyer]["balance"]
+    assert refusal(bench, -17, bench.message(buyer, kind="leave")) == [
+        f"{buyer!r} still owes {debt}"
+    ]
+    for amount in (debt + 1, -1, 0):
+        wrong = bench.message("op", kind="payment", id=buyer, amount=amount)
+        assert refusal(bench, -17, wrong) == [
+            f"{buyer!r} owes {debt}: from 1 to {debt} can be paid"
+        ]
+    own = bench.message(buyer, kind="payment", id=buyer, amount=debt)
+    assert refusal(bench, -17, own) == ["a region may not send 'payment'"]
+    stranger = bench.message("op", kind="payment", id="Z", amount=debt)
+    assert refusal(bench, -17, stranger) == ["'Z' is not a party"]
+    paid = [bench.message("op", kind="payment", id=buyer, amount=part) for part in (debt - 1, 1)]
+    assert bench.block(-17, *paid, bench.message(buyer, kind="leave")).refused == []
+    assert (parties[buyer]["balance"], parties[buyer]["left"]) == (0, True)
+    assert bench.market.services["payments"] == debt * -1
+    assert bench.market.money_sum_ucur() == 0
 
 
 def test_a_round_without_offers_settles_at_once():

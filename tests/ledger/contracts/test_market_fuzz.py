@@ -3,11 +3,13 @@
 import copy
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.contracts.document import canonical
 from ledger.contracts.market import MEMBERS_ONLY, Market, Message
+from ledger.contracts.requests_document import day_from, outcome
 from ledger.contracts.rounds import commitment
 
 START_MS = 1_767_319_200_000
@@ -21,18 +23,26 @@ DOCUMENT = {
     "terminals": [{"id": f"T{n}", "s_va": 250_000, "k_min": -6, "k_max": 6} for n in (1, 2)],
     "k_dc": 6,
 }
+STORAGE = {"initial_wh": 1, "max_wh": 5, "target_wh": 2, "charge_wh": 2, "discharge_wh": 2}
 DAY = {
     "contract": "requests-1",
     "slot_s": 900,
-    "suppliers": [{"id": "S", "available_wh": [9], "price": [5]}],
-    "users": [{"id": "U", "demand_wh": [4]}],
-    "distance_km": [[1]],
-    "prev_hash": "00",
-}
-RESULT = {"method": "exact", "flows": [], "storage_wh": {"U": [0]}, "certificate": {"y": [[0]], "z": [[0]], "s": [[0, 0]]}}  # fmt: skip
+    "suppliers": [
+        {"id": "S1", "technology": "wind", "renewable": True, "available_wh": [9, 4], "price": [5, 6]},
+        {"id": "S2", "available_wh": [3, 7], "price": [4, 8]},
+    ],
+    "users": [{"id": "U1", "demand_wh": [4, 2], "storage": STORAGE}, {"id": "U2", "demand_wh": [3, 6]}],
+    "distance_km": [[1, 2], [2, 1]],
+    "capacity_wh": [[9, 9], [9, 9]],
+    "transmission_price_per_kwh_km": 1,
+    "voll_per_kwh": 100,
+    "prev_hash": Market.genesis("m", "op", KEY["op"]).beacons[-1],
+}  # fmt: skip
+RESULT = outcome(day_from(DAY), "exact")
 GOOD = {
     "join": {"id": "C", "key": "ef" * 32, "role": "region", "terminal": "T3", "deposit": 5},
     "deposit": {"id": "A", "amount": 5},
+    "payment": {"id": "A", "amount": 5},
     "leave": {},
     "rotate": {"new_key": "ab" * 32},
     "open": {"round": "R2", "document": DOCUMENT, "penalty_per_kwh": 3},
@@ -105,6 +115,41 @@ def a_market():
 
 
 SNAPSHOT = a_market()
+
+
+def test_what_is_broken_is_good_at_first():
+    """Else most of what the next test breaks would be refused before it is looked at."""
+    market = Market(json.loads(SNAPSHOT))
+    body = json.loads(canonical({"kind": "slot", **GOOD["slot"]}))
+    message = Message(id="x", party="op", key=KEY["op"], seq=100, body=body)
+    assert market.apply_block(START_MS - 900_000, [message]).refused == []
+
+
+@pytest.mark.parametrize("kind", sorted(MEMBERS_ONLY))
+def test_no_single_place_of_a_message_breaks_the_market(kind):
+    """Each place of a proper message in turn: left out, or of another kind."""
+    body = json.loads(canonical({"kind": kind, **GOOD[kind]}))
+    party = SENDER[MEMBERS_ONLY[kind][-1]]
+    for path in places(body):
+        for value in (..., None, True, 0, -1, 2**53 - 1, "", "x", [], [[]], {}, {"x": 1}):
+            changed = replaced(body, path, value)
+            if isinstance(changed, dict):
+                market = Market(json.loads(SNAPSHOT))
+                message = Message(id="x", party=party, key=KEY[party], seq=100, body=changed)
+                effects = market.apply_block(START_MS - 270_000, [message])
+                assert len(effects.accepted) + len(effects.refused) == 1
+
+
+def replaced(value, path, new):
+    """The same with another value at a place; ``...`` leaves the place out."""
+    if not path:
+        return new
+    first, *rest = path
+    inside = replaced(value[first], rest, new)
+    if isinstance(value, list):
+        return [*value[:first], *([] if inside is ... else [inside]), *value[first + 1 :]]
+    kept = {key: item for key, item in value.items() if key != first}
+    return kept if inside is ... else {**kept, first: inside}
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -69,17 +69,42 @@ def test_money_goes_out_only_while_it_is_free(registry):
 
 def test_who_leaves_has_nothing_open_and_stays_gone(registry):
     assert registry.reserve("A", "R1", 5)
-    assert "commitments" in do(registry.leave, {}, "A")[0][1]
+    assert do(registry.leave, {}, "A", ["R2"]) == [("$", "'A' still has commitments in R1, R2")]
     registry.release("R1")
+    assert do(registry.leave, {}, "A", ["R2"]) == [("$", "'A' still has commitments in R2")]
     registry.post("A", -1)
-    assert "owes" in do(registry.leave, {}, "A")[0][1]
+    assert "owes" in do(registry.leave, {}, "A", [])[0][1]
     registry.post("A", 1)
-    assert do(registry.leave, {}, "A") == []
+    assert do(registry.leave, {}, "A", []) == []
     assert registry.key_of("A") is None
     assert registry.at_terminal("T1") is None
     again = {"id": "A", "key": KEY[3], "role": "region", "terminal": "T1"}
     assert do(registry.join, again)[0][0] == "$.id"
     assert do(registry.join, {**again, "id": "B"}) == []
+
+
+def test_a_balance_is_paid_towards_zero_and_never_past_it(registry):
+    services = {}
+
+    def paid(amount, name="A"):
+        mistakes = []
+        registry.payment(Node({"id": name, "amount": amount}, mistakes), services)
+        return [(mistake.path, mistake.message) for mistake in mistakes]
+
+    assert paid(1) == [("$.id", "'A' owes nothing and is owed nothing")]
+    assert paid(1, "Z") == [("$.id", "'Z' is not a party")]
+    registry.post("A", 30)
+    for wrong in (-31, 0, 5):
+        assert paid(wrong) == [("$.amount", "'A' is owed 30: from -30 to -1 can be paid out")]
+    assert paid(-30) == []
+    registry.post("A", -20)
+    for wrong in (21, 0, -5):
+        assert paid(wrong) == [("$.amount", "'A' owes 20: from 1 to 20 can be paid")]
+    assert paid(15) == []
+    assert paid(1.5)[0] == ("$.amount", "must be an integer, is 1.5")
+    assert registry.parties["A"]["balance"] == -5
+    assert services == {"payments": 15}
+    assert registry.free_ucur("A") == 95
 
 
 def test_a_key_is_rotated_once_and_an_old_one_never_returns(registry):

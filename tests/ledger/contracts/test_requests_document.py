@@ -64,6 +64,16 @@ def test_a_mistake_is_named_with_its_path(small, change, where):
     assert where in paths(document)
 
 
+@pytest.mark.parametrize("bad", [None, 5, {}, "missing"])
+def test_a_later_supplier_without_its_energies_is_a_mistake_with_a_path(scenario, bad):
+    """One such ``slot`` message would else end every node of a market."""
+    document = {key: value for key, value in scenario.items() if key != "capacity_wh"}
+    second = {k: v for k, v in document["suppliers"][1].items() if k != "available_wh"}
+    second |= {} if bad == "missing" else {"available_wh": bad}
+    document["suppliers"] = [document["suppliers"][0], second, *document["suppliers"][2:]]
+    assert "$.suppliers[1].available_wh" in paths(document)
+
+
 @pytest.mark.parametrize("value", [None, [], 3])
 def test_anything_but_an_object_is_refused(value):
     assert paths(value)[0] == "$"

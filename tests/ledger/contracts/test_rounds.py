@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.planning import ARM_MS
 from ledger.contracts.document import Node
 from ledger.contracts.hco_document import round_from
 from ledger.contracts.registry import Registry
@@ -105,7 +106,8 @@ def opening(rounds, registry, name, start, end):
     [
         ("2026-01-02T02:00Z", "2026-01-02T02:15Z", False),
         ("2026-01-02T02:05Z", "2026-01-02T02:10Z", False),
-        ("2026-01-02T01:55Z", "2026-01-02T02:05Z", False),
+        ("2026-01-02T02:14Z", "2026-01-02T02:15Z", False),
+        ("2026-01-02T01:55Z", "2026-01-02T02:00Z", True),
         ("2026-01-02T01:45Z", "2026-01-02T02:00Z", True),
         ("2026-01-02T02:15Z", "2026-01-02T02:30Z", True),
     ],
@@ -113,6 +115,37 @@ def opening(rounds, registry, name, start, end):
 def test_a_terminal_is_not_sold_twice_in_one_interval(opened, registry, start, end, free):
     expected = [] if free else ["'R1' has 'T1' in the same interval"]
     assert opening(opened, registry, "R2", start, end) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        ("04:00Z", "04:01Z", None),
+        ("04:01Z", "04:02:00Z", None),
+        ("04:05Z", "04:10Z", None),
+        ("04:45Z", "05:00Z", None),
+        ("04:00Z", "04:10Z", "a trade lasts 1, 5 or 15 min"),
+        ("04:00Z", "05:00Z", "a trade lasts 1, 5 or 15 min"),
+        ("04:00Z", "04:00:01Z", "a trade lasts 1, 5 or 15 min"),
+        ("04:07Z", "04:22Z", "must start on a boundary of 900 s"),
+        ("04:05Z", "04:20Z", "must start on a boundary of 900 s"),
+        ("04:01Z", "04:06Z", "must start on a boundary of 300 s"),
+        ("04:00:30Z", "04:01:30Z", "must start on a boundary of 60 s"),
+    ],
+)
+def test_only_intervals_that_a_gateway_takes_are_opened(registry, start, end, message):
+    """Else what is cleared is never carried out, and deposits are bound for a week."""
+    rounds = {}
+    said = opening(rounds, registry, "R2", f"2026-01-02T{start}", f"2026-01-02T{end}")
+    assert said == ([] if message is None else [message])
+    assert set(rounds) == (set() if message else {"R2"})
+
+
+@pytest.mark.parametrize("clock", CLOCKS.values())
+def test_the_usual_clocks_clear_before_a_gateway_plans(clock):
+    """What is cleared later comes too late whatever the site's gate is."""
+    assert clock.commit_s > clock.reveal_s >= clock.clear_s
+    assert 1000 * clock.clear_s >= ARM_MS + 15_000
 
 
 def test_a_round_without_trades_may_be_held_again(opened, registry):
