@@ -207,9 +207,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
     meters = meters_of(site, core, clock, endpoints)
     link, node, office = market_of(site, core)
     poller = StationPoller(station=station, clock=clock, period_us=site.runtime.scan_ms * 1000)
-    desk = TradeDesk(market=office, recorder=recorder, clock=clock)
-    for index, entry in remembered:
-        desk.remember(index, entry)
+    desk = desk_of(office, recorder, clock, remembered)
     if node is not None:
         node.recall((e for _, e in remembered), (r.sha256 for r in state.received.values()))
     scan = Scan(
@@ -264,6 +262,16 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
         people=people,
         keeper=snapshots_of(shelf, recorder, clock, remembered),
     )
+
+
+def desk_of(
+    office: Market, recorder: Recorder, clock: Clock, remembered: list[Indexed]
+) -> TradeDesk:
+    """The desk with what it answered before."""
+    desk = TradeDesk(market=office, recorder=recorder, clock=clock)
+    for index, entry in remembered:
+        desk.remember(index, entry)
+    return desk
 
 
 def starts_of(
@@ -351,6 +359,7 @@ async def run(
                 "config": config_fields(site, parts.recorder.state.site, parts.office.public_key),
             },
         )
+        await parts.people.latch.take()  # before anything is commanded
         async with beside(parts) if beside else nullcontext():
             await _run_parts(parts)
         parts.starts.ended()
@@ -403,6 +412,7 @@ async def _run_parts(parts: Parts) -> None:
             group.create_task(parts.meter_poller.run(), name="meters")
             group.create_task(parts.scan.run(), name="scan")
             group.create_task(parts.people.control.run(), name="control")
+            group.create_task(parts.people.latch.run(), name="latch")
             group.create_task(parts.people.alarms.run(), name="alarms")
             group.create_task(_publish_checkpoints(parts), name="checkpoints")
             group.create_task(parts.anchoring.run(), name="anchoring")
@@ -429,6 +439,7 @@ def _notice(parts: Parts) -> ServiceNotice:
         clock=parts.clock,
         state=lambda: parts.scan.state,
         scans_count=lambda: parts.scan.scans_count,
+        lent=parts.people.orders.lent,
     )
     parts.recorder.listeners.append(notice.take)
     return notice
@@ -462,7 +473,8 @@ async def _close(parts: Parts, why: Reason) -> None:
 async def stop_directly(site: SiteFile) -> str:
     """Bring every SOP of a site to zero without a running gateway; the word of each station.
 
-    Nothing is written to the ledger here: the next start reads the station back and records it.
+    Nothing is written to the ledger here; what keeps it stopped is the latch that the caller leaves
+    (``runtime.latch``): the gateway that takes it records the stop.
     """
     words = []
     for config in site.sops:
