@@ -265,7 +265,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
 
 
 def desk_of(
-    office: Market, recorder: Recorder, clock: Clock, remembered: list[Indexed]
+    office: MarketOffice, recorder: Recorder, clock: Clock, remembered: list[Indexed]
 ) -> TradeDesk:
     """The desk with what it answered before."""
     desk = TradeDesk(market=office, recorder=recorder, clock=clock)
