@@ -247,6 +247,7 @@ class Rack:
         self.equipment = equipment
         self.clock = clock
         self.owner = owner
+        self.timeout_found_s: float | None = None  # of the station's watchdog; None: not yet read
         self._endpoints = Endpoints()
         self._units: dict[str, ModbusUnit] = {}
         self._nodes: dict[str, OpcuaDevice] = {}

@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from gateway.commissioning.equipment import Rack, Say, silent
-from gateway.model.errors import DeviceError, DeviceRefused
+from gateway.model.errors import BadAnswer, DeviceError, DeviceRefused
 from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpoint
 from gateway.model.telemetry import State, StationTelemetry
+from gateway.model.terminal import Sop, Terminal
 from gateway.ports import Journal
 
 FAILSAFE_RAMP_ZERO = 1
@@ -25,6 +26,7 @@ ENERGISING = frozenset({State.INIT, State.PRECHARGE, State.SYNC})
 ENERGISING_S = 30.0  # precharge and synchronisation after a release or a start
 LOCAL_BIT = 1 << 12
 ZERO_RATIO = 0.01  # of the rating: at zero, noise and losses included
+REST_RATIO = 0.05  # of reactive power: what a filter draws at rest is no power of a test
 SETTLE_S = 2.0  # what a station may take after its ramp
 LIFE_S = 10  # shortest life of a test setpoint; it is renewed, never endless
 
@@ -62,6 +64,38 @@ def cause_of(ack: Ack) -> str:
     return _CAUSES.get(ack, "blocked-by-process")
 
 
+def ramp_permille(sop: Sop) -> int:
+    """Return the one ramp of all terminals in 0.1 % of rating a second: the slowest guard's.
+
+    The service takes the same: for setpoints, and for the way to zero after a watchdog trip.
+    """
+    return max(1, min(1000 * t.ramp_w_per_s // t.s_va for t in sop.terminals))
+
+
+def ramp_s(sop: Sop, terminal: Terminal, way_w: float) -> float:
+    """Return how long a terminal takes for a change of P or Q."""
+    return 1000 * abs(way_w) / (ramp_permille(sop) * terminal.s_va)
+
+
+async def timeout_found_s(rack: Rack) -> float | None:
+    """Return the watchdog timeout the station held before this program first wrote it.
+
+    None for converters: they are armed by whoever takes control, and need not be before.
+    """
+    if rack.equipment.converters:
+        return None
+    if rack.timeout_found_s is None:
+        name = rack.equipment.station.name
+        command = rack.equipment.station.profile.command
+        # On OPC UA commands are Methods, and the driver knows the point by its name.
+        point = command.watchdog.timeout if command is not None else "wdg.timeout"
+        poll = await rack.reader(name).read([point])
+        if point not in poll.points:
+            raise BadAnswer(name, f"{point} has no value")
+        rack.timeout_found_s = poll.points[point]
+    return rack.timeout_found_s
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
     """What one terminal shall do during a test."""
@@ -77,10 +111,12 @@ class Session:
         self.rack = rack
         self.station = rack.second_station()
         self.silent = False  # True: no sign of life, for the watchdog test
+        self.dropped = False  # the connection was closed for a test
         self.entries: list[int] = []  # ledger indexes of this session
         self._journal = journal
         self._say = say
         self._count = 0
+        self._reactive = False  # Q was ordered last; what is active the station does not tell
 
     async def set(
         self,
@@ -106,12 +142,15 @@ class Session:
                 self.station.name, f"SELECT answered {ack.name.lower()}", cause_of(ack)
             )
         sent_s = self.rack.now_s()
+        reactive = any(s.q_var for s in instruction.setpoints)
+        self._reactive |= reactive  # already on the way: its answer may be lost
         ack = await self.station.operate(instruction)
         await self._outcome(instruction, index, ack)
         if ack is not Ack.EXECUTED:
             raise TestRefused(
                 self.station.name, f"OPERATE answered {ack.name.lower()}", cause_of(ack)
             )
+        self._reactive = reactive
         return sent_s
 
     def instruction(
@@ -125,7 +164,7 @@ class Session:
         sop = self.rack.equipment.sop
         self._count += 1
         seed = f"{self.rack.clock.utc_us()} {self._count} {sorted(powers)}".encode()
-        slowest = min(1000 * t.ramp_w_per_s // t.s_va for t in sop.terminals)
+        slowest = ramp_permille(sop)
         return Instruction(
             id=int.from_bytes(hashlib.sha256(seed).digest()[:4], "big") or 1,
             sop=sop.id,
@@ -143,27 +182,55 @@ class Session:
         )
 
     async def zero(self) -> StationTelemetry:
-        """Bring every terminal to zero and wait until the station says so; NotBack otherwise."""
-        rack = self.rack
+        """Bring every terminal to zero and wait until the station says so; NotBack otherwise.
+
+        Whatever comes between (a refusal, a full ledger, a lost answer), STOP is sent: the
+        station's own timers are under test and must not be what ends the test.
+        """
+        back = False
+        try:
+            seen = await self._to_zero()
+            back = True
+        finally:
+            if not back:
+                await self._stop()
+        return seen
+
+    async def _to_zero(self) -> StationTelemetry:
+        rack, sop = self.rack, self.rack.equipment.sop
         seen = await self.station.read()
         if seen.state not in ENERGISED:
             return seen  # a station that is not energised moves nothing
-        ramp = min(t.ramp_w_per_s / t.s_va for t in rack.equipment.sop.terminals)
         highest = max(
-            abs(s.p_w) / t.s_va
-            for s, t in zip(seen.terminals, rack.equipment.sop.terminals, strict=True)
+            max(abs(s.p_w), abs(s.q_var)) / t.s_va
+            for s, t in zip(seen.terminals, sop.terminals, strict=True)
         )
-        if highest > ZERO_RATIO or any(t.p_w_set_active for t in seen.terminals):
+        ordered = self._reactive or any(t.p_w_set_active for t in seen.terminals)
+        if highest > ZERO_RATIO or ordered:
             await self.set({})
-        deadline_s = rack.now_s() + highest / ramp + SETTLE_S + 1.0
+        deadline_s = rack.now_s() + 1000 * highest / ramp_permille(sop) + SETTLE_S + 1.0
         while True:
             seen = await self.station.read()
             if at_zero(rack, seen):
                 return seen
             if rack.now_s() > deadline_s:
-                await self.station.command(Command.STOP)
+                if at_zero(rack, seen, var_ratio=REST_RATIO):
+                    return seen
                 raise NotBack(self.station.name, "did not come back to zero; STOP was sent")
             await rack.pause(0.1)
+
+    async def _stop(self) -> None:
+        """Send STOP; NotBack when the station does not take it and is not known to be at zero."""
+        name = self.station.name
+        try:
+            ack = await self.station.command(Command.STOP)
+            if ack in (Ack.ACCEPTED, Ack.EXECUTED):
+                return
+            seen = await self.station.read()
+        except DeviceError as error:
+            raise NotBack(name, f"not known to be at zero, and STOP: {error.what}") from error
+        if seen.state in ENERGISED and not at_zero(self.rack, seen, var_ratio=REST_RATIO):
+            raise NotBack(name, f"did not take zero, and answered STOP {ack.name.lower()}")
 
     async def _intent(self, instruction: Instruction) -> int:
         if self._journal is None:
@@ -211,11 +278,13 @@ class Session:
 
     async def drop(self) -> None:
         """Close the connection, as a cut cable would; ``connect`` opens another."""
+        self.dropped = True
         await self.station.close()
 
     def connect(self) -> None:
         """Use a new connection from now on."""
         self.station = self.rack.second_station()
+        self.dropped = False
 
     async def beat(self) -> None:
         """Write the sign of life until cancelled; a missed one is the station's to judge."""
@@ -228,39 +297,45 @@ class Session:
                     await self.station.heartbeat(count)
             await self.rack.clock.sleep_until(self.rack.clock.mono_us() + period_us)
 
-    async def arm(self) -> StationTelemetry:
-        """Check the state, take the lease, arm the watchdog and read both back."""
+    async def awake(self) -> StationTelemetry:
+        """Read the station; wait for it while it precharges or synchronises."""
         seen = await self.station.read()
-        name = self.station.name
         deadline_s = self.rack.now_s() + ENERGISING_S
         while seen.state in ENERGISING and self.rack.now_s() < deadline_s:
             await self.rack.pause(0.5)
             seen = await self.station.read()
+        return seen
+
+    async def arm(self) -> StationTelemetry:
+        """Check the state, take the lease, arm the watchdog and read both back."""
+        seen = await self.awake()
+        name = self.station.name
         if seen.state not in ENERGISED:
             raise TestRefused(name, f"the station is in {seen.state.name}", "blocked-by-process")
         if seen.status_bits & LOCAL_BIT:
             raise TestRefused(name, "switched to local", "blocked-by-switching-hierarchy")
         if seen.lease_owner not in (0, self.rack.owner) and seen.watchdog_remaining_ds > 0:
             raise TestRefused(name, f"controlled by {seen.lease_owner}", "locked-by-other-client")
+        await timeout_found_s(self.rack)  # as found, before it is written
         await self.station.configure(
             watchdog_ds=self.rack.equipment.device_timeout_ms // 100,
             failsafe=FAILSAFE_RAMP_ZERO,
-            failsafe_ramp_permille_per_s=200,
+            failsafe_ramp_permille_per_s=ramp_permille(self.rack.equipment.sop),
             lease_owner=self.rack.owner,
         )
         await self.station.heartbeat(0xFFFF)
         return seen
 
 
-def at_zero(rack: Rack, seen: StationTelemetry) -> bool:
-    """Tell whether every terminal stands at zero; the master may carry the losses."""
+def at_zero(rack: Rack, seen: StationTelemetry, *, var_ratio: float = ZERO_RATIO) -> bool:
+    """Tell whether every terminal stands at zero, P and Q; the master may carry the losses."""
     sop = rack.equipment.sop
     losses_w = sum(sop.losses.loss_w(p_w=0, s_va=t.s_va) for t in sop.terminals)
     for telemetry, terminal in zip(seen.terminals, sop.terminals, strict=True):
         band_w = ZERO_RATIO * terminal.s_va
         if terminal.id == sop.master:
             band_w += 2 * losses_w
-        if abs(telemetry.p_w) > band_w:
+        if abs(telemetry.p_w) > band_w or abs(telemetry.q_var) > var_ratio * terminal.s_va:
             return False
     return True
 
@@ -279,17 +354,19 @@ async def hold(
                 yield session
             finally:
                 session.silent = False
+                if session.dropped:
+                    session.connect()  # on a closed one nothing can be taken back
                 try:
                     await session.zero()
                 finally:
                     beating.cancel()
     except BaseExceptionGroup as several:
-        raise _first(several) from None
+        raise first_error(several) from None
     finally:
         await session.station.close()
 
 
-def _first(several: BaseExceptionGroup) -> BaseException:
+def first_error(several: BaseExceptionGroup) -> BaseException:
     """Return the first of the errors a task group collected: the one that ended the test."""
     inner = several.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+    return first_error(inner) if isinstance(inner, BaseExceptionGroup) else inner

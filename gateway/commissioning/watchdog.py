@@ -83,7 +83,8 @@ def judge(
     """Judge a silence from the samples around it.
 
     ``t_back_s`` is when the master was heard again; power must stay at zero after it, until
-    somebody arms. None when the master did not return within the samples.
+    somebody arms. None when the master did not return within the samples. A time that may lie
+    beyond the limit is undecided: between two looks a setpoint may have ended by its own life.
     """
     if setting is not None and setting.code == "watchdog-disabled":
         return WatchdogResult(how=how, verdict=Verdict.FAULT, zero_after=None, findings=(setting,))
@@ -117,7 +118,11 @@ def judge(
                 punch=Punch.A,
             )
         )
-    verdict = Verdict.FAULT if findings else Verdict.OK
+    verdict = Verdict.OK
+    if findings:
+        verdict = Verdict.FAULT
+    elif zero is not None and zero.value_s + zero.resolution_s > expectation.zero_within_s:
+        verdict = Verdict.UNDECIDED
     return WatchdogResult(how=how, verdict=verdict, zero_after=zero, findings=tuple(findings))
 
 

@@ -9,10 +9,10 @@ from gateway.commissioning.equipment import Rack, Say, silent
 from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.runs.steps import watching
 from gateway.commissioning.sat.record import CheckOutcome, Row
-from gateway.commissioning.session import SETTLE_S, Power, hold
+from gateway.commissioning.session import SETTLE_S, Power, hold, ramp_s
 from gateway.ports import Journal
 
-LIFE_S = 120  # of each setpoint; what holds it renews it
+LIFE_S = 120  # of each setpoint beyond the device's timeout; what holds it renews it
 RENEW_S = 60.0
 BAND_RATIO = 0.02  # of the rating: a converter beyond that does not follow
 
@@ -37,9 +37,11 @@ async def run_hold(
     """Bring the terminal there, keep it there, come back to zero; ``holding`` is called between."""
     terminal = rack.equipment.sop.terminal(order.terminal)
     powers = {order.terminal: Power(p_w=order.p_w)}
+    # Where the process is killed, the watchdog and not the setpoint's end shall bring it to zero.
+    life_s = LIFE_S + rack.equipment.device_timeout_ms // 1000
     async with hold(rack, journal=journal, say=say) as session:
-        await session.set(powers, life_s=LIFE_S)
-        await rack.pause(abs(order.p_w) / terminal.ramp_w_per_s + SETTLE_S)
+        await session.set(powers, life_s=life_s)
+        await rack.pause(ramp_s(rack.equipment.sop, terminal, order.p_w) + SETTLE_S)
         holding()
         began_s = rack.now_s()
         async with watching(rack, order.terminal, period_s=0.5) as watch:
@@ -48,7 +50,7 @@ async def run_hold(
                 say(f"{order.p_w / 1000:+.1f} kW at {order.terminal}")
                 await rack.pause(min(left_s, RENEW_S))
                 if left_s > RENEW_S:
-                    await session.set(powers, life_s=LIFE_S)
+                    await session.set(powers, life_s=life_s)
             seen_w = [
                 next(t.p_w for t in telemetry.terminals if t.id == order.terminal)
                 for _width_s, telemetry in watch.seen

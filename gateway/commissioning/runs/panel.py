@@ -5,15 +5,26 @@ The tool is never the emergency stop. It asks, watches, and checks that everybod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.commissioning.equipment import Rack, Say, silent
-from gateway.commissioning.finding import Finding, Punch, Verdict
+from gateway.commissioning.finding import Finding, Punch, Verdict, worst
+from gateway.commissioning.runs.holding import LIFE_S
 from gateway.commissioning.runs.person import Answer, Person
 from gateway.commissioning.runs.steps import watching
 from gateway.commissioning.sat.record import CheckOutcome, Row
-from gateway.commissioning.session import ZERO_RATIO, Power, Session, TestRefused, cause_of, hold
+from gateway.commissioning.session import (
+    ZERO_RATIO,
+    Power,
+    Session,
+    TestRefused,
+    cause_of,
+    hold,
+    ramp_s,
+)
 from gateway.model.errors import DeviceError
 from gateway.model.setpoint import Ack, Command
 from gateway.model.telemetry import StationTelemetry
@@ -21,6 +32,8 @@ from gateway.ports import Journal
 
 WAIT_S = 20.0  # after the person said it is done, the signal must follow
 POLL_S = 0.1
+RENEW_S = 30.0  # of the setpoint's LIFE_S: one renewal may fail and power is still there
+RECENT_S = 1.0  # a contactor may be faster than the signal that reports it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +94,12 @@ async def run_signals(
         rest = _bit(await rack.station().read(), signal)
         answer = await person.ask(signal.provoke)
         if answer is Answer.QUIT:
-            return CheckOutcome(verdict=Verdict.UNDECIDED, rows=tuple(rows), note="left early")
+            return CheckOutcome(
+                verdict=worst([Verdict.UNDECIDED, *(r.verdict for r in rows)]),
+                rows=tuple(rows),
+                findings=tuple(findings),
+                note="left early",
+            )
         if answer is not Answer.DONE:
             verdict = Verdict.UNDECIDED if answer is Answer.SKIP else Verdict.FAULT
             rows.append(Row(name=signal.name, value_text=answer.value, verdict=verdict))
@@ -100,10 +118,7 @@ async def run_signals(
                 verdict=Verdict.FAULT if finding else Verdict.OK,
             )
         )
-    verdicts = [r.verdict for r in rows]
-    verdict = Verdict.FAULT if findings or Verdict.FAULT in verdicts else Verdict.OK
-    if verdict is Verdict.OK and Verdict.UNDECIDED in verdicts:
-        verdict = Verdict.UNDECIDED
+    verdict = worst([r.verdict for r in rows])
     return CheckOutcome(verdict=verdict, rows=tuple(rows), findings=tuple(findings))
 
 
@@ -168,45 +183,61 @@ async def run_interlocks(
     """Provoke each interlock and see the station itself refuse a SELECT of zero power."""
     rows: list[Row] = []
     findings: list[Finding] = []
-    name = rack.equipment.station.name
     for signal in (s for s in signals if s.forbids):
-        if await person.ask(signal.provoke) is not Answer.DONE:
-            rows.append(Row(name=signal.name, value_text="not tried", verdict=Verdict.UNDECIDED))
-            continue
-        await _await_bit(rack, signal, active=True, wait_s=wait_s)
-        ack = await _select_zero(rack)
-        refused = ack not in (Ack.ACCEPTED, Ack.EXECUTED)
-        await person.ask(signal.restore)
-        await _await_bit(rack, signal, active=False, wait_s=wait_s)
-        rows.append(
-            Row(
-                name=signal.name,
-                value_text=cause_of(ack) if refused else "accepted a selection",
-                limit="refused",
-                verdict=Verdict.OK if refused else Verdict.FAULT,
-            )
-        )
-        if not refused:
-            findings.append(
-                Finding(
-                    code="interlock-open",
-                    where=f"{name} {signal.name}",
-                    what=f"the station accepted a selection while {signal.name} was active",
-                    mend="the interlock does not reach the converter's controller: check its wire",
-                    punch=Punch.A,
-                )
-            )
-    verdict = Verdict.FAULT if findings else Verdict.OK
-    if not findings and any(r.verdict is Verdict.UNDECIDED for r in rows):
-        verdict = Verdict.UNDECIDED
+        row, finding = await _interlock(rack, person, signal, wait_s=wait_s)
+        rows.append(row)
+        findings += [finding] if finding else []
+    verdict = worst([r.verdict for r in rows])
     return CheckOutcome(verdict=verdict, rows=tuple(rows), findings=tuple(findings))
+
+
+async def _interlock(
+    rack: Rack, person: Person, signal: Signal, *, wait_s: float
+) -> tuple[Row, Finding | None]:
+    """Select at rest, provoke, select again: only what was accepted before proves a refusal."""
+    name = rack.equipment.station.name
+    at_rest = await _select_zero(rack)
+    if at_rest is not Ack.ACCEPTED:
+        return _undecided(signal, f"refused at rest: {cause_of(at_rest)}"), None
+    rest = _bit(await rack.station().read(), signal)
+    if await person.ask(signal.provoke) is not Answer.DONE:
+        return _undecided(signal, "not tried"), None
+    changed, _after_s = await _await_bit(rack, signal, active=not rest, wait_s=wait_s)
+    ack = await _select_zero(rack)
+    await person.ask(signal.restore)
+    back, _after_s = await _await_bit(rack, signal, active=rest, wait_s=wait_s)
+    accepted = ack in (Ack.ACCEPTED, Ack.EXECUTED)
+    if accepted and changed:
+        finding: Finding | None = Finding(
+            code="interlock-open",
+            where=f"{name} {signal.name}",
+            what=f"the station accepted a selection while {signal.name} was active",
+            mend="the interlock does not reach the converter's controller: check its wire",
+            punch=Punch.A,
+        )
+    else:
+        finding = _judge(name, signal, rest=rest, changed=changed, back=back)
+    value = "accepted a selection" if accepted else cause_of(ack)
+    if finding is None and signal.name == "local" and ack is not Ack.REJECTED_LOCAL:
+        return _undecided(signal, value, limit=cause_of(Ack.REJECTED_LOCAL)), None
+    row = Row(
+        name=signal.name,
+        value_text=value if changed else f"{value}; {signal.name} not seen",
+        limit="refused",
+        verdict=Verdict.FAULT if finding else Verdict.OK,
+    )
+    return row, finding
+
+
+def _undecided(signal: Signal, value: str, *, limit: str = "refused") -> Row:
+    return Row(name=signal.name, value_text=value, limit=limit, verdict=Verdict.UNDECIDED)
 
 
 async def _select_zero(rack: Rack) -> Ack:
     """Select zero power everywhere, which moves nothing, and take the selection back."""
     session = Session(rack, journal=None, say=silent)
     try:
-        await session.station.read()
+        await session.awake()
         ack = await session.station.select(session.instruction({}, life_s=1))
         if ack is Ack.ACCEPTED:
             await session.station.command(Command.CANCEL)
@@ -234,9 +265,12 @@ class _Notes:
         if not good:
             self.findings.append(_estop_finding(code, what))
 
+    def unknown(self, name: str, value: str, limit: str) -> None:
+        self.rows.append(Row(name=name, value_text=value, limit=limit, verdict=Verdict.UNDECIDED))
+
     def outcome(self) -> CheckOutcome:
         return CheckOutcome(
-            verdict=Verdict.FAULT if self.findings else Verdict.OK,
+            verdict=worst([r.verdict for r in self.rows]),
             rows=tuple(self.rows),
             findings=tuple(self.findings),
         )
@@ -261,9 +295,17 @@ async def run_estop(
         watching(rack, terminal, period_s=0.02) as watch,
         hold(rack, journal=journal, say=say) as session,
     ):
-        await session.set({terminal: Power(p_w=p_w)}, life_s=120)
-        await rack.pause(abs(p_w) / tested.ramp_w_per_s + 2.0)
-        if await person.ask("Press the emergency stop at the panel now") is not Answer.DONE:
+        powers = {terminal: Power(p_w=p_w)}
+        await session.set(powers, life_s=LIFE_S)
+        await rack.pause(ramp_s(rack.equipment.sop, tested, p_w) + 2.0)
+
+        def flows() -> bool:
+            last = watch.seen[-1][1] if watch.seen else None
+            return last is not None and abs(_p(last, terminal)) > band_w and not _bit(last, estop)
+
+        async with _kept_up(session, powers, flows):
+            answer = await person.ask("Press the emergency stop at the panel now")
+        if answer is not Answer.DONE:
             return CheckOutcome(verdict=Verdict.UNDECIDED, note="not pressed")
         pressed, _after_s = await _await_bit(rack, estop, active=True)
         await rack.pause(limit_s)
@@ -292,6 +334,35 @@ async def run_estop(
     return notes.outcome()
 
 
+@contextlib.asynccontextmanager
+async def _kept_up(
+    session: Session, powers: Mapping[str, Power], flows: Callable[[], bool]
+) -> AsyncIterator[None]:
+    """Renew the setpoint while a person walks to the panel.
+
+    Once no power flows any more, whoever ended it, nothing is set again: the person may be
+    at the panel already.
+    """
+    rack = session.rack
+    over = asyncio.Event()
+
+    async def renew() -> None:
+        due_s = rack.now_s() + RENEW_S
+        while not over.is_set() and flows():
+            if rack.now_s() >= due_s:
+                due_s += RENEW_S
+                with contextlib.suppress(DeviceError):  # the stop came first, or the next is heard
+                    await session.set(powers, life_s=LIFE_S)
+            await rack.pause(POLL_S)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(renew())
+        try:
+            yield
+        finally:
+            over.set()  # not cancelled: a select is followed by its operate
+
+
 def _power_note(
     notes: _Notes,
     seen: Sequence[StationTelemetry],
@@ -300,10 +371,19 @@ def _power_note(
     band_w: float,
     limit_s: float,
 ) -> None:
-    """Time from the last poll before the stop to the first one at zero."""
+    """Time from the last poll before the stop to the first one at zero.
+
+    Power that went long before the signal came was taken away by something else.
+    """
+    pressed = next((s.mono_us for s in seen if _bit(s, estop)), None)
     loaded = [s.mono_us for s in seen if abs(_p(s, terminal)) > band_w and not _bit(s, estop)]
     zero = [s.mono_us for s in seen if abs(_p(s, terminal)) <= band_w]
     fell_us = min((t - loaded[-1] for t in zero if loaded and t > loaded[-1]), default=None)
+    recent_us = round(1e6 * max(limit_s, RECENT_S))
+    for_another_reason = pressed is None or (loaded and pressed - loaded[-1] > recent_us)
+    if not loaded or (fell_us is not None and for_another_reason):
+        notes.unknown("power to zero", "no power when it was pressed", f"≤ {limit_s:g} s")
+        return
     notes.add(
         "power to zero",
         "not reached" if fell_us is None else f"≤ {fell_us / 1e6:.2f} s",

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from gateway.commissioning import watchdog
 from gateway.commissioning.equipment import Rack, Say, silent
 from gateway.commissioning.finding import Verdict
+from gateway.commissioning.runs.holding import LIFE_S
 from gateway.commissioning.runs.person import Person
 from gateway.commissioning.runs.steps import watching
 from gateway.commissioning.sat.record import CheckOutcome, Row
-from gateway.commissioning.session import ZERO_RATIO, Power, hold
+from gateway.commissioning.session import ZERO_RATIO, Power, hold, ramp_s, timeout_found_s
 from gateway.commissioning.watchdog import (
     Expectation,
     How,
@@ -41,34 +42,24 @@ class WatchdogOrder:
 
 
 def default_expectation(rack: Rack, terminal_id: str, p_w: int) -> Expectation:
-    """Zero within the device's timeout plus its ramp plus a second.
+    """Zero within the device's timeout, plus the ramp it is armed with, plus a second.
 
     A bench that runs faster than real widens the timeout to a second of real time, so that a
     stall of the host never looks like a fault.
     """
     terminal = rack.equipment.sop.terminal(terminal_id)
-    ramp_s = abs(p_w) / terminal.ramp_w_per_s
     timeout_s = max(rack.equipment.device_timeout_ms / 1000, rack.clock.at_least(BENCH_US) / 1e6)
     if timeout_s * 1000 > rack.equipment.device_timeout_ms:
         timeout_s += BENCH_TICKS * rack.clock.at_least(BENCH_TICK_US) / 1e6
     return Expectation(
-        zero_within_s=timeout_s + ramp_s + 1.0,
+        zero_within_s=timeout_s + ramp_s(rack.equipment.sop, terminal, p_w) + 1.0,
         zero_band_w=ZERO_RATIO * terminal.s_va,
     )
 
 
 async def as_found_s(rack: Rack) -> float | None:
-    """Read the timeout the station holds, before anything is written.
-
-    None for converters: they are armed by whoever takes control, and need not be before.
-    """
-    if rack.equipment.converters:
-        return None
-    command = rack.equipment.station.profile.command
-    # On OPC UA commands are Methods, and the driver knows the point by its name.
-    point = command.watchdog.timeout if command is not None else "wdg.timeout"
-    poll = await rack.reader(rack.equipment.station.name).read([point])
-    return poll.points[point]
+    """Return the timeout the station held before this program wrote anything; None: converters."""
+    return await timeout_found_s(rack)
 
 
 async def run_watchdog(
@@ -128,8 +119,10 @@ async def _silent_here(
         watching(rack, order.terminal, period_s=SAMPLE_S) as watch,
         hold(rack, journal=journal, say=say) as session,
     ):
-        await session.set({order.terminal: Power(p_w=order.p_w)}, life_s=120)
-        await rack.pause(abs(order.p_w) / terminal.ramp_w_per_s + 2.0)
+        # It outlives the silence: its own end must not stand in for the watchdog.
+        life_s = LIFE_S + round(order.expectation.zero_within_s)
+        await session.set({order.terminal: Power(p_w=order.p_w)}, life_s=life_s)
+        await rack.pause(ramp_s(rack.equipment.sop, terminal, order.p_w) + 2.0)
         t_back_s: float | None
         if order.how is How.UNPLUG:
             assert person is not None
@@ -195,6 +188,9 @@ def watchdog_outcome(
 ) -> CheckOutcome:
     """Put a result into the words of the record."""
     zero = "not reached" if result.zero_after is None else str(result.zero_after)
+    note = f"{order.p_w / 1000:+.0f} kW at {order.terminal}"
+    if result.verdict is Verdict.UNDECIDED and result.zero_after is not None:
+        note += "; nobody looked often enough to tell: the device's own display or log may"
     disabled = any(f.code == "watchdog-disabled" for f in result.findings)
     rows = []
     if found_s is not None:
@@ -218,5 +214,5 @@ def watchdog_outcome(
         verdict=result.verdict,
         rows=tuple(rows),
         findings=result.findings,
-        note=f"{order.p_w / 1000:+.0f} kW at {order.terminal}",
+        note=note,
     )

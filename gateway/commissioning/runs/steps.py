@@ -12,12 +12,13 @@ from gateway.commissioning.equipment import Rack, Say, silent
 from gateway.commissioning.finding import Finding, Punch, Verdict, worst
 from gateway.commissioning.sat.plots import curve, polygon
 from gateway.commissioning.sat.record import CheckOutcome, Curve, Row
-from gateway.commissioning.session import Power, Session, hold
+from gateway.commissioning.session import Power, Session, first_error, hold, ramp_permille, ramp_s
 from gateway.commissioning.step import StepLimits, StepMetrics, StepSample
-from gateway.commissioning.sweep import Target, Visited
+from gateway.commissioning.sweep import Shift, Target, Visited
 from gateway.model.capability import Capability
 from gateway.model.errors import DeviceError
-from gateway.model.telemetry import StationTelemetry
+from gateway.model.telemetry import StationTelemetry, TerminalTelemetry
+from gateway.model.terminal import Terminal
 from gateway.ports import Journal
 
 Seen = tuple[float, StationTelemetry]  # length of the poll in s, and what it brought
@@ -84,7 +85,10 @@ class _Watch:
 
 @contextlib.asynccontextmanager
 async def watching(rack: Rack, terminal: str, *, period_s: float = POLL_S) -> AsyncIterator[_Watch]:
-    """Poll the station on a connection of its own while a test goes on."""
+    """Poll the station on a connection of its own while a test goes on; its error comes out bare.
+
+    Whoever tells refusals apart must not find them wrapped in a group.
+    """
     station = rack.second_station()
     watch = _Watch(terminal=terminal)
 
@@ -103,6 +107,8 @@ async def watching(rack: Rack, terminal: str, *, period_s: float = POLL_S) -> As
                 yield watch
             finally:
                 polling.cancel()
+    except BaseExceptionGroup as several:
+        raise first_error(several) from None
     finally:
         await station.close()
 
@@ -157,21 +163,22 @@ async def _go(rack: Rack, session: Session, order: StepOrder, p_w: int) -> None:
     now_w = next(t.p_w for t in seen.terminals if t.id == order.terminal)
     if abs(now_w - p_w) < 0.01 * terminal.s_va:
         return
-    await session.set({order.terminal: Power(p_w=p_w)}, life_s=round(order.hold_s) + 20)
-    await rack.pause(abs(now_w - p_w) / terminal.ramp_w_per_s + 2.0)
+    way_s = ramp_s(rack.equipment.sop, terminal, now_w - p_w)
+    await session.set({order.terminal: Power(p_w=p_w)}, life_s=round(way_s + order.hold_s) + 20)
+    await rack.pause(way_s + 2.0)
 
 
 def default_limits(rack: Rack, order: StepOrder) -> StepLimits:
     """Limits with the ramp's own time in them: a ramp of 20 %/s is no slow answer."""
     terminal = rack.equipment.sop.terminal(order.terminal)
-    rate = terminal.ramp_w_per_s
+    permille = ramp_permille(rack.equipment.sop)
     if order.ramp_permille_per_s is not None:
-        rate = min(rate, order.ramp_permille_per_s * terminal.s_va // 1000)
-    ramp_s = abs(order.to_w - order.from_w) / rate
+        permille = min(permille, order.ramp_permille_per_s)
+    way_s = 1000 * abs(order.to_w - order.from_w) / (permille * terminal.s_va)
     error_pct = max(1.0, 100 * 0.01 * terminal.s_va / abs(order.to_w - order.from_w))
     return StepLimits(
-        response_s=1.5 + ramp_s,
-        settle_s=2.0 + ramp_s,
+        response_s=1.5 + way_s,
+        settle_s=2.0 + way_s,
         error_pct=error_pct,  # 1 % of the rating, whatever the step
         overshoot_pct=max(5.0, error_pct),
         cross_pct=max(3.0, error_pct),
@@ -258,7 +265,7 @@ class SweepOrder:
 async def run_sweep(
     rack: Rack, order: SweepOrder, *, journal: Journal | None = None, say: Say = silent
 ) -> tuple[Capability, list[Visited]]:
-    """Visit the points spiralling outward; end at zero."""
+    """Tell the feeder from small steps, visit the points spiralling outward, end at zero."""
     terminal = rack.equipment.sop.terminal(order.terminal)
     targets = sweep.spiral(
         s_va=terminal.s_va,
@@ -268,27 +275,35 @@ async def run_sweep(
         radii=order.radii,
     )
     visited: list[Visited] = []
-    impedance_ohm = 0.0
+    shifts: list[Shift] = []
     async with hold(rack, journal=journal, say=say) as session:
-        rest = await session.station.read()
-        v0_v = next(t.v_dv for t in rest.terminals if t.id == terminal.id) / 10
-        for number, target in enumerate(targets, 1):
-            v_v = sweep.predicted_v(
-                v0_v, p_w=target.p_w, q_var=target.q_var, r_ohm=impedance_ohm, x_ohm=impedance_ohm
-            )
-            low_v = terminal.v_dv_min / 10 * (1 + order.v_margin_ratio)
-            high_v = terminal.v_dv_max / 10 * (1 - order.v_margin_ratio)
-            if not low_v <= v_v <= high_v:
-                visited.append(
-                    Visited(target=target, p_w=0, q_var=0, reason=f"predicted {v_v:.0f} V")
-                )
+        rest = await _at(session, terminal.id)
+        v0_v = rest.v_dv / 10
+        steps = sweep.first_steps(
+            v0_v=v0_v,
+            v_mid_v=(terminal.v_dv_min + terminal.v_dv_max) / 20,
+            s_va=terminal.s_va,
+            p_w_min=terminal.p_w_min,
+            p_w_max=terminal.p_w_max,
+            radius_ratio_max=max(order.radii),
+        )
+        for number, target in enumerate((*steps, *targets), 1 - len(steps)):
+            reason = _unsafe(terminal, order, target, v0_v, shifts)
+            if reason:
+                if number > 0:
+                    visited.append(Visited(target=target, p_w=0, q_var=0, reason=reason))
                 continue
-            point = await _visit(rack, session, order, target)
+            point, there = await _visit(rack, session, order, target)
+            shifts.append(
+                Shift(
+                    p_w=there.p_w - rest.p_w,
+                    q_var=there.q_var - rest.q_var,
+                    v_v=there.v_dv / 10 - v0_v,
+                )
+            )
+            if number <= 0:
+                continue
             visited.append(point)
-            seen = await session.station.read()
-            now_v = next(t.v_dv for t in seen.terminals if t.id == terminal.id) / 10
-            slope = sweep.impedance_from(v0_v, now_v, p0_w=0, p1_w=point.p_w)
-            impedance_ohm = max(impedance_ohm, slope or 0.0)
             say(
                 f"point {number}/{len(targets)}, {point.p_w / 1000:+.0f} kW "
                 f"{point.q_var / 1000:+.0f} kvar"
@@ -296,25 +311,54 @@ async def run_sweep(
     return sweep.polygon(terminal.id, visited, s_va=terminal.s_va), visited
 
 
-async def _visit(rack: Rack, session: Session, order: SweepOrder, target: Target) -> Visited:
-    terminal = rack.equipment.sop.terminal(order.terminal)
+def _unsafe(
+    terminal: Terminal, order: SweepOrder, target: Target, v0_v: float, shifts: list[Shift]
+) -> str:
+    """Say why a point is not visited; "" when its voltage is predicted within the limits."""
+    low_v, high_v = sweep.predicted_v(
+        v0_v,
+        p_w=target.p_w,
+        q_var=target.q_var,
+        feeder=sweep.feeder(v0_v, shifts, s_va=terminal.s_va),
+    )
+    if high_v > terminal.v_dv_max / 10 * (1 - order.v_margin_ratio):
+        return f"predicted {high_v:.0f} V"
+    if low_v < terminal.v_dv_min / 10 * (1 + order.v_margin_ratio):
+        return f"predicted {low_v:.0f} V"
+    return ""
+
+
+async def _at(session: Session, terminal_id: str) -> TerminalTelemetry:
     seen = await session.station.read()
-    now = next(t for t in seen.terminals if t.id == terminal.id)
+    return next(t for t in seen.terminals if t.id == terminal_id)
+
+
+async def _visit(
+    rack: Rack, session: Session, order: SweepOrder, target: Target
+) -> tuple[Visited, TerminalTelemetry]:
+    terminal = rack.equipment.sop.terminal(order.terminal)
+    now = await _at(session, terminal.id)
     way_w = max(abs(now.p_w - target.p_w), abs(now.q_var - target.q_var))
-    span_s = way_w / terminal.ramp_w_per_s + order.hold_s
+    span_s = ramp_s(rack.equipment.sop, terminal, way_w) + order.hold_s
     await session.set(
         {terminal.id: Power(p_w=target.p_w, q_var=target.q_var)}, life_s=round(span_s) + 10
     )
     await rack.pause(span_s)
-    seen = await session.station.read()
-    now = next(t for t in seen.terminals if t.id == terminal.id)
-    return Visited(target=target, p_w=now.p_w, q_var=now.q_var)
+    there = await _at(session, terminal.id)
+    return Visited(target=target, p_w=there.p_w, q_var=there.q_var), there
+
+
+def _visit_verdict(visited: Visited, *, short: bool, unknown: bool) -> Verdict:
+    if visited.reason:
+        return Verdict.UNDECIDED if unknown else Verdict.OK
+    return Verdict.FAULT if short else Verdict.OK
 
 
 def sweep_outcome(capability: Capability, visited: list[Visited]) -> CheckOutcome:
     """Put a sweep into the words of the record."""
     short = sweep.shortfalls(visited, s_va=capability.s_va)
     skipped = [v for v in visited if v.reason]
+    unknown = sweep.never_visited(visited)
     limits = capability.p_range_w(0)
     findings = tuple(
         Finding(
@@ -343,15 +387,18 @@ def sweep_outcome(capability: Capability, visited: list[Visited]) -> CheckOutcom
             if v.reason
             else f"{v.p_w / 1000:+.1f} kW {v.q_var / 1000:+.1f} kvar",
             limit=f"{v.target.p_w / 1000:+.1f} kW {v.target.q_var / 1000:+.1f} kvar",
-            verdict=Verdict.FAULT if v in short else Verdict.OK,
+            verdict=_visit_verdict(v, short=v in short, unknown=v.target.angle_deg in unknown),
         )
         for v in visited
     ]
     # Less than asked is a capability, not a failure: it narrows the envelope and is listed.
+    # A direction nobody went is no capability: the polygon says zero there, and nobody knows.
+    directions = ", ".join(f"{angle:.0f}°" for angle in unknown)
     return CheckOutcome(
-        verdict=Verdict.OK,
+        verdict=Verdict.UNDECIDED if unknown else Verdict.OK,
         rows=tuple(rows),
         findings=findings,
+        note=f"never visited, taken as zero: {directions}" if unknown else "",
         plot_svg=polygon(
             capability.corners,
             [(v.target.p_w, v.target.q_var) for v in visited],

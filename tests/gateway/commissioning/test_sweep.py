@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.commissioning import sweep
-from gateway.commissioning.sweep import Visited
+from gateway.commissioning.sweep import Shift, Visited
 
 S_VA = 250_000
 
@@ -75,8 +76,57 @@ def test_the_polygon_never_admits_more_than_the_rating(sizes, q_var):
         assert math.hypot(max(map(abs, limits)), q_var) <= 1.001 * S_VA
 
 
-def test_the_voltage_of_a_point_is_predicted_from_one_small_step():
-    r_ohm = sweep.impedance_from(400.0, 401.0, p0_w=0, p1_w=10_000)
-    assert r_ohm == pytest.approx(0.04, abs=0.001)
-    assert sweep.predicted_v(400, p_w=200_000, q_var=0, r_ohm=r_ohm, x_ohm=0.02) > 419
-    assert sweep.impedance_from(400, 401, p0_w=0, p1_w=0) is None
+R_OHM, X_OHM = 0.02, 0.05
+
+
+def shift(p_w, q_var, *, noise_w=0.0, noise_v=0.0):
+    v_v = (R_OHM * p_w + X_OHM * q_var) / 400
+    return Shift(p_w=p_w + noise_w, q_var=q_var + noise_w, v_v=v_v + noise_v)
+
+
+def test_a_step_of_p_and_one_of_q_tell_the_feeder():
+    told = sweep.feeder(400.0, [shift(37_500, 0), shift(0, 37_500)], s_va=S_VA)
+    assert told.r_ohm == (pytest.approx(R_OHM, rel=0.01),) * 2
+    assert told.x_ohm == (pytest.approx(X_OHM, rel=0.01),) * 2
+    low_v, high_v = sweep.predicted_v(400, p_w=200_000, q_var=100_000, feeder=told)
+    assert low_v == high_v == pytest.approx(400 + 10 + 12.5, abs=0.3)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=16, max_size=16))
+def test_noise_where_p_stood_still_is_not_taken_for_resistance(noise_w):
+    points = [shift(37_500, 0), shift(0, 37_500)]
+    points += [shift(t.p_w, t.q_var) for t in targets(angles_count=8, radii=(0.3, 0.6))]
+    seen = [dataclasses.replace(p, p_w=p.p_w + n) for p, n in zip(points, noise_w, strict=False)]
+    for count in range(2, len(seen) + 1):
+        told = sweep.feeder(400.0, seen[:count], s_va=S_VA)
+        assert told.r_ohm[0] == told.r_ohm[1] == pytest.approx(R_OHM, rel=0.1)
+        assert told.x_ohm[0] == told.x_ohm[1] == pytest.approx(X_OHM, rel=0.1)
+
+
+def test_what_was_not_measured_is_taken_for_a_weak_feeder():
+    unknown = sweep.feeder(400.0, [], s_va=S_VA)
+    low_v, high_v = sweep.predicted_v(400, p_w=0, q_var=S_VA, feeder=unknown)
+    assert (low_v, high_v) == (400, pytest.approx(440))
+    only_p = sweep.feeder(400.0, [shift(75_000, 100)], s_va=S_VA)
+    assert only_p.r_ohm[0] == only_p.r_ohm[1] == pytest.approx(R_OHM, rel=0.02)
+    assert only_p.x_ohm == unknown.x_ohm, "100 var tell nothing of the reactance"
+    only_q = sweep.feeder(400.0, [shift(60, 75_000)], s_va=S_VA)
+    assert only_q.x_ohm[0] == only_q.x_ohm[1] == pytest.approx(X_OHM, rel=0.02)
+    assert only_q.r_ohm == unknown.r_ohm
+    assert sweep.feeder(400.0, [shift(60_000, 60_000)], s_va=S_VA) == unknown, "which of the two?"
+
+
+@pytest.mark.parametrize(("v0_v", "sign"), [(395.0, 1), (415.0, -1)])
+def test_the_first_steps_are_small_and_go_towards_the_middle_of_the_limits(v0_v, sign):
+    limits = {"v_mid_v": 400.0, "s_va": S_VA, "p_w_min": -230_000, "p_w_max": 230_000}
+    p, q = sweep.first_steps(v0_v=v0_v, radius_ratio_max=0.9, **limits)
+    assert [(t.p_w, t.q_var) for t in (p, q)] == [(sign * 37_500, 0), (0, sign * 37_500)]
+    p, q = sweep.first_steps(v0_v=v0_v, radius_ratio_max=0.1, **limits)
+    assert (p.p_w, q.q_var) == (sign * 25_000, sign * 25_000), "no more than was agreed to"
+
+
+def test_a_direction_without_a_visit_is_named():
+    visit, skipped = sweep.skip_where(targets(), lambda t: "too high" if t.angle_deg == 90 else "")
+    done = [Visited(target=t, p_w=t.p_w, q_var=t.q_var) for t in visit]
+    assert sweep.never_visited([*done, *skipped]) == (90,)
+    assert sweep.never_visited([*done, skipped[2], *delivered()[:12]]) == ()

@@ -67,5 +67,27 @@ def test_the_setting_is_held_against_the_site_file():
     assert judge(samples(), setting=longer).verdict is Verdict.FAULT
 
 
+@pytest.mark.parametrize("dark_s", [9.0, 150.0])
+def test_a_time_nobody_could_measure_is_undecided(dark_s):
+    before = [s for s in samples() if s.t_s <= 5.0]
+    after = [WatchdogSample(t_s=5.0 + dark_s + k * 0.1, p_w=0.0) for k in range(40)]
+    result = judge(before + after, how=How.UNPLUG, t_back_s=None)
+    assert (result.verdict, result.findings) == (Verdict.UNDECIDED, ())
+    assert result.zero_after.value_s + result.zero_after.resolution_s > EXPECT.zero_within_s
+
+
+def test_a_time_that_may_lie_on_either_side_of_the_limit_is_undecided():
+    def within(limit_s):
+        return watchdog.judge(
+            "sop1", How.DROP_LINK, samples(), t_silent_s=5.0, t_back_s=None, setting=None,
+            expectation=Expectation(zero_within_s=limit_s, zero_band_w=500),
+        ).verdict  # fmt: skip
+
+    # zero was seen between 5.5 and 5.6 s after the silence
+    assert within(5.65) is Verdict.OK
+    assert within(5.55) is Verdict.UNDECIDED
+    assert within(5.45) is Verdict.FAULT
+
+
 def test_a_test_without_power_says_nothing():
     assert judge(samples(p_w=100)).verdict is Verdict.UNDECIDED

@@ -1,6 +1,11 @@
+import pytest
+
+from firmware_sim.plant.states import Event
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import panel
 from gateway.commissioning.runs.person import Answer
+from gateway.commissioning.session import NotBack
+from gateway.model.setpoint import Command
 
 
 def codes(outcome):
@@ -83,3 +88,109 @@ async def test_an_emergency_stop_that_stops_nothing_is_found(bench):
             panel.WAIT_S = panel_wait
         assert all(abs(p) < 2500 for p in b.powers_w[1:])
     assert {"estop-unseen", "estop-slow", "estop-open"} <= {c for c, _ in codes(outcome)}
+
+
+async def test_what_was_found_before_somebody_left_early_is_kept(bench):
+    async with bench("door") as b:
+        ask, answers = b.person.ask, [Answer.DONE, Answer.DONE, Answer.QUIT]
+
+        async def leaving(what):
+            await ask(what)
+            return answers.pop(0)
+
+        b.person.ask = leaving
+        outcome = await panel.run_signals(b.rack, b.person, panel.chosen(["interlock", "local"]))
+    assert (outcome.verdict, outcome.note) == (Verdict.FAULT, "left early")
+    assert codes(outcome) == [("signal-inverted", "station interlock")]
+
+
+async def test_a_station_that_refuses_anyway_says_nothing_of_its_interlock(bench):
+    async with bench() as b:
+        await b.rack.station().read()
+        await b.rack.station().command(Command.STOP)
+        outcome = await panel.run_interlocks(b.rack, b.person, panel.chosen(["local"]))
+    assert (outcome.verdict, codes(outcome)) == (Verdict.UNDECIDED, [])
+    assert outcome.rows[0].value_text == "refused at rest: blocked-by-process"
+    assert b.person.asked == []
+
+
+class Stopper:
+    """Somebody who stops the station instead of moving the switch; a wrong bit may come along."""
+
+    def __init__(self, site, bits):
+        self.site, self.bits = site, bits
+
+    def panel(self, word):
+        if word == "local":
+            self.site.station.more_bits = self.bits
+            self.site.device.firmware.drop_setpoints()
+            for index in range(self.site.device.sop.n):
+                self.site.device.sop.raise_event(index, Event.STOP)
+        else:
+            self.site.station.more_bits = 0
+
+
+async def test_an_interlock_whose_contact_is_dead_is_found_though_something_refused(bench):
+    async with bench() as b:
+        b.person.site = Stopper(b.site, 0)
+        outcome = await panel.run_interlocks(b.rack, b.person, panel.chosen(["local"]), wait_s=0.5)
+    assert codes(outcome) == [("signal-dead", "station local")]
+
+
+async def test_a_refusal_for_another_reason_than_local_is_undecided(bench):
+    async with bench() as b:
+        b.person.site = Stopper(b.site, 1 << 12)
+        outcome = await panel.run_interlocks(b.rack, b.person, panel.chosen(["local"]), wait_s=0.5)
+    assert (outcome.verdict, codes(outcome)) == (Verdict.UNDECIDED, [])
+    assert outcome.rows[0].value_text == "blocked-by-process"
+
+
+def slowly(b, seconds, meanwhile=lambda: None):
+    """A person who takes so long to reach the panel."""
+    ask = b.person.ask
+
+    async def asked(what):
+        if what.startswith("Press"):
+            meanwhile()
+            await b.rack.pause(seconds)
+        return await ask(what)
+
+    b.person.ask = asked
+
+
+async def test_power_is_kept_up_while_a_person_walks_to_the_panel(bench, monkeypatch):
+    monkeypatch.setattr(panel, "LIFE_S", 6)
+    monkeypatch.setattr(panel, "RENEW_S", 2.0)
+    async with bench(factor=5) as b:
+        slowly(b, 14.0)
+        outcome = await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
+        assert (outcome.verdict, codes(outcome)) == (Verdict.OK, []), outcome.rows
+
+
+async def test_power_that_ended_before_the_stop_was_pressed_says_nothing_of_the_stop(bench):
+    async with bench(factor=5) as b:
+        device = b.site.device
+
+        def stops():
+            device.firmware.drop_setpoints()
+
+        slowly(b, 4.0, meanwhile=stops)
+        operated = device.firmware.counters.operate_count
+        outcome = await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
+        assert device.firmware.counters.operate_count == operated + 1, "what ended is not renewed"
+    assert (outcome.verdict, codes(outcome)) == (Verdict.UNDECIDED, []), outcome.rows
+    assert outcome.rows[0].value_text == "no power when it was pressed"
+
+
+async def test_power_that_does_not_come_back_to_zero_is_told_as_it_is(bench):
+    async with bench(factor=10) as b:
+        b.person.answer = Answer.SKIP
+        ask = b.person.ask
+
+        async def asked(what):
+            b.site.device.firmware.local = True
+            return await ask(what)
+
+        b.person.ask = asked
+        with pytest.raises(NotBack):
+            await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)

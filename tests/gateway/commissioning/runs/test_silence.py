@@ -1,9 +1,12 @@
+import asyncio
+
 import pytest
 
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import silence
 from gateway.commissioning.runs.silence import WatchdogOrder
-from gateway.commissioning.watchdog import How
+from gateway.commissioning.session import TestRefused, hold
+from gateway.commissioning.watchdog import Expectation, How
 
 
 async def check(bench, how, *plants, factor=5):
@@ -43,9 +46,10 @@ async def test_a_watchdog_set_to_zero_fails_without_moving_anything(bench):
 
 
 async def test_a_pulled_cable_is_judged_by_what_stands_there_afterwards(bench):
-    result, _outcome, powers_w, _writes = await check(bench, How.UNPLUG)
-    assert result.verdict is Verdict.OK, result.findings
+    result, outcome, powers_w, _writes = await check(bench, How.UNPLUG)
     assert result.zero_after.resolution_s > 1.0, "nobody could look while the cable was out"
+    assert (result.verdict, result.findings) == (Verdict.UNDECIDED, ()), "nor is it guessed"
+    assert "nobody looked" in outcome.note
     assert all(abs(p) < 2500 for p in powers_w[1:])
 
 
@@ -53,3 +57,65 @@ async def test_a_pulled_cable_behind_a_dead_watchdog_is_found(bench):
     result, _outcome, powers_w, _writes = await check(bench, How.UNPLUG, "watchdog")
     assert [f.code for f in result.findings] == ["no-zero"]
     assert all(abs(p) < 2500 for p in powers_w[1:])
+
+
+async def test_an_interrupted_test_of_a_dead_watchdog_leaves_no_power_behind(bench):
+    async with bench("watchdog", factor=5) as b:
+        expectation = silence.default_expectation(b.rack, "T2", 10_000)
+        order = WatchdogOrder(how=How.DROP_LINK, terminal="T2", p_w=10_000, expectation=expectation)
+
+        def interrupt(said):
+            if said == "silent now":
+                assert b.powers_w[1] > 9_000
+                running.cancel()
+
+        running = asyncio.ensure_future(silence.run_watchdog(b.rack, order, say=interrupt))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert all(abs(p) < 2500 for p in b.powers_w[1:])
+
+
+async def test_a_watchdog_that_was_off_before_this_program_armed_it_does_not_pass(bench):
+    async with bench() as b:
+        b.site.device.firmware.watchdog_ds = 0
+        async with hold(b.rack):  # any test before this one arms it
+            pass
+        writes = b.site.write_count
+        expectation = silence.default_expectation(b.rack, "T2", 10_000)
+        order = WatchdogOrder(
+            how=How.STOP_HEARTBEAT, terminal="T2", p_w=10_000, expectation=expectation
+        )
+        result = await silence.run_watchdog(b.rack, order)
+        assert [f.code for f in result.findings] == ["watchdog-disabled"]
+        assert b.site.write_count == writes
+
+
+async def test_a_refusal_is_told_as_it_is(bench):
+    async with bench() as b:
+        b.site.device.firmware.local = True
+        expectation = silence.default_expectation(b.rack, "T2", 10_000)
+        order = WatchdogOrder(
+            how=How.STOP_HEARTBEAT, terminal="T2", p_w=10_000, expectation=expectation
+        )
+        with pytest.raises(TestRefused, match="switched to local"):
+            await silence.run_watchdog(b.rack, order)
+
+
+async def test_the_setpoint_outlives_the_silence_and_cannot_stand_in_for_the_watchdog(bench):
+    async with bench("watchdog", factor=40) as b:
+        expectation = Expectation(zero_within_s=150.0, zero_band_w=2_500)
+        order = WatchdogOrder(
+            how=How.STOP_HEARTBEAT, terminal="T2", p_w=10_000, expectation=expectation
+        )
+        # The planted fault also stops the setpoint's own timer: it goes on here.
+        life_s = []
+        operate = b.site.device.firmware.request
+
+        def request(asked, now_us):
+            life_s.append(asked.ttl_s)
+            operate(asked, now_us)
+
+        b.site.device.firmware.request = request
+        result = await silence.run_watchdog(b.rack, order)
+        assert [f.code for f in result.findings] == ["no-zero"]
+        assert max(life_s) > 150
