@@ -1,7 +1,7 @@
 """The rules that a market node's own ledger proves about itself.
 
-Whether the votes' signatures are the committee's cannot be seen here: that takes the market file,
-and ``sopledger node`` replays all of it before it signs anything again.
+Whether the votes' signatures are the committee's cannot be seen here: that takes the market file.
+``sopledger node`` checks them before it signs anything again, from the state it has kept on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ SUBJECT = ("height", "block", "transactions", "state")
 
 NOT_CHECKED = (
     "the signatures of the nodes' votes and what the blocks' messages lead to: the node replays "
-    "them with its market file at every start (sopledger node run)",
+    "them with its market file at every start (sopledger node run), from its kept state on; all of "
+    "them where market.state beside the ledger was deleted before",
     "whether this node was shown the same blocks as the others",
 )
 
@@ -127,19 +128,20 @@ class Certificates(Invariant):
 
     def __init__(self) -> None:
         super().__init__()
-        self.block: str | None = None
+        self.blocks: set[str] = set()
+        """Seen at this height: more than one where power failed before the other was final."""
         self.own: Mapping[str, Any] | None = None
 
     @override
     def see(self, entry: Entry) -> None:
         if entry.kind == "net.block":
-            self.block = entry.fields["sha256"]
+            self.blocks.add(entry.fields["sha256"])
         elif entry.kind == "net.vote":
             self.own = entry.fields["vote"]
         elif entry.kind == "net.final":
             what = self.wrong(entry)
             self.judge(entry, holds=not what, what=what)
-            self.block = self.own = None
+            self.blocks, self.own = set(), None
 
     def wrong(self, entry: Entry) -> str:
         """What is wrong with a final entry."""
@@ -149,8 +151,9 @@ class Certificates(Invariant):
         if len(set(nodes)) != len(nodes) or len(subjects) != 1:
             return f"{len(set(nodes))} nodes with {len(subjects)} different votes"
         height, block, _, _ = subjects.pop()
-        if (height, block) != (entry.fields["height"], self.block):
-            return f"votes on block {block} at {height}, the one seen is {self.block}"
+        if height != entry.fields["height"] or block not in self.blocks:
+            seen = " and ".join(sorted(self.blocks)) or "none"
+            return f"votes on block {block} at {height}, seen is {seen}"
         own = self.own
         if own is not None and own not in votes and own["node"] in nodes:
             return "the node's own vote in the certificate is not the one it wrote down"

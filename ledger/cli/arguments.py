@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.output import ExitCode, Failure
-from ledger.log import note, segment
+from ledger.log import note, reader, segment
 from ledger.log.anchor import NOT_ANCHORED, anchored
 from ledger.log.keys import KeyFileError, Signer, load_key
 from ledger.log.policy import Policy, PolicyError, load
 from ledger.log.record import Damage
+from ledger.log.segment import LedgerCorrupt
 
 if TYPE_CHECKING:
     from ledger.network.tls import TlsFiles
@@ -120,7 +121,11 @@ def anchor_line(directory: Path, policy: Policy | None) -> tuple[dict[str, Any] 
 
     Without a policy there is no key to check a cosignature with, and nothing counts.
     """
-    found = anchored(directory, policy)
+    try:
+        size = reader.last_size(directory)
+    except (LedgerCorrupt, note.NoteError, OSError):
+        size = None  # verify says what is damaged, and up to where the ledger can be read
+    found = anchored(directory, policy, size=size)
     if found is None:
         why = "" if policy else " (no --policy given to judge by)"
         return None, f"Anchored  {NOT_ANCHORED}{why}: nobody outside has vouched for this ledger"

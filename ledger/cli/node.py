@@ -134,7 +134,7 @@ def run(file: Path, timebase: Path | None) -> Answer:
     """Run a node until it is stopped; its door's address is the first line on stderr."""
     from ledger.log.keys import KeyFileError
     from ledger.log.segment import LedgerCorrupt
-    from ledger.log.writer import LedgerBusy, LedgerFailed
+    from ledger.log.writer import LedgerBusy, LedgerFailed, LedgerFull
     from ledger.network.record import ReplayDiffers
     from ledger.network.service import KeyDiffers, serve
 
@@ -159,6 +159,10 @@ def run(file: Path, timebase: Path | None) -> Answer:
         raise Failure(ExitCode.INPUT, "tls", f"{file}: {error}") from None
     except LedgerBusy as error:
         raise Failure(ExitCode.BUSY, "ledger-busy", str(error)) from None
+    except LedgerFull as error:
+        raise Failure(
+            ExitCode.REFUSED, "ledger", str(error), "make room, then start again"
+        ) from None
     except (LedgerCorrupt, LedgerFailed, ReplayDiffers) as error:
         raise Failure(ExitCode.VERIFICATION, "ledger", str(error)) from None
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -55,23 +56,37 @@ def query(directory: Path, output: Path) -> Answer:
 @click.option("--token", required=True, type=click.Path(path_type=Path))
 @click.option("--ca", required=True, type=click.Path(path_type=Path), help="The authority's CA.")
 def keep(directory: Path, stamped: Path, token: Path, ca: Path) -> Answer:
-    """Keep the authority's answer beside the ledger once it checks."""
+    """Keep the authority's answer beside the ledger once it checks.
+
+    Of each size one is kept: another one for it is refused.
+    """
     first_header(directory)
     try:
         point, answered = stamped.read_bytes(), token.read_bytes()
+        with TemporaryDirectory() as aside:
+            tried = timestamp.keep(Path(aside), point, answered)
+            stated = timestamp.verify(directory, tried, ca)
+        kept = directory / anchor.FOLDER / tried.name
         with as_owner(directory):
+            refuse_another(kept, answered)
+            refuse_another(kept.with_suffix(anchor.STAMPED), point)
             path = timestamp.keep(directory, point, answered)
     except timestamp.TimestampError as error:
         raise Failure(ExitCode.VERIFICATION, "timestamp", str(error)) from None
     except OSError as error:
         raise Failure(ExitCode.INPUT, "file", f"{error.filename}: {error.strerror}") from None
-    try:
-        stated = timestamp.verify(directory, path, ca)
-    except timestamp.TimestampError as error:
-        path.unlink()
-        path.with_suffix(".stamped").unlink()
-        raise Failure(ExitCode.VERIFICATION, "timestamp", str(error)) from None
     return Answer(data={"file": str(path), "time": stated}, lines=(f"{path}: {stated}",))
+
+
+def refuse_another(path: Path, data: bytes) -> None:
+    """End the command when something else is kept already: it may be all there is."""
+    if path.exists() and path.read_bytes() != data:
+        raise Failure(
+            ExitCode.REFUSED,
+            "kept-already",
+            f"{path} is another time stamp of this size",
+            "where it is not wanted, move both files of that size away first",
+        )
 
 
 @command(

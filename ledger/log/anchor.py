@@ -8,21 +8,27 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.log import checkpoint, note, reader, segment, tiles
-from ledger.log.checkpoint import Checkpoint
+from ledger.log.checkpoint import Checkpoint, SignedCheckpoint
 from ledger.log.merkle import Frontier
-from ledger.log.note import Key, NoteError
+from ledger.log.note import Key, Note, NoteError
 from ledger.log.policy import Policy
+from ledger.log.record import Damage
 from ledger.log.segment import LedgerCorrupt
 
 FOLDER = "evidence"
 SUFFIX = ".checkpoint"
 STAMPED = ".stamped"
 KEPT_COUNT = 64
-"""Newer evidence binds everything older; a few are kept in case the newest is damaged."""
+"""Newer evidence binds everything older; a few are kept in case the newest is damaged.
+
+Older evidence stays while nothing newer has the signatures of all who signed it: a witness that
+is away for long takes nothing back.
+"""
 
 NOT_ANCHORED = "NOT ANCHORED"
 
@@ -37,15 +43,43 @@ class Anchored:
 
 
 def keep(directory: Path, cosigned: bytes) -> Path:
-    """Keep a cosigned checkpoint beside the ledger."""
-    size = checkpoint.parse(cosigned).checkpoint.size
+    """Keep a cosigned checkpoint beside the ledger, with what is kept under the same text."""
+    signed = checkpoint.parse(cosigned)
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
-    path = folder / f"{size:020d}{SUFFIX}"
-    tiles.write_file(path, cosigned)
-    for old in kept_files(directory)[:-KEPT_COUNT]:
-        old.unlink()
+    path = folder / f"{signed.checkpoint.size:020d}{SUFFIX}"
+    lines = signed.note.signatures
+    with suppress(OSError, NoteError):
+        before = note.parse(path.read_bytes())
+        if before.text == signed.note.text:
+            lines = note.distinct((*lines, *before.signatures))
+    tiles.write_file(path, Note(text=signed.note.text, signatures=lines).encode())
+    thin_out(directory)
     return path
+
+
+def thin_out(directory: Path) -> None:
+    """Remove old evidence that newer evidence of the same signers, or more, has taken over."""
+    signers: dict[Path, frozenset[tuple[str, bytes]]] = {}
+
+    def of(path: Path) -> frozenset[tuple[str, bytes]]:
+        if path not in signers:
+            signers[path] = signers_of(path)
+        return signers[path]
+
+    files = kept_files(directory)
+    for place, old in enumerate(files[:-KEPT_COUNT]):
+        if any(of(old) <= of(newer) for newer in reversed(files[place + 1 :])):
+            old.unlink()
+
+
+def signers_of(path: Path) -> frozenset[tuple[str, bytes]]:
+    """Who is named under a kept checkpoint, unverified; nobody where it cannot be read."""
+    try:
+        signatures = note.parse(path.read_bytes()).signatures
+    except (OSError, NoteError):
+        return frozenset()
+    return frozenset((line.name, line.key_hash) for line in signatures)
 
 
 def kept_files(directory: Path) -> list[Path]:
@@ -60,13 +94,29 @@ def kept(directory: Path) -> list[bytes]:
     return [path.read_bytes() for path in paths if path.is_file()]
 
 
+def origin_of(directory: Path) -> str:
+    """The ledger's name; empty where there is no ledger, or its newest header is damaged."""
+    paths = segment.segments(directory)
+    try:
+        return segment.read_header(paths[-1]).origin if paths else ""
+    except (OSError, Damage):
+        return ""
+
+
 def anchored(
-    directory: Path, policy: Policy | None = None, keys: Sequence[Key] = ()
+    directory: Path,
+    policy: Policy | None = None,
+    keys: Sequence[Key] = (),
+    *,
+    size: int | None = None,
 ) -> Anchored | None:
     """The newest kept evidence that meets the policy, or None: the ledger is NOT ANCHORED.
 
-    Without a policy one cosignature that a key in ``keys`` verifies is enough.
+    Without a policy one cosignature that a key in ``keys`` verifies is enough. Only evidence of
+    this ledger counts, signed by a log key of its name (a policy may trust other ledgers too), and
+    none that vouches for more than the ``size`` entries there are, where that is given.
     """
+    origin = origin_of(directory)
     for path in reversed(kept_files(directory)):
         try:
             signed = checkpoint.parse(path.read_bytes())
@@ -77,30 +127,48 @@ def anchored(
         except (OSError, NoteError):
             continue
         witnesses = [key for key in good if key.algorithm_code != note.ED25519]
-        if not witnesses:
+        ours = policy is None or any(k not in witnesses and k.name == origin for k in good)
+        point = signed.checkpoint
+        if not witnesses or not ours or point.origin != origin:
+            continue
+        if size is not None and point.size > size:
             continue
         times = [
             checkpoint.cosignature_time_s(key, line)
             for key in witnesses
             if (line := signed.note.by(key)) is not None
         ]
-        return Anchored(
-            size=signed.checkpoint.size, time_s=max(times), by=tuple(k.name for k in witnesses)
-        )
+        return Anchored(size=point.size, time_s=max(times), by=tuple(k.name for k in witnesses))
     return None
 
 
 def damaged(directory: Path, keys: Sequence[Key]) -> list[str]:
-    """Kept evidence that cannot be read or whose signatures do not verify."""
+    """Kept evidence that cannot be read, is another ledger's, or whose signatures do not verify."""
     found = []
+    origin = origin_of(directory)
     for path in kept_files(directory):
         try:
             signed = checkpoint.parse(path.read_bytes())
-            if not checkpoint.verified_keys(signed.note, keys):
+            if origin and signed.checkpoint.origin != origin:
+                other = signed.checkpoint.origin
+                found.append(f"{FOLDER}/{path.name} is of another ledger: {other}")
+            elif not (
+                checkpoint.verified_keys(signed.note, keys)
+                or of_an_earlier_key(directory, signed, keys)
+            ):
                 found.append(f"{FOLDER}/{path.name} is signed by none of the given keys")
         except (OSError, NoteError) as error:
             found.append(f"{FOLDER}/{path.name}: {error}")
     return found
+
+
+def of_an_earlier_key(directory: Path, signed: SignedCheckpoint, keys: Sequence[Key]) -> bool:
+    """Whether the segments hold this checkpoint, and there too it is by none of the keys."""
+    batch = next(reader.batches(directory, max(0, signed.checkpoint.size - 1)), None)
+    if batch is None:
+        return False
+    own = checkpoint.parse(batch.checkpoint).note
+    return own.text == signed.note.text and not checkpoint.verified_keys(own, keys)
 
 
 def contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key]) -> list[str]:
@@ -109,9 +177,13 @@ def contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key])
     Only checkpoints that one of our own keys signed count: nobody else can speak for this log.
     Every checkpoint ever given out stands in the segments, so each must be found there.
     """
+    return against(directory, own_points(known, keys))
+
+
+def against(directory: Path, points: set[tuple[int, bytes]]) -> list[str]:
+    """What sizes and roots that this log is known to have signed say against it as it is now."""
     newest = reader.last_checkpoint(directory)
     size = checkpoint.parse(newest).checkpoint.size if newest else 0
-    points = own_points(known, keys)
     own = checkpoints_at(directory, [n for n, _ in points if n <= size])
     found: list[str] = []
     for known_size, root in sorted(points):

@@ -174,6 +174,14 @@ class EtcdOrdering:
         found = _values(answer)
         return found[0] if found else None
 
+    async def head(self) -> int:
+        """Height of the newest block that was ever put; 0 when there was none."""
+        found = _values(await self._call("/v3/kv/range", {"key": _b64(self._key("head"))}))
+        try:
+            return int(found[0]) if found else 0
+        except ValueError:
+            raise OrderingUnavailable("a member answers nonsense: the head is no number") from None
+
     async def vote(self, height: int, node: str, vote: bytes) -> None:
         """Publish a node's vote of a height, once."""
         await self._create(self._height("v", height) + "/" + node, vote)
@@ -183,14 +191,17 @@ class EtcdOrdering:
         return await self._range(self._height("v", height) + "/")
 
     async def prune(self, height: int) -> None:
-        """Forget everything up to a height that every node has countersigned."""
+        """Forget everything below a height that every node has countersigned.
+
+        All of them have finished what lies below; the height itself one may still have to finish.
+        """
         if len(await self.votes(height)) < self._voter_count:
             return
         ranges = [
             {
                 "request_delete_range": {
                     "key": _b64(self._key(kind, "")),
-                    "range_end": _b64(self._height(kind, height + 1)),
+                    "range_end": _b64(self._height(kind, height)),
                 }
             }
             for kind in ("b", "v")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ledger.log import anchor, note
 from ledger.log.cosign import load_cosigner
 from ledger.log.note import Key, NoteError
+from ledger.log.segment import LedgerCorrupt
 from ledger.log.treeview import NothingSigned, TreeView
 from ledger.network import tls
 from ledger.network.witness import RolledBack, Witness, WitnessRefused, collect, last_seen
@@ -99,44 +100,66 @@ def witness_of(mutual: Mutual, directory: Path, utc_ms: Callable[[], int]) -> Wi
 
 
 async def known_elsewhere(mutual: Mutual, origin: str) -> list[bytes]:
-    """What the other nodes last cosigned of this ledger; those that are away say nothing."""
+    """What the other nodes last cosigned of this ledger; those that give no answer are named."""
     found = []
     async with tls.session(mutual.tls) as session:
-        for peer in mutual.peers.values():
-            with suppress(WitnessRefused):
+        for name, peer in mutual.peers.items():
+            try:
                 seen = await last_seen(session, peer.url, origin)
-                if seen:
-                    found.append(seen)
+            except WitnessRefused as refused:
+                log.warning("witness %s not asked at start: %s", name, refused)
+                continue
+            if seen:
+                found.append(seen)
     return found
 
 
 async def be_witnessed(mutual: Mutual, directory: Path, node: Node, own: Key) -> None:
-    """Have every growth of the ledger, whose key is ``own``, cosigned, until cancelled.
+    """Have every growth of the ledger, whose key is ``own``, cosigned, until the node halts.
+
+    A growth that somebody has not cosigned is offered again, to the others too, until all have or
+    the ledger has grown further. What goes wrong here is said and tried again: it must not end
+    the node.
+    """
+    height = 0
+    async with tls.session(mutual.tls) as session:
+        while not node.replica.halted:
+            await node.at_height(height + 1)
+            offered = node.replica.height
+            try:
+                if await _offer(session, mutual, directory, node, own):
+                    height = offered
+            except (OSError, LedgerCorrupt) as error:
+                log.warning("not witnessed: %s", error)
+            await rest(mutual.every_s)
+
+
+async def _offer(
+    session: aiohttp.ClientSession, mutual: Mutual, directory: Path, node: Node, own: Key
+) -> bool:
+    """Offer the ledger as it is to all witnesses; True when there is nothing to offer again.
 
     A witness that says it has seen another tree must show it, signed by us: else one that lies
     could stop every honest node.
     """
     witnesses = {name: (peer.witness_key, peer.url) for name, peer in mutual.peers.items()}
-    height = 0
-    async with tls.session(mutual.tls) as session:
-        while True:
-            await node.at_height(height + 1)
-            height = node.replica.height
-            with suppress(NothingSigned):
-                tree = await asyncio.to_thread(TreeView.open, directory)
-                collected = await collect(session, tree, witnesses)
-                if len(collected.refused) < len(witnesses):
-                    await asyncio.to_thread(anchor.keep, directory, collected.cosigned)
-                for name, refused in collected.refused.items():
-                    log.warning("witness what=%s", refused)
-                    if not isinstance(refused, RolledBack):
-                        continue
-                    proof = await _proof(session, mutual.peers[name].url, directory, own)
-                    if proof:
-                        node.stop(f"another node has seen another tree of this ledger: {proof}")
-                    else:
-                        log.error("witness %s shows nothing of what it says", name)
-            await rest(mutual.every_s)
+    try:
+        tree = await asyncio.to_thread(TreeView.open, directory)
+    except NothingSigned:
+        return True
+    collected = await collect(session, tree, witnesses)
+    if len(collected.refused) < len(witnesses):
+        await asyncio.to_thread(anchor.keep, directory, collected.cosigned)
+    for name, refused in collected.refused.items():
+        log.warning("witness what=%s", refused)
+        if not isinstance(refused, RolledBack):
+            continue
+        proof = await _proof(session, mutual.peers[name].url, directory, own)
+        if proof:
+            node.stop(f"another node has seen another tree of this ledger: {proof}")
+        else:
+            log.error("witness %s shows nothing of what it says", name)
+    return not collected.refused
 
 
 async def _proof(session: aiohttp.ClientSession, url: str, directory: Path, own: Key) -> str:

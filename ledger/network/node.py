@@ -295,7 +295,10 @@ class Node:
         self._progress.set()
         if self._keep_state is not None and height % SNAPSHOT_EVERY == 0:
             document = record.snapshot_document(replica, index)
-            await asyncio.to_thread(self._keep_state, canonical(document))
+            try:
+                await asyncio.to_thread(self._keep_state, canonical(document))
+            except OSError as error:  # only a shortcut: the next start executes more
+                log.warning("state not kept height=%s: %s", height, error)
         if height % PRUNE_EVERY == 0:
             await self._ordering.prune(height - PRUNE_EVERY)
         return True
@@ -316,7 +319,8 @@ class Node:
         due_ms = self.replica.market.due_ms()
         if not pending and (due_ms is None or now_ms < due_ms):
             self._wanted_since = None
-            self.alarm = ""
+            if not await self._parted(height):
+                self.alarm = ""
             return False
         loop = asyncio.get_running_loop()
         if self._wanted_since is None:
@@ -330,7 +334,20 @@ class Node:
         block = Block(
             height=height, utc_ms=now_ms, prev=self.replica.head, messages=tuple(messages)
         )
-        await self._ordering.propose(height, block.encode(), taken)
+        done = await self._ordering.propose(height, block.encode(), taken)
+        return done or not await self._parted(height)
+
+    async def _parted(self, height: int) -> bool:
+        """Tell whether the ordering service can never have this height again; raise the alarm."""
+        head = await self._ordering.head()
+        if head == height - 1 or await self._ordering.block(height) is not None:
+            return False
+        if head < height:
+            self._raise(
+                f"the ordering service has lost heights: it is at {head}, this node at {height - 1}"
+            )
+        else:
+            self._raise(f"the ordering service no longer has height {height}, it is at {head}")
         return True
 
     def stop(self, what: str) -> None:

@@ -38,6 +38,10 @@ class Ordering(Protocol):
         """Read the block of a height; None while there is none."""
         ...
 
+    async def head(self) -> int:
+        """Height of the newest block that was ever put; 0 when there was none."""
+        ...
+
     async def vote(self, height: int, node: str, vote: bytes) -> None:
         """Publish a node's vote of a height, once."""
         ...
@@ -47,7 +51,10 @@ class Ordering(Protocol):
         ...
 
     async def prune(self, height: int) -> None:
-        """Forget heights up to this one, if every node has countersigned it."""
+        """Forget heights below this one, if every node has countersigned it.
+
+        The height itself stays: who countersigned it may still have to make it final.
+        """
         ...
 
     async def wait(self, timeout_s: float) -> None:
@@ -120,6 +127,10 @@ class EmbeddedOrdering:
         """Read the block of a height."""
         return self._shared.blocks.get(height)
 
+    async def head(self) -> int:
+        """Height of the newest block."""
+        return self._shared.head
+
     async def vote(self, height: int, node: str, vote: bytes) -> None:
         """Publish a node's vote of a height, once."""
         self._shared.ballots.setdefault(height, {}).setdefault(node, vote)
@@ -130,8 +141,8 @@ class EmbeddedOrdering:
         return list(self._shared.ballots.get(height, {}).values())
 
     async def prune(self, height: int) -> None:
-        """Forget heights up to this one; the nodes' ledgers hold them."""
-        for old in [h for h in self._shared.blocks if h <= height]:
+        """Forget heights below this one; the nodes' ledgers hold them."""
+        for old in [h for h in self._shared.blocks if h < height]:
             del self._shared.blocks[old]
             self._shared.ballots.pop(old, None)
 

@@ -146,8 +146,12 @@ def _certified(
 
 
 def replay(replica: Replica, leaves: Iterable[bytes], key: Sign) -> None:
-    """Bring a fresh replica to where its ledger ends; raise ReplayDiffers when it can not."""
-    raw: tuple[bytes, str] | None = None
+    """Bring a fresh replica to where its ledger ends; raise ReplayDiffers when it can not.
+
+    More than one block may stand at a height: a final one that this node had not voted on, even
+    without its final entry where power failed between the two.
+    """
+    blocks: dict[str, bytes] = {}
     vote: dict[str, Any] | None = None
     for leaf in leaves:
         entry: dict[str, Any] = decode(leaf)
@@ -157,18 +161,20 @@ def replay(replica: Replica, leaves: Iterable[bytes], key: Sign) -> None:
         if height != replica.height + 1:
             raise ReplayDiffers(f"an entry of height {height} after height {replica.height}")
         if kind == "net.block":
-            raw = (encode(entry["block"]) if "block" in entry else b"", entry["sha256"])
+            blocks[entry["sha256"]] = encode(entry["block"]) if "block" in entry else b""
         elif kind == "net.vote":
             vote = entry["vote"]
         else:
-            if raw is None:
+            votes: list[dict[str, Any]] = entry["votes"]
+            name = next((v["block"] for v in votes if v.get("block") in blocks), None)
+            if name is None:
                 raise ReplayDiffers(f"height {height} is final without its block")
-            _finish(replica, *raw, entry["votes"])
-            raw = vote = None
-    if raw is not None and vote is not None:
-        again = replica.examine(raw[0], key, name=raw[1])
-        if again.document() != vote:
-            raise ReplayDiffers(f"the vote of height {again.height} can not be repeated")
+            _finish(replica, blocks[name], name, votes)
+            blocks, vote = {}, None
+    if vote is not None:
+        name, height = vote.get("block"), replica.height + 1
+        if name not in blocks or replica.examine(blocks[name], key, name=name).document() != vote:
+            raise ReplayDiffers(f"the vote of height {height} can not be repeated")
 
 
 def _finish(replica: Replica, raw: bytes, name: str, votes: list[dict[str, Any]]) -> None:

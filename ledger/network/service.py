@@ -53,6 +53,7 @@ UNREADABLE = (
     ValueError,
     RecursionError,
     ReplayDiffers,
+    OSError,
 )
 """What a kept state that was damaged or tampered with can lead to; the ledger then decides."""
 
@@ -147,13 +148,24 @@ async def serve(
         site = web.TCPSite(runner, config.host, config.listen_port, ssl_context=door_tls(config))
         await site.start()
         ready(runner.addresses[0][1], node)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(node.run())
-            if mutual is not None:
-                group.create_task(be_witnessed(mutual, config.ledger_directory, node, log_key.key))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(node.run())
+                if mutual is not None:
+                    keep = be_witnessed(mutual, config.ledger_directory, node, log_key.key)
+                    group.create_task(keep)
+        except ExceptionGroup as failed:  # whoever called asks what went wrong, not in which task
+            raise first_of(failed) from failed
         # Halted: the door stays open, so that people can read why and take the evidence.
         await asyncio.Event().wait()
     return replica.halted
+
+
+def first_of(failed: Exception) -> Exception:
+    """What went wrong first in a group of tasks."""
+    while isinstance(failed, ExceptionGroup):
+        failed = failed.exceptions[0]
+    return failed
 
 
 def ledger_leaves(directory: Path, replica: Replica) -> tuple[list[bytes], list[bytes]]:

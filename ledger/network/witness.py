@@ -7,9 +7,12 @@ checkpoint and tells a rollback or a fork of its own log, which only a witness c
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
+import os
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +31,8 @@ BODY_BYTES_MAX = 256 << 10
 """A proof of 63 hashes and a checkpoint with many signatures stay far below."""
 
 PROOF_HASHES_MAX = 63
+LOCK = "lock"
+"""Beside a log's checkpoint: held while one request is judged, against a second process too."""
 SIZE_TYPE = "text/x.tlog.size"
 TIMEOUT_S = 10.0
 
@@ -130,24 +135,32 @@ class Witness:
     def decide(self, request: Request) -> Answer:
         """Compare with what was seen, then cosign and remember."""
         point = request.signed.checkpoint
-        before = self.seen(point.origin)
-        seen_size = before.checkpoint.size if before else 0
-        if request.old_size != seen_size:
-            return Answer(status_code=409, body=b"%d\n" % seen_size, content_type=SIZE_TYPE)
-        if not continues(request, before):
-            return Answer(status_code=422, body=b"does not continue the tree seen before\n")
-        lines = [c.cosign(request.signed.note.text, self.unix_s()) for c in self.cosigners]
-        ours = [
-            s
-            for s in request.signed.note.signatures
-            if s.key_hash in {k.key_hash for k in self.logs[point.origin]}
-        ]
-        cosigned = Note(text=request.signed.note.text, signatures=(*ours, *lines))
         path = self.path(point.origin)
         path.parent.mkdir(parents=True, exist_ok=True)
-        tiles.write_file(path, cosigned.encode())
-        sync_directory(path.parent)
+        with held(path.parent / LOCK):
+            before = self.seen(point.origin)
+            seen_size = before.checkpoint.size if before else 0
+            if request.old_size != seen_size:
+                return Answer(status_code=409, body=b"%d\n" % seen_size, content_type=SIZE_TYPE)
+            if before and point.size == seen_size and point.root != before.checkpoint.root:
+                return Answer(status_code=409)  # the size is known: it is the tree that differs
+            if not continues(request, before):
+                return Answer(status_code=422, body=b"does not continue the tree seen before\n")
+            lines = [c.cosign(request.signed.note.text, self.unix_s()) for c in self.cosigners]
+            cosigned = Note(
+                text=request.signed.note.text, signatures=(*self.verified(request), *lines)
+            ).encode()
+            if len(cosigned) > BODY_BYTES_MAX:  # nobody could read it again
+                return Answer(status_code=400, body=b"checkpoint is too large\n")
+            tiles.write_file(path, cosigned)
+            sync_directory(path.parent)
         return Answer(status_code=200, body="".join(s.line() for s in lines).encode())
+
+    def verified(self, request: Request) -> list[Signature]:
+        """The log's own signatures: one line a key, whatever else a stranger put under the text."""
+        signed = request.signed.note
+        keys = checkpoint.verified_keys(signed, self.logs[request.signed.checkpoint.origin])
+        return [line for key in keys if (line := signed.by(key)) is not None]
 
     async def handle_add(self, request: web.Request) -> web.Response:
         """POST add-checkpoint."""
@@ -171,6 +184,17 @@ class Witness:
         app.router.add_post("/add-checkpoint", self.handle_add)
         app.router.add_get("/{origin:[0-9a-f]{64}}/checkpoint", self.handle_get)
         return app
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file; waits for whoever holds it, and the kernel frees it with the process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def continues(request: Request, before: SignedCheckpoint | None) -> bool:
@@ -222,6 +246,17 @@ def request_body(old_size: int, proof: Sequence[bytes], signed: bytes) -> bytes:
     return ("\n".join(lines) + "\n\n").encode() + signed
 
 
+async def whole(url: str, response: aiohttp.ClientResponse) -> bytes:
+    """The whole body, in however many pieces it comes; WitnessRefused when it is too long."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise WitnessRefused(url, response.status, "answers without an end")
+        parts.append(part)
+    return b"".join(parts)
+
+
 async def post(session: aiohttp.ClientSession, url: str, body: bytes) -> tuple[int, bytes]:
     """Send one request; returns status and a bounded body."""
     try:
@@ -231,7 +266,7 @@ async def post(session: aiohttp.ClientSession, url: str, body: bytes) -> tuple[i
                 f"{url.rstrip('/')}/add-checkpoint", data=body, allow_redirects=False
             ) as response,
         ):
-            return response.status, await response.content.read(BODY_BYTES_MAX)
+            return response.status, await whole(url, response)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise WitnessRefused(url, 0, f"no answer: {str(error) or type(error).__name__}") from None
 
@@ -251,7 +286,12 @@ async def cosign(
         status, body = await post(session, url, request_body(old_size, proof, signed))
         if status != 409:
             break
-        old_size = stated_size(url, body)
+        stated = stated_size(body)
+        if old_size == point.size and stated in (None, old_size):
+            raise RolledBack(url, status, "has seen a different tree of this log, of the same size")
+        if stated is None:
+            raise WitnessRefused(url, status, "stated no size")
+        old_size = stated
         if old_size > point.size:
             raise RolledBack(
                 url, status, f"has cosigned size {old_size}, this ledger has {point.size}"
@@ -263,12 +303,10 @@ async def cosign(
     return own_line(url, key, signed, body)
 
 
-def stated_size(url: str, body: bytes) -> int:
-    """The size a conflicting witness states."""
+def stated_size(body: bytes) -> int | None:
+    """The size a conflicting witness states; None where it states none."""
     text = body.decode(errors="replace").strip()
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise WitnessRefused(url, 409, "stated no size")
-    return int(text)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def own_line(url: str, key: Key, signed: bytes, body: bytes) -> Signature:
@@ -318,7 +356,8 @@ async def collect(
 async def last_seen(session: aiohttp.ClientSession, url: str, origin: str) -> bytes:
     """What a witness last cosigned of a log; empty when it knows nothing of it.
 
-    Given to ``LedgerWriter.open`` as ``known``, it keeps a rolled-back ledger from starting.
+    Given to ``LedgerWriter.open`` as ``known``, it keeps a rolled-back ledger from starting. So
+    what is no checkpoint of this log is no answer: WitnessRefused.
     """
     name = hashlib.sha256(origin.encode()).hexdigest()
     try:
@@ -326,11 +365,17 @@ async def last_seen(session: aiohttp.ClientSession, url: str, origin: str) -> by
             asyncio.timeout(TIMEOUT_S),
             session.get(f"{url.rstrip('/')}/{name}/checkpoint", allow_redirects=False) as response,
         ):
-            body = await response.content.read(BODY_BYTES_MAX)
-            if response.status == 404:
-                return b""
-            if response.status != 200:
-                raise WitnessRefused(url, response.status, f"HTTP {response.status}")
-            return body
+            body = await whole(url, response)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise WitnessRefused(url, 0, f"no answer: {str(error) or type(error).__name__}") from None
+    if response.status == 404:
+        return b""
+    if response.status != 200:
+        raise WitnessRefused(url, response.status, f"HTTP {response.status}")
+    try:
+        shown = checkpoint.parse(body).checkpoint.origin
+    except NoteError as error:
+        raise WitnessRefused(url, 200, f"shows no checkpoint: {error}") from None
+    if shown != origin:
+        raise WitnessRefused(url, 200, f"shows a checkpoint of {shown!r}")
+    return body

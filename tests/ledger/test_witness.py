@@ -182,7 +182,9 @@ async def test_the_specified_status_codes(town: Town, tmp_path: Path) -> None:
         await status(request(300, fork.consistency(300, 1000), signed(log.signer, fork.leaves)))
         == 422
     )
-    assert await status(request(300, [], signed(log.signer, leaves(300, b"x")))) == 422, "same size"
+    assert await answer(session, url, request(300, [], signed(log.signer, leaves(300, b"x")))) == (
+        409, "text/plain", b"",
+    ), "same size, other tree"  # fmt: skip
     assert await status(request(300, [], tree.checkpoint)) == 422, "no proof"
     assert await status(request(0, good, tree.checkpoint)) == 409, "old must be the recorded size"
     assert await status(request(300, [], signed(log.signer, leaves(200)))) == 400, "rollback"
@@ -252,6 +254,62 @@ async def test_concurrent_requests_never_get_two_trees_cosigned(town: Town) -> N
     assert sorted(status for status, _, _ in outcomes) == [200] + [409] * 19
 
 
+async def test_two_processes_on_one_folder_never_cosign_two_trees(
+    tmp_path: Path, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each decides only once the other has written down what it signed."""
+    log, by = town[0][0], town[0][1].witness
+    again = Witness(tmp_path / "w", cosigners=by.cosigners, logs=[log.signer.key], unix_s=by.unix_s)
+    other = Witness(tmp_path / "w", cosigners=by.cosigners, logs=[log.signer.key], unix_s=by.unix_s)
+    second: list[asyncio.Task[witnessing.Answer]] = []
+    loop, write = asyncio.get_running_loop(), tiles.write_file
+
+    async def ask_the_other() -> bool:
+        """Whether the other process answers while this one has not written."""
+        body = witnessing.request_body(0, [], signed(log.signer, [b"other"]))
+        second.append(asyncio.create_task(other.add(body)))
+        return bool((await asyncio.wait(second, timeout=0.2))[0])
+
+    def slow(path: Path, data: bytes) -> None:
+        if not second:
+            asked = asyncio.run_coroutine_threadsafe(ask_the_other(), loop)
+            assert asked.result(60) is False
+        write(path, data)
+
+    monkeypatch.setattr(tiles, "write_file", slow)
+    body = witnessing.request_body(0, [], signed(log.signer, [b"one"]))
+    assert (await again.add(body)).status_code == 200
+    assert (await second[0]).status_code == 409
+
+
+async def test_lines_of_strangers_are_not_kept(town: Town) -> None:
+    """Else one request would fill what is kept until it can be read no more."""
+    houses, session = town
+    log, neighbour = houses[0], houses[1]
+    await log.grow(8)
+    await witnessing.cosign(session, neighbour.url, neighbour.keys[0], log.tree())
+    public = note.parse(await witnessing.last_seen(session, neighbour.url, log.signer.name))
+    line = next(s for s in public.signatures if s.name == log.signer.name)
+    stranger = note.Signature(name="x.example", key_hash=line.key_hash, blob=bytes(64))
+    for lines in ((line,) * note.SIGNATURES_MAX, (line, stranger)):
+        body = witnessing.request_body(8, [], Note(text=public.text, signatures=lines).encode())
+        assert (await answer(session, neighbour.url, body))[0] == 200
+        seen = await witnessing.last_seen(session, neighbour.url, log.signer.name)
+        assert len(note.parse(seen).signatures) == 1 + len(neighbour.keys)
+        assert anchor.own_points([seen], [log.signer.key])
+    await log.grow(9)
+    await witnessing.cosign(session, neighbour.url, neighbour.keys[0], log.tree())
+
+
+async def test_what_nobody_could_read_again_is_not_cosigned(town: Town) -> None:
+    log, neighbour = town[0][0], town[0][1]
+    text = Checkpoint(origin=log.signer.name, size=1, root=bytes(32), extensions=("x" * 261_000,))
+    long = Note(text=text.text(), signatures=(log.signer.signature(text.text()),)).encode()
+    got = await neighbour.witness.add(witnessing.request_body(0, [], long))
+    assert (got.status_code, got.body) == (400, b"checkpoint is too large\n")
+    assert neighbour.witness.seen(log.signer.name) is None
+
+
 async def test_a_rolled_back_ledger_does_not_start(town: Town) -> None:
     houses, session = town
     log, neighbour = houses[0], houses[1]
@@ -285,6 +343,99 @@ async def test_a_forked_ledger_does_not_start(town: Town, make: Callable[..., Pa
     known = await witnessing.last_seen(session, neighbour.url, log.signer.name)
     with pytest.raises(LedgerCorrupt, match="forked"):
         LedgerWriter.open(log.directory, signer=log.signer, origin=log.signer.name, known=[known])
+
+
+@asynccontextmanager
+async def in_two_pieces(witness: Witness, origin: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A witness whose answers stop in the middle until the caller has begun to read."""
+    read = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        length = [int(line.split(b":")[1]) for line in head if line.startswith(b"Content-Length:")]
+        status, body = 200, b""
+        if length:
+            got = await witness.add(await reader.readexactly(length[0]))
+            status, body = got.status_code, got.body
+        else:
+            body = witness.path(origin).read_bytes()
+        first = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        writer.write(first % (status, len(body)) + body[: len(body) // 2])
+        await read.wait()
+        read.clear()
+        writer.write(body[len(body) // 2 :])
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", read
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_to_its_end(town: Town) -> None:
+    """Half a checkpoint would say nothing, and let a ledger that was set back start."""
+    log, by = town[0][0], town[0][1]
+    await log.grow(30)
+    async with in_two_pieces(by.witness, log.signer.name) as (url, read):
+        trace = aiohttp.TraceConfig()
+
+        async def answered(*_: object) -> None:
+            read.set()
+
+        trace.on_request_end.append(answered)
+        async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+            await witnessing.cosign(session, url, by.keys[0], log.tree())
+            await log.grow(40)
+            await witnessing.cosign(session, url, by.keys[0], log.tree())
+            seen = await witnessing.last_seen(session, url, log.signer.name)
+    assert seen == by.witness.path(log.signer.name).read_bytes()
+
+
+@pytest.mark.parametrize("shown", [b"", b"half a check", b"x" * (256 << 10) + b"x", b"another"])
+async def test_what_is_no_checkpoint_of_the_log_is_no_answer(town: Town, shown: bytes) -> None:
+    houses, session = town
+    body = signed(houses[2].signer, [b"of another log"]) if shown == b"another" else shown
+
+    async def show(_request: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    app = web.Application()
+    app.router.add_get("/{name}/checkpoint", show)
+    async with served(app) as url:
+        with pytest.raises(WitnessRefused):
+            await witnessing.last_seen(session, url, houses[0].signer.name)
+
+
+@pytest.mark.parametrize("body", ["", "7\n"])
+async def test_a_witness_with_another_tree_of_the_same_size_contradicts(
+    town: Town, body: str
+) -> None:
+    """The protocol has it answer 409 once more, to the very size that it had stated itself."""
+    houses, session = town
+    await houses[0].grow(7)
+
+    async def conflict(request: web.Request) -> web.Response:
+        asked = (await request.read()).split(b"\n")[0]
+        return web.Response(status=409, text="7\n" if asked == b"old 0" else body)
+
+    app = web.Application()
+    app.router.add_post("/add-checkpoint", conflict)
+    async with served(app) as url:
+        with pytest.raises(RolledBack, match="of the same size"):
+            await witnessing.cosign(session, url, houses[1].keys[0], houses[0].tree())
+
+
+async def test_a_fork_at_the_size_that_was_cosigned_is_told(town: Town) -> None:
+    houses, session = town
+    log, neighbour = houses[0], houses[1]
+    await log.grow(5)
+    await witnessing.cosign(session, neighbour.url, neighbour.keys[0], log.tree())
+    for path in segment.segments(log.directory):
+        path.unlink()
+    writer = LedgerWriter.open(log.directory, signer=log.signer, origin=log.signer.name)
+    await writer.append_many([b"fork"] * 5)
+    await writer.close()
+    with pytest.raises(RolledBack, match="of the same size"):
+        await witnessing.cosign(session, neighbour.url, neighbour.keys[0], log.tree())
 
 
 async def test_evidence_and_checkpoint_beside_the_ledger_bind_it_too(town: Town) -> None:

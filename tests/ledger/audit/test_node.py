@@ -83,6 +83,15 @@ def test_a_change_of_key_is_no_stranger_in_a_nodes_ledger() -> None:
     assert broken([*entries_of(2), change]) == {}
 
 
+def test_a_power_cut_between_another_block_and_its_final_entry_is_no_lie() -> None:
+    """The block stands there without having become final; after it what did."""
+    entries = entries_of(2)
+    other = block_of(2) | {"messages": [1]}
+    name = sha256(canonical.encode(other)).hexdigest()
+    entries.insert(5, {"kind": "net.block", "height": 2, "sha256": name, "block": other})
+    assert broken(entries) == {}
+
+
 def test_a_gateway_and_a_node_in_one_ledger_are_both_judged() -> None:
     assert list(broken([*entries_of(1), {"kind": "rumour"}])) == ["I8"]
 

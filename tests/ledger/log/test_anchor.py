@@ -7,18 +7,28 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.log import anchor, checkpoint, note, reader, segment
+from ledger.cli.arguments import anchor_line
+from ledger.log import anchor, checkpoint, note, policy, reader, segment
+from ledger.log.checkpoint import Checkpoint
 from ledger.log.cosign import Cosigner
 from ledger.log.keys import Signer, signer_of
 from ledger.log.note import Note
 
-WITNESS = Cosigner.ed25519(Ed25519PrivateKey.from_private_bytes(bytes([9] * 32)), "w.example")
+WITNESS, SECOND = (
+    Cosigner.ed25519(Ed25519PrivateKey.from_private_bytes(bytes([n] * 32)), name)
+    for n, name in ((9, "w.example"), (8, "w2.example"))
+)
 
 
-def cosigned(data: bytes, time_s: int) -> bytes:
+def cosigned(data: bytes, time_s: int, *by: Cosigner) -> bytes:
     parsed = note.parse(data)
-    line = WITNESS.cosign(parsed.text, time_s)
-    return Note(text=parsed.text, signatures=(*parsed.signatures, line)).encode()
+    lines = [witness.cosign(parsed.text, time_s) for witness in by or (WITNESS,)]
+    return Note(text=parsed.text, signatures=(*parsed.signatures, *lines)).encode()
+
+
+def of_another(by: Signer, origin: str, size: int) -> bytes:
+    text = Checkpoint(origin=origin, size=size, root=bytes(32)).text()
+    return cosigned(Note(text=text, signatures=(by.signature(text),)).encode(), 1)
 
 
 def test_not_anchored_until_a_witness_has_signed(make: Callable[..., Path]) -> None:
@@ -43,6 +53,76 @@ def test_only_some_evidence_is_kept(make: Callable[..., Path]) -> None:
     found = anchor.anchored(directory, keys=[WITNESS.key])
     assert found is not None
     assert found.size == anchor.KEPT_COUNT + 5
+
+
+def test_evidence_of_another_ledger_vouches_for_nothing(
+    make: Callable[..., Path], signer: Signer
+) -> None:
+    """Not even where the policy trusts that ledger's key too."""
+    directory = make([b"a"], [b"b"])
+    other = signer_of(Ed25519PrivateKey.generate(), "other.example")
+    rules = policy.parse(
+        f"log {signer.vkey}\nlog {other.vkey}\nwitness w {WITNESS.key.vkey}\nquorum w\n"
+    )
+    own = cosigned(reader.last_checkpoint(directory), 77)
+    anchor.keep(directory, own)
+    anchor.keep(directory, of_another(other, "other.example", 50))
+    anchor.keep(directory, of_another(other, signer.name, 51))
+    anchor.keep(directory, of_another(signer, signer.name, 52))
+    found = anchor.Anchored(size=2, time_s=77, by=("w.example",))
+    assert anchor.anchored(directory, rules, size=2) == found
+    data, line = anchor_line(directory, rules)
+    assert (data or {}).get("size") == 2, "of 52 entries there are two"
+    assert line.startswith("Anchored  size 2 by w.example")
+    anchor.kept_files(directory)[-1].unlink()
+    assert anchor.anchored(directory, rules) == found
+    every = [*rules.keys(), WITNESS.key]
+    assert anchor.damaged(directory, every) == [
+        f"evidence/{50:020d}.checkpoint is of another ledger: other.example"
+    ]
+    assert anchor.anchored(directory / "nowhere", rules) is None
+
+
+def both_of(signer: Signer) -> policy.Policy:
+    return policy.parse(
+        f"log {signer.vkey}\nwitness w {WITNESS.key.vkey}\nwitness w2 {SECOND.key.vkey}\n"
+        "group both all w w2\nquorum both\n"
+    )
+
+
+def test_a_witness_that_is_away_takes_nothing_back(
+    make: Callable[..., Path], signer: Signer
+) -> None:
+    """What both signed stays while the newer evidence is signed by one of them only."""
+    directory = make(*[[b"%d" % n] for n in range(2 * anchor.KEPT_COUNT)])
+    points = [batch.checkpoint for batch in reader.batches(directory)]
+    anchor.keep(directory, cosigned(points[0], 5, WITNESS, SECOND))
+    anchor.keep(directory, cosigned(points[1], 6, WITNESS, SECOND))
+    for point in points[2:]:
+        anchor.keep(directory, cosigned(point, 7))
+    found = anchor.anchored(directory, both_of(signer))
+    assert found == anchor.Anchored(size=2, time_s=6, by=("w.example", "w2.example"))
+    assert len(anchor.kept_files(directory)) == anchor.KEPT_COUNT + 1
+    for size in (1, 2):
+        anchor.keep(directory, cosigned(points[-size], 8, WITNESS, SECOND))
+    assert len(anchor.kept_files(directory)) == anchor.KEPT_COUNT
+
+
+def test_what_was_signed_at_one_size_is_kept_together(
+    make: Callable[..., Path], signer: Signer
+) -> None:
+    directory = make([b"a"], [b"b"])
+    own = reader.last_checkpoint(directory)
+    rules = both_of(signer)
+    anchor.keep(directory, cosigned(own, 5, SECOND))
+    anchor.keep(directory, cosigned(own, 6, WITNESS))
+    anchor.keep(directory, cosigned(own, 7, WITNESS))
+    found = anchor.anchored(directory, rules)
+    assert found == anchor.Anchored(size=2, time_s=7, by=("w.example", "w2.example"))
+    path = anchor.kept_files(directory)[0]
+    path.write_bytes(b"spoiled")
+    anchor.keep(directory, cosigned(own, 8, WITNESS, SECOND))
+    assert anchor.anchored(directory, rules) == anchor.Anchored(size=2, time_s=8, by=found.by)
 
 
 def test_contradictions(make: Callable[..., Path], signer: Signer) -> None:

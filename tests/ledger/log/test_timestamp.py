@@ -82,6 +82,34 @@ def test_stamped_kept_and_checked(
     assert run(sopledger, ["timestamp", "verify", ledger, "--ca", str(ca)]) == 8
 
 
+def test_a_kept_stamp_is_not_lost_to_another_attempt(
+    make: Callable[..., Path], tmp_path: Path, authority: Callable[[Path, Path], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Neither to a wrong --ca, nor to a second stamp of the same size."""
+    directory, ca = make([b"a", b"b"]), str(tmp_path / "tsa.pem")
+    (tmp_path / "c.stamped").write_bytes(reader.last_checkpoint(directory))
+    (tmp_path / "q").write_bytes(timestamp.query(reader.last_checkpoint(directory), 7))
+    for name in ("one", "two"):
+        authority(tmp_path / "q", tmp_path / name)
+
+    def keep(token: str, trusted: str) -> int:
+        words = ["timestamp", "keep", str(directory), "--checkpoint", str(tmp_path / "c.stamped")]
+        return run(sopledger, [*words, "--token", str(tmp_path / token), "--ca", trusted])
+
+    assert keep("one", str(tmp_path / "c.stamped")) == 8
+    assert not (directory / "evidence").exists()
+    assert keep("one", ca) == 0
+    kept = {path: path.read_bytes() for path in (directory / "evidence").iterdir()}
+    assert len(kept) == 2
+    assert keep("one", str(tmp_path / "c.stamped")) == 8
+    assert keep("two", ca) == 5
+    assert "another time stamp" in capsys.readouterr().err
+    assert keep("one", ca) == 0
+    assert {path: path.read_bytes() for path in (directory / "evidence").iterdir()} == kept
+    assert run(sopledger, ["timestamp", "verify", str(directory), "--ca", ca]) == 0
+
+
 def test_a_token_for_something_else_is_not_kept(
     make: Callable[..., Path], tmp_path: Path, authority: Callable[[Path, Path], None]
 ) -> None:

@@ -1,9 +1,12 @@
+import ipaddress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from ledger.contracts.document import DocumentRefused
 from ledger.network.config import config_from, load
+from ledger.network.mutual import PATH
 
 ROUNDS = Path(__file__).resolve().parents[3] / "configs/rounds"
 GOOD = {
@@ -26,6 +29,20 @@ def test_the_shipped_files_are_read():
     assert four.etcd.endpoints[0] == "https://10.0.0.1:2379"
     assert four.key_file == ROUNDS / "n1.key"
     assert four.mutual.peers["n3"].log_key.name == "n3.example/market"
+
+
+def test_the_doors_of_the_shipped_committee_are_where_its_nodes_ask():
+    """Set up like that on four machines, each reaches the others' witnesses."""
+    four = load(ROUNDS / "node-of-four.yaml")
+    assert not ipaddress.ip_address(four.host).is_loopback
+    assert set(four.mutual.peers) | {four.node} == set(four.node_keys)
+    others = [urlsplit(peer.url) for peer in four.mutual.peers.values()]
+    assert four.host not in [url.hostname for url in others]
+    assert {(url.scheme, url.port, url.path) for url in others} == {
+        ("https", four.listen_port, PATH)
+    }
+    assert four.mutual.tls == four.tls
+    assert four.tls.certificate == ROUNDS / "n1.pem"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def ordering(members, market="m", **changes):
 async def registers(members):
     one, two = ordering(members, "regs"), ordering(members, "regs")
     assert await one.block(1) is None
+    assert await one.head() == 0
     await one.submit(b"first")
     await two.submit(b"second")
     await two.submit(b"first")
@@ -43,14 +44,20 @@ async def registers(members):
     await one.vote(1, "n0", b"another")
     await one.vote(1, "n1", b"vote")
     assert await two.votes(1) == [b"vote", b"vote"]
-    await one.prune(1)
-    assert await one.block(1) == b"block"  # two of four have voted: kept
-    await one.vote(1, "n2", b"vote")
-    await one.vote(1, "n3", b"vote")
     assert await one.propose(2, b"next", []) is True
-    await one.prune(1)
+    assert await two.head() == 2
+    for node in ("n0", "n1"):
+        await one.vote(2, node, b"vote")
+    await one.prune(2)
+    assert await one.block(1) == b"block"  # two of four have voted: kept
+    for node in ("n2", "n3"):
+        await one.vote(2, node, b"vote")
+    await one.prune(2)
     assert await two.block(1) is None
-    assert await two.block(2) == b"next"
+    assert await two.votes(1) == []
+    assert await two.block(2) == b"next"  # one may have voted on it and still have to finish it
+    assert len(await two.votes(2)) == 4
+    assert await two.head() == 2
     await one.close()
     await two.close()
 
@@ -203,7 +210,7 @@ async def test_a_member_that_talks_nonsense_is_one_that_is_away(nonsense, monkey
     app.add_routes([web.post("/{path:.*}", answer)])
     async with TestServer(app) as server:
         order = EtcdOrdering([str(server.make_url("")).rstrip("/")], "m", voter_count=4)
-        for call in (order.pending, lambda: order.block(1), lambda: order.votes(1)):
+        for call in (order.pending, order.head, lambda: order.block(1), lambda: order.votes(1)):
             with pytest.raises(OrderingUnavailable):
                 await call()
         await order.wait(0.01)

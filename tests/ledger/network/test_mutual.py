@@ -163,11 +163,65 @@ async def test_a_node_whose_ledger_is_another_than_was_witnessed_stops(tmp_path,
         assert "forked" in fork.replica.halted
 
 
-async def test_a_witness_that_is_away_says_nothing(tmp_path):
+async def half(_request):
+    return web.Response(body=b"l.example\n9\n")
+
+
+@contextlib.asynccontextmanager
+async def answering(*routes):
+    app = web.Application()
+    app.add_routes(routes)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_witness_that_says_nothing_at_a_start_is_named(tmp_path, caplog):
+    """One is away, one gives half a checkpoint: who reads the log knows that neither was asked."""
     key = create_key(tmp_path / "l.key", "l.example").key
-    peer = Peer(url="http://127.0.0.1:9/witness", log_key=key, witness_key=key)
-    mutual = Mutual(key_file=tmp_path, name="w", every_s=1, peers={"n1": peer})
-    assert await known_elsewhere(mutual, "l.example") == []
+    async with answering(web.get("/{name}/checkpoint", half)) as url:
+        peers = {
+            name: Peer(url=at, log_key=key, witness_key=key)
+            for name, at in (("n1", "http://127.0.0.1:9/witness"), ("n2", url))
+        }
+        mutual = Mutual(key_file=tmp_path, name="w", every_s=1, peers=peers)
+        assert await known_elsewhere(mutual, "l.example") == []
+    told = [record.getMessage() for record in caplog.records]
+    assert ["witness n1 not asked" in told[0], "witness n2 not asked" in told[1]] == [True, True]
+
+
+async def test_a_growth_that_was_not_cosigned_is_offered_again(tmp_path, net):
+    """The witness is away, then the evidence can not be kept; the ledger does not grow meanwhile."""
+    log_key = create_key(tmp_path / "l.key", "n0.example")
+    cosigner = create_cosigner(tmp_path / "w.key", "n1.example/w")
+    about_n0 = Peer(url="", log_key=log_key.key, witness_key=cosigner.key)
+    as_witness = Mutual(key_file=tmp_path / "w.key", name="n1.example/w", every_s=1, peers={"n0": about_n0})  # fmt: skip
+    witness = witness_of(as_witness, tmp_path / "n1", net.Clock())
+    away, asked = True, []
+
+    async def add(request):
+        asked.append(away)
+        return web.Response(status=503) if away else await witness.handle_add(request)
+
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(answering(web.post("/add-checkpoint", add)))
+        peer = Peer(url=url, log_key=log_key.key, witness_key=cosigner.key)
+        mutual = Mutual(key_file=tmp_path, name="w", every_s=0, peers={"n1": peer})
+        node = await lone(stack, net, tmp_path, "n0", log_key)
+        evidence = tmp_path / "n0" / anchor.FOLDER
+        evidence.write_bytes(b"a file where a folder should be")
+        task = asyncio.create_task(be_witnessed(mutual, tmp_path / "n0", node, log_key.key))
+        await until(lambda: len(asked) > 2)
+        away = False
+        await until(lambda: asked.count(False) > 2)
+        assert not task.done()
+        evidence.unlink()
+        await until(lambda: anchor.anchored(tmp_path / "n0", keys=[cosigner.key]))
+        task.cancel()
 
 
 def test_the_block_of_a_node_file(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from ledger.contracts.document import canonical
 from ledger.contracts.market import Effects
-from ledger.network.block import Block, genesis_hash
+from ledger.network.block import Block, block_hash, genesis_hash
 from ledger.network.message import sign_vote
 from ledger.network.record import (
     ReplayDiffers,
@@ -108,6 +108,46 @@ def test_a_ledger_leads_back_to_its_state_and_a_forged_one_does_not(net, replica
         again = Replica(net.committee(), net.genesis(), node="n0")
         with pytest.raises(ReplayDiffers):
             replay(again, damaged, net.key_of("n0"))
+
+
+def test_final_blocks_of_another_nodes_ledger_bring_a_fresh_one_to_its_height(net, replica):
+    """What people copy where the ordering service has forgotten: no votes, only what is final."""
+    leaves = certified(net, replica, a_block(replica))
+    copied = [leaf for leaf in leaves if b'"net.vote"' not in leaf]
+    fresh = Replica(net.committee(), net.genesis(), node="n3")
+    replay(fresh, copied, net.key_of("n3"))
+    assert (fresh.height, fresh.my_vote) == (1, None)
+    own = voted(a_block(replica, 5), Replica(net.committee(), net.genesis(), node="n3").examine(a_block(replica, 5), net.key_of("n3")))  # fmt: skip
+    behind = Replica(net.committee(), net.genesis(), node="n3")
+    replay(behind, own + copied, net.key_of("n3"))
+    assert (behind.height, behind.my_vote) == (1, None)
+
+
+def outvoted(net, raw, other):
+    """What a node writes that had voted for a block, when a quorum made another one final."""
+    replica = Replica(net.committee(), net.genesis(), node="n0")
+    leaves = voted(raw, replica.examine(raw, net.key_of("n0")))
+    for i in range(1, 4):
+        subject = replica.execute(other).subject
+        replica.count(sign_vote("m", f"n{i}", 1, subject, net.key_of(f"n{i}")).encode())
+    return leaves + finished(1, other, replica.certificate(replica.certified()), Effects())
+
+
+def test_a_power_cut_before_the_final_entry_of_another_block_keeps_the_vote(net, replica):
+    mine, theirs = a_block(replica), a_block(replica, 2_000)
+    torn = outvoted(net, mine, theirs)[:-1]
+    fresh = Replica(net.committee(), net.genesis(), node="n0")
+    replay(fresh, torn, net.key_of("n0"))
+    assert (fresh.height, fresh.my_vote.block) == (0, block_hash(mine))
+    # What comes after that start is replayed too, whichever block becomes final.
+    again = outvoted(net, mine, theirs)[2:]
+    of_mine = certified(net, replica, mine)[2:]
+    for more, utc_ms in ((again, 2_000), (of_mine, 1_000)):
+        fresh = Replica(net.committee(), net.genesis(), node="n0")
+        replay(fresh, torn + more, net.key_of("n0"))
+        assert (fresh.height, fresh.market.now_ms) == (1, utc_ms)
+    with pytest.raises(ReplayDiffers, match="can not be repeated"):
+        replay(Replica(net.committee(), net.genesis(), node="n0"), torn[1:], net.key_of("n0"))
 
 
 def test_a_kept_state_is_believed_only_with_the_quorums_signatures(net, replica):

@@ -7,6 +7,7 @@ import pytest
 from fakes.certificates import Authority
 
 from ledger.log.keys import create_key
+from ledger.log.writer import LedgerFull, LedgerWriter
 from ledger.network import node as node_module
 from ledger.network.config import config_from
 from ledger.network.service import STATE, KeyDiffers, serve
@@ -79,6 +80,36 @@ async def test_a_restart_goes_on_from_the_kept_state(config, net, monkeypatch):
     state.write_bytes(b"rubbish")
     async with serving(config, clock) as (url, node):
         assert (node.replica.height, node.replica.market.root()) == (height, root)
+
+
+async def test_a_state_that_can_not_be_kept_or_read_ends_no_node(config, net, monkeypatch):
+    """It is a shortcut for the next start only."""
+    monkeypatch.setattr(node_module, "SNAPSHOT_EVERY", 1)
+    joins = net.Sender().joins()
+    for _ in range(2):
+        async with serving(config, net.Clock()) as (url, node):
+            (config.ledger_directory / STATE).mkdir(exist_ok=True)
+            assert await post(url, next(joins)) == 200
+            height = node.replica.height
+    assert height == 2
+
+
+async def test_a_ledger_without_room_is_said_as_what_it_is(config, net, monkeypatch):
+    """Not as a group of tasks of which one has failed."""
+
+    def full(*_, **__):
+        raise LedgerFull("no room on disk")
+
+    ready = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(
+        serve(config, utc_ms=net.Clock(), ready=lambda _port, node: ready.set_result(node))
+    )
+    node = await ready
+    monkeypatch.setattr(LedgerWriter, "_make_room", full)
+    waiting = asyncio.create_task(node.submit(next(net.Sender().joins())))
+    with pytest.raises(LedgerFull, match="no room"):
+        await task
+    waiting.cancel()
 
 
 async def test_a_key_the_committee_does_not_know_is_refused(config, tmp_path):
