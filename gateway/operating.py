@@ -11,6 +11,7 @@ from typing import Any
 from gateway.commissioning.plan import fingerprint, stale_state
 from gateway.config.alarm_file import alarm_path, load_alarms
 from gateway.config.site_file import Site as SiteFile
+from gateway.core.access import Person
 from gateway.hmi.daybook import DayBook
 from gateway.hmi.entry_words import entry_words
 from gateway.journal.ledger_journal import LedgerJournal
@@ -21,6 +22,8 @@ from gateway.ports import Clock
 from gateway.runtime.alarms import AlarmWatch
 from gateway.runtime.clock import SystemClock
 from gateway.runtime.control import ControlSocket
+from gateway.runtime.latch import FILE as STOPPED
+from gateway.runtime.latch import StopLatch
 from gateway.runtime.look import Look
 from gateway.runtime.loop import Scan
 from gateway.runtime.orders import Orders
@@ -36,7 +39,7 @@ AROUND_US = 6 * 3600 * 1_000_000
 def certificates_of(site: SiteFile) -> list[Path]:
     """Return the certificate files whose end is watched: ours, and those we believe in."""
     page = site.web.tls if site.web else None
-    opcua = site.northbound.opcua
+    opcua, mqtt = site.northbound.opcua, site.northbound.mqtt
     papers = site.market.node.papers if site.market.node else None
     named = [
         site.market.certificate,
@@ -46,6 +49,9 @@ def certificates_of(site: SiteFile) -> list[Path]:
         page.clients if page else None,
         *(site.ledger.tls or ())[:2],
         opcua.certificate if opcua else None,
+        *((mqtt.certificate, mqtt.ca_file) if mqtt else ()),
+        site.log.certificate,
+        site.log.ca_file,
     ]
     return [path for path in named if path is not None]
 
@@ -56,6 +62,8 @@ class Operating:
 
     alarms: AlarmWatch
     control: ControlSocket
+    orders: Orders
+    latch: StopLatch
 
 
 def operating(
@@ -113,7 +121,12 @@ def operating(
         },
         mono_us=clock.mono_us,
     )
-    return Operating(alarms=watch, control=control)
+
+    def stop(user: str) -> Awaitable[object]:
+        return orders.carry_out("stop", Person(user=user, roles=frozenset()), {})
+
+    latch = StopLatch(path.with_name(STOPPED), stop=stop, clock=clock)
+    return Operating(alarms=watch, control=control, orders=orders, latch=latch)
 
 
 def status_of(

@@ -1,7 +1,8 @@
 """Where the service's log goes: lines or JSON on stderr, and RFC 5424 over TLS to a collector.
 
 The ledger is the record; the log is for whoever looks after the machine. Nothing here waits for a
-collector: what it does not take in time is counted and dropped.
+collector: what it does not take in time is dropped, counted, and told once it takes something
+again. What others said stands in messages too: it can forge neither a line nor a field.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import ssl
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
@@ -35,12 +37,31 @@ SEVERITIES = {
     logging.DEBUG: 7,
 }
 TLS_PORT = 6514
-_PAIR = re.compile(r"\b([a-z][a-z0-9_]{0,31})=(\S+)")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+_CONVERSION = re.compile(
+    r"(?:\b(?P<name>[a-z][a-z0-9_]{0,31})=)?(?P<how>%[-+ #0]*\d*(?:\.\d+)?[hlL]?[a-zA-Z%])"
+)
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class LineFormatter(logging.Formatter):
+    """Lines for people; a traceback is indented, so that none of it passes for a line of ours."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the record as one line."""
+        return _escaped(super().formatMessage(record))
+
+    @override
+    def formatException(self, ei: Any) -> str:
+        """Return a traceback."""
+        return "\n".join(f"  {_escaped(k)}" for k in super().formatException(ei).split("\n"))
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; ``name=value`` in the message becomes fields of its own."""
+    """One JSON object a line; each ``name=%s`` of the message becomes a field of its own."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -52,12 +73,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": message,
         }
-        fields = dict(_PAIR.findall(message))
+        fields = _fields(record)
         if fields:
             body["fields"] = fields
         if record.exc_info:
             body["exception"] = self.formatException(record.exc_info)
-        return json.dumps(body, ensure_ascii=False, sort_keys=True)
+        return _escaped(json.dumps(body, ensure_ascii=False, sort_keys=True))
 
 
 class SyslogFormatter(logging.Formatter):
@@ -89,6 +110,7 @@ class SyslogTls(logging.Handler):
         self._host, self._port, self._tls = host, port, tls
         self._waiting: queue.Queue[bytes | None] = queue.Queue(QUEUE_MAX)
         self.dropped_count = 0
+        self._told_count = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="syslog", daemon=True)
         self._thread.start()
@@ -119,15 +141,25 @@ class SyslogTls(logging.Handler):
             while True:
                 try:
                     link = link or self._connect()
+                    self._tell_lost(link)
                     link.sendall(data)
                     break
-                except OSError:
+                except (OSError, ValueError, OverflowError):  # or a name or port that is none
                     # Not through the log: it would come back here.
                     _close(link)
                     link = None
                     if self._ended.wait(PAUSE_S):
                         return
         _close(link)
+
+    def _tell_lost(self, link: ssl.SSLSocket) -> None:
+        """Say how many records were dropped since it was last said."""
+        count = self.dropped_count - self._told_count
+        if count:
+            text, where = "messages_lost=%d", (__name__, logging.WARNING, __file__, 0)
+            lost = self.format(logging.LogRecord(*where, text, (count,), None)).encode()
+            link.sendall(b"%d %s" % (len(lost), lost))
+            self._told_count += count
 
     def _connect(self) -> ssl.SSLSocket:
         plain = socket.create_connection((self._host, self._port), timeout=CONNECT_S)
@@ -163,8 +195,7 @@ def set_up(
     root = logging.getLogger()
     root.setLevel(levels[min(verbose, 2)])
     lines = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
-    lines.setFormatter(JsonFormatter() if json_lines else plain)
+    lines.setFormatter(JsonFormatter() if json_lines else LineFormatter())
     root.addHandler(lines)
     if syslog is None:
         return
@@ -183,6 +214,27 @@ def set_up(
 def _close(link: ssl.SSLSocket | None) -> None:
     if link is not None:
         link.close()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, str]:
+    """Return the values that stand behind a name in the message's own words, not in others'."""
+    given = record.args if isinstance(record.args, tuple) else (record.args,)
+    values, found = iter(given), {}
+    for part in _CONVERSION.finditer(str(record.msg)) if record.args else ():
+        if part["how"] == "%%":
+            continue
+        try:
+            value = part["how"] % (next(values),)
+        except (StopIteration, TypeError, ValueError):
+            return {}  # a width among the values, say: whose is whose?
+        if part["name"]:
+            found[part["name"]] = value
+    return found
+
+
+def _escaped(text: str) -> str:
+    """Write what ends a line or moves the cursor as its number, as JSON does."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _stamp(record: logging.LogRecord) -> str:

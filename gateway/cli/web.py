@@ -15,6 +15,7 @@ from typing import Any
 from gateway.app import Parts
 from gateway.cli.full_check import FullCheck
 from gateway.cli.output import note
+from gateway.cli.receipt_child import receipt_file
 from gateway.config.secret import read_secret
 from gateway.config.site_doors import Northbound, PageTls
 from gateway.config.site_file import Site, SopConfig
@@ -22,20 +23,19 @@ from gateway.devices.converters import Converters
 from gateway.hmi.accounts import Accounts
 from gateway.hmi.login import Login
 from gateway.hmi.observer import Observer
-from gateway.hmi.page import Page
+from gateway.hmi.page import FROZEN_TICKS, Page
 from gateway.hmi.records import LedgerRecords
 from gateway.hmi.state import DeviceView, PointView, PollTimes, SiteView, settled_views
-from gateway.journal.ledger_journal import LedgerJournal
 from gateway.market.mqtt import broker_from
-from gateway.model.errors import ConfigError, JournalError
+from gateway.model.errors import ConfigError, GatewayError, JournalError
 from gateway.model.telemetry import Quality, StationTelemetry
 from gateway.runtime.recorder import Recorder
-from ledger.audit.receipt import ReceiptError
 from ledger.network.tls import serving
 
 log = logging.getLogger(__name__)
 
 STALE_REAL_US = 1_000_000
+FROZEN_SCANS = 3  # a scan that takes longer than so many of its periods stands still
 READ_WHOLE_MAX = 100_000  # entries; of longer ledgers the page knows what a start remembers
 AUDITED_MAX, AUDITED_S = 60, 600.0  # the ledger is not for flooding: the rest is in the log
 
@@ -74,7 +74,7 @@ def doors_beside(
             read=parts.journal.entries,
             size=lambda: parts.journal.status().size,
             places=book.places,
-            receipt=lambda trade_id: receipt(parts.journal, trade_id),
+            receipt=functools.partial(receipt_file, site.ledger.dir),
         )
 
         def views() -> SiteView:
@@ -84,11 +84,13 @@ def doors_beside(
                 ledger=parts.journal.status(),
                 devices=[times.into(d) for d in devices(site, config, parts, book.counters)],
                 settled=settled_views(parts.recorder.state.settled),
+                alarm_rows=parts.people.alarms.rows(),
                 feeder=parts.recorder.state.feeder_limits,
                 checked=check.last,
                 points=points(config, station, parts, book.counters),
                 time_quality=parts.scan.time_quality(),
                 clock_error_ms=clock_error_ms() if vouched else None,
+                scan_us=parts.scan.ended_us,
             )
 
         async with AsyncExitStack() as doors:
@@ -96,12 +98,7 @@ def doors_beside(
                 await doors.enter_async_context(
                     page_open(site, page, views, records, parts.recorder)
                 )
-            try:
-                runs = northbound_runs(site.northbound, views)
-            except ConfigError as error:
-                log.warning("no northbound doors: %s", error)
-                runs = []
-            for run in (*runs, check.run):
+            for run in (*northbound_runs(site.northbound, views), check.run):
                 await doors.enter_async_context(alongside(run))
             yield
 
@@ -137,7 +134,11 @@ async def page_open(
         return
     login = Login(accounts, audit_of(recorder), secure=tls is not None) if accounts else None
     names = {host, socket.gethostname(), socket.getfqdn()}
-    page = Page(views, records, names=names, tls=tls, login=login)
+    scans_ticks = FROZEN_SCANS * site.runtime.scan_ms // 1000
+    page = Page(
+        views, records, names=names, tls=tls, login=login,
+        frozen_ticks=max(FROZEN_TICKS, scans_ticks),
+    )  # fmt: skip
     scheme = "https" if tls else "http"
     try:
         opened = await page.start(host, port)
@@ -185,38 +186,54 @@ def audit_of(recorder: Recorder) -> Callable[[str, str, str], Coroutine[Any, Any
 def northbound_runs(
     northbound: Northbound, views: Callable[[], SiteView]
 ) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-    """Return what is to run beside the gateway for the doors that the site file names."""
+    """Return what is to run beside the gateway for the doors that the site file names.
+
+    A door that cannot be made stays shut alone.
+    """
     runs: list[Callable[[], Coroutine[Any, Any, None]]] = []
-    if northbound.opcua is not None:
-        from gateway.northbound.opcua_feed import OpcuaFeed, OpcuaServing
-
-        o = northbound.opcua
-        read_secret(o.key_file)
-        serving = OpcuaServing(
-            host=o.host,
-            port=o.port,
-            certificate=o.certificate,
-            key=o.key_file,
-            trusted=o.trusted,
-        )
-        runs.append(OpcuaFeed(serving, views).run)
-    if northbound.mqtt is not None:
-        from gateway.northbound.mqtt_publisher import MqttPublisher, MqttPublishing
-
-        m = northbound.mqtt
-        broker = broker_from(
-            m.broker,
-            username=m.username,
-            password=read_secret(m.password_file) if m.password_file else None,
-            ca_file=m.ca_file,
-            certificate=m.certificate,
-            key_file=m.key_file,
-        )
-        publishing = MqttPublishing(
-            broker=broker, home_assistant=m.home_assistant, sparkplug=m.sparkplug
-        )
-        runs.append(MqttPublisher(publishing, views).run)
+    for door in (_opcua_run, _mqtt_run):
+        try:
+            runs += door(northbound, views)
+        except (GatewayError, OSError, ValueError) as error:
+            log.warning("no northbound door: %s", error)
     return runs
+
+
+def _opcua_run(
+    northbound: Northbound, views: Callable[[], SiteView]
+) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
+    o = northbound.opcua
+    if o is None:
+        return
+    from gateway.northbound.opcua_feed import OpcuaFeed, OpcuaServing
+
+    read_secret(o.key_file)
+    serving = OpcuaServing(
+        host=o.host, port=o.port, certificate=o.certificate, key=o.key_file, trusted=o.trusted
+    )
+    yield OpcuaFeed(serving, views).run
+
+
+def _mqtt_run(
+    northbound: Northbound, views: Callable[[], SiteView]
+) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
+    m = northbound.mqtt
+    if m is None:
+        return
+    from gateway.northbound.mqtt_publisher import MqttPublisher, MqttPublishing
+
+    broker = broker_from(
+        m.broker,
+        username=m.username,
+        password=read_secret(m.password_file) if m.password_file else None,
+        ca_file=m.ca_file,
+        certificate=m.certificate,
+        key_file=m.key_file,
+    )
+    publishing = MqttPublishing(
+        broker=broker, home_assistant=m.home_assistant, sparkplug=m.sparkplug
+    )
+    yield MqttPublisher(publishing, views).run
 
 
 @contextlib.asynccontextmanager
@@ -234,14 +251,6 @@ async def alongside(run: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("a northbound door broke: %r", error)
-
-
-def receipt(journal: LedgerJournal, trade_id: str) -> Mapping[str, Any] | None:
-    """Return a trade's receipt, None while its intervals are not settled."""
-    try:
-        return journal.receipt(trade_id)
-    except ReceiptError:
-        return None
 
 
 def devices(

@@ -355,7 +355,9 @@ class LedgerShape(Shape):
 class RuntimeShape(Shape):
     """Pace of the gateway."""
 
-    scan: Annotated[int, Quantity("time", 1000, ("100 ms", "10 s"))] = described(
+    # A slower one would pause the heartbeat (after 2 s, half a second of it for the scan itself),
+    # find its telemetry stale (3 s) or miss the unit's watchdog (10 s).
+    scan: Annotated[int, Quantity("time", 1000, ("100 ms", "1500 ms"))] = described(
         "Time between two decisions", trust="engineer", default=1000, example="1 s"
     )
     meter_poll: Annotated[int, Quantity("time", 1000, ("200 ms", "60 s"))] = described(

@@ -6,6 +6,12 @@ Priorities after IEC 62682: 1 act at once, 2 act soon, 3 act in time, 4 for the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from gateway.hmi.state import AlarmView
+
 PRIORITY_DEFAULT = 3
 PRIORITIES = {
     "estop": 1,
@@ -42,3 +48,30 @@ PRIORITIES = {
 def priority(code: str) -> int:
     """Return an alarm's priority; one nobody rated is low, never none."""
     return PRIORITIES.get(code, PRIORITY_DEFAULT)
+
+
+def as_listed(
+    told: Iterable[AlarmView], rows: Sequence[Mapping[str, Any]]
+) -> tuple[AlarmView, ...]:
+    """Return the alarms as the site's own list rates them, with what people said of them.
+
+    Args:
+        told: alarms as the ledger's recent past tells them, those that are over included.
+        rows: those that stand or wait to be acknowledged, as ``sopgw alarm ls`` shows them.
+    """
+    found = {a.code: a for a in told}
+    for row in rows:
+        code = row["code"]
+        plain = AlarmView(code=code, priority_level=PRIORITY_DEFAULT, since_us=row["since_us"])
+        found[code] = replace(
+            found.get(code, plain),
+            priority_level=row["priority_level"],
+            since_us=row["since_us"],
+            detail=row["detail"],
+            active=row["active"],
+            acknowledged=row["acknowledged"],
+            shelved_until_us=row["shelved_until_us"],
+            what=row["what"],
+            response=row["response"],
+        )
+    return tuple(found.values())

@@ -34,6 +34,8 @@ class DayBook:
         self.started_us: int | None = None
         self.config: Mapping[str, Any] = {}
         self.counters: dict[str, Mapping[str, Any]] = {}
+        self.unlisted_us: tuple[int, int] | None = None
+        """Starts of the first and the last open interval left out because there were too many."""
         self._rows: dict[tuple[str, int], TradeView] = {}
         self._targets: dict[int, Mapping[str, int]] = {}
         self._starts: dict[int, dict[str, int]] = {}
@@ -81,12 +83,12 @@ class DayBook:
 
     def _accept(self, entry: Entry) -> None:
         trade_id = entry["trade_id"]
-        for key in [k for k, row in self._rows.items() if k[0] == trade_id and _is_open(row)]:
+        for key in [k for k, r in self._rows.items() if k[0] == trade_id and r.status == "planned"]:
             del self._rows[key]
         for position in entry["positions"]:
             start_us = utc_us(position["interval"]["start"])
             if (trade_id, start_us) in self._rows:
-                continue  # delivered already: a revision does not reach back
+                continue  # it runs or is delivered already: a revision does not reach back
             self._rows[trade_id, start_us] = TradeView(
                 id=trade_id,
                 out_terminal=entry["out_terminal"],
@@ -96,19 +98,33 @@ class DayBook:
                 contracted_wh=position["energy_wh"],
                 status="planned" if position["energy_wh"] else "cancelled",
             )
-        past = sorted(self._rows, key=lambda k: k[1])
-        for key in past[: max(len(past) - ROWS_MAX, 0)]:
-            del self._rows[key]
+        self._bound()
         if len(self._places) > 2 * ROWS_MAX:
             known = {trade for trade, _ in self._rows}
             self._places = {t: where for t, where in self._places.items() if t in known}
+
+    def _bound(self) -> None:
+        """Let go of what is over, the oldest first, and then of the farthest that is to come."""
+        too_many = len(self._rows) - ROWS_MAX
+        if too_many <= 0:
+            return
+        over = [k for k, row in self._rows.items() if not _is_open(row)]
+        for key in sorted(over, key=lambda k: self._rows[k].end_us)[:too_many]:
+            del self._rows[key]
+        too_many = len(self._rows) - ROWS_MAX
+        for key in sorted(self._rows, key=lambda k: k[1], reverse=True)[: max(too_many, 0)]:
+            first_us, last_us = self.unlisted_us or (key[1], key[1])
+            self.unlisted_us = min(first_us, key[1]), max(last_us, key[1])
+            del self._rows[key]
 
     def _plan(self, entry: Entry) -> None:
         start_us = utc_us(entry["interval"]["start"])
         self._targets[start_us] = entry["planned_wh"]
         self._starts[start_us] = {}
+        if self.unlisted_us and start_us >= self.unlisted_us[1]:
+            self.unlisted_us = None
         for trade in entry["trades"]:
-            row = self._rows.get((trade["trade_id"], start_us))
+            row = self._rows.get((trade["trade_id"], start_us)) or _planned(trade, entry)
             if row is not None:
                 self._rows[row.id, start_us] = replace(
                     row,
@@ -116,6 +132,7 @@ class DayBook:
                     reasons=tuple(map(_reason, trade["reasons"])),
                     status="running",
                 )
+        self._bound()
 
     def _read(self, entry: Entry) -> None:
         for meter in entry["meters"]:
@@ -224,6 +241,20 @@ class DayBook:
         until_us = min(now_us, row.end_us)
         total_wh = sum(_net_wh_at(self.counters[t], until_us) - first[t] for t in asked)
         return -total_wh if is_master else total_wh
+
+
+def _planned(trade: Mapping[str, Any], plan: Entry) -> TradeView | None:
+    """Return a trade as its plan tells it, where its acceptance was let go of."""
+    if "contracted_wh" not in trade or "out_terminal" not in trade:
+        return None
+    return TradeView(
+        id=trade["trade_id"],
+        out_terminal=trade["out_terminal"],
+        in_terminal=trade["in_terminal"],
+        start_us=utc_us(plan["interval"]["start"]),
+        end_us=utc_us(plan["interval"]["end"]),
+        contracted_wh=trade["contracted_wh"],
+    )
 
 
 def _is_open(row: TradeView) -> bool:

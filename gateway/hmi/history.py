@@ -103,19 +103,27 @@ def power_measured(entries: Sequence[Entry], terminal: str) -> list[Point]:
 def energy(entries: Sequence[Entry], terminal: str, *, start_us: int, end_us: int) -> list[Point]:
     """Return the judged energy of a terminal in kWh since the first good reading of a window.
 
-    The master is judged on the negative sum of the others, as settlement does.
+    The master is judged on the negative sum of the others, as settlement does: of it there is a
+    point once each of them was read again, for a meter that answers late stands in the next entry.
     """
     is_master = configuration(entries).get("master") == terminal
+    asked = {t for t in terminals(entries) if t != terminal} if is_master else {terminal}
     first_wh: int | None = None
+    counts_wh: dict[str, int] = {}
     points: list[Point] = []
     for entry in of_kind(entries, "reading"):
-        own = [m for m in entry["meters"] if (m["terminal"] == terminal) is not is_master]
+        own = [m for m in entry["meters"] if m["terminal"] in asked]
         if not own or not start_us <= (at := own[0]["utc_us"]) <= end_us:
             continue
         if any(m.get("quality", "good") != "good" or "export_wh" not in m for m in own):
             points.append((at, None))
+            counts_wh.clear()
             continue
-        count_wh = sum(m["export_wh"] - m["import_wh"] for m in own) * (-1 if is_master else 1)
+        counts_wh.update((m["terminal"], m["export_wh"] - m["import_wh"]) for m in own)
+        if counts_wh.keys() < asked:
+            continue
+        count_wh = sum(counts_wh.values()) * (-1 if is_master else 1)
+        counts_wh.clear()
         first_wh = count_wh if first_wh is None else first_wh
         points.append((at, (count_wh - first_wh) / 1000))
     return points

@@ -174,7 +174,11 @@ def _known(number: int | None, unit: str, *, stale: bool) -> Cell:
 
 def alarms(view: SiteView, words: Words, *, heading: str) -> Part:
     """Return the alarms, highest priority first, each with what to do."""
-    rows = sorted(view.alarms, key=lambda a: (a.priority_level, not a.active, -a.since_us, a.code))
+    shelved = {a.code for a in view.alarms if a.shelved_until_us is not None}
+    rows = sorted(
+        view.alarms,
+        key=lambda a: (a.code in shelved, a.priority_level, not a.active, -a.since_us, a.code),
+    )
     if not rows:
         html = f"<p>{escape(words('alarm.none'))}</p>"
     else:
@@ -197,7 +201,7 @@ def _urgent(alarms: Sequence[AlarmView], words: Words) -> str:
     told = [
         escape(words(f"alarm.{a.code}") if words.has(f"alarm.{a.code}") else a.code)
         for a in alarms
-        if a.priority_level == 1 and a.active and not a.acknowledged
+        if a.priority_level == 1 and a.stands and not a.acknowledged
     ]
     return f'<p role="alert" class="bad">{"; ".join(told)}</p>' if told else ""
 
@@ -205,13 +209,15 @@ def _urgent(alarms: Sequence[AlarmView], words: Words) -> str:
 def _alarm(alarm: AlarmView, utc_us: int, words: Words) -> list[Cell]:
     level = min(max(alarm.priority_level, 1), 4)
     known = words.has(f"alarm.{alarm.code}")
-    what = words(f"alarm.{alarm.code}") if known else words.reason(alarm.code)
+    what = words(f"alarm.{alarm.code}") if known else alarm.what or words.reason(alarm.code)
     about, _, last = alarm.detail.rpartition(": ")
     told = f"{about}: {words.reason(last)}" if words.has(f"reason.{last}") else alarm.detail
     detail = f" ({told})" if told else ""
     standing = "acknowledged" if alarm.acknowledged else "unacknowledged"
     state = words("alarm.cleared") if not alarm.active else words(f"alarm.{standing}")
-    fresh = " gone" if not alarm.active else "" if alarm.acknowledged else " fresh"
+    fresh = " gone" if not alarm.stands else "" if alarm.acknowledged else " fresh"
+    if alarm.shelved_until_us is not None:
+        state = words("alarm.shelved", time=svg.utc_text(alarm.shelved_until_us, "%H:%M"))
     said = escape(words(f"level.{level}"))
     today = alarm.since_us // DAY_US == utc_us // DAY_US
     return [
@@ -220,7 +226,7 @@ def _alarm(alarm: AlarmView, utc_us: int, words: Words) -> list[Cell]:
         ),
         svg.utc_text(alarm.since_us, "%H:%M:%S" if today else "%m-%d %H:%M"),
         f"{alarm.code} {what}{detail}",
-        words(f"alarm.{alarm.code}.do") if known else "–",
+        words(f"alarm.{alarm.code}.do") if known else alarm.response or "–",
         state,
     ]
 
@@ -273,6 +279,9 @@ def trades_table(view: SiteView, words: Words) -> Part:
         if rows
         else f"<p>{escape(words('trade.none'))}</p>"
     )
+    if view.unlisted_us is not None:
+        at = svg.utc_text(view.unlisted_us, "%Y-%m-%d %H:%M")
+        html += f'<p class="warn">{escape(words("trade.unlisted", time=at))}</p>'
     return Part(name="trades", heading=heading, html=html)
 
 
@@ -338,7 +347,6 @@ def _trade(trade: TradeView, utc_us: int, words: Words) -> list[Cell]:
 def points(view: SiteView, words: Words) -> Part:
     """Return every value as read, with raw registers, quality and age, and a search field."""
     keys = ("device", "point", "value", "quality", "age", "raw")
-    silent = set(view.stale)
     columns = [
         Column(words(f"point.{k}"), "number" if k in {"value", "age"} else "word") for k in keys
     ]
@@ -347,7 +355,7 @@ def points(view: SiteView, words: Words) -> Part:
             p.device,
             p.point,
             f"{p.value} {p.unit}".strip(),
-            _quality("stale" if p.quality == "good" and p.device in silent else p.quality, words),
+            _quality("stale" if p.quality == "good" and view.old(p) else p.quality, words),
             figures.age(p.age_ms),
             Html(f"<code>{escape(p.raw)}</code>"),
         ]

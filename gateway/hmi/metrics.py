@@ -179,22 +179,22 @@ def _ledger(view: SiteView, where: Mapping[str, str]) -> list[Family]:
         _family(
             "sopgw_alarm_active",
             "gauge",
-            "Active alarms by code.",
+            "Active alarms by code, but for shelved ones.",
             (
                 ({**where, "code": code, "priority": str(priority)}, 1)
                 for code, priority in sorted(
-                    {(a.code, a.priority_level) for a in view.alarms if a.active}
+                    {(a.code, a.priority_level) for a in view.alarms if a.stands}
                 )
             ),
         ),
         _family(
             "sopgw_alarms",
             "gauge",
-            "Number of active alarms by priority.",
+            "Number of active alarms by priority, but for shelved ones.",
             (
                 (
                     {**where, "priority": str(n)},
-                    sum(a.active and a.priority_level == n for a in view.alarms),
+                    sum(a.stands and a.priority_level == n for a in view.alarms),
                 )
                 for n in (1, 2, 3, 4)
             ),
@@ -209,7 +209,7 @@ def _host(view: SiteView) -> list[Family]:
             "sopgw_scan_timestamp_seconds",
             "gauge",
             "UTC of the last scan.",
-            [(where, _seconds(view.utc_us))],
+            [(where, _seconds(view.scanned_us))],
         ),
         _family(
             "sopgw_start_timestamp_seconds",
@@ -245,8 +245,8 @@ def _devices(view: SiteView) -> list[Family]:
         _family(
             "sopgw_points_stale",
             "gauge",
-            "Values whose quality is not good.",
-            [(where, sum(p.quality != "good" for p in view.points))],
+            "Values whose quality is not good, or whose device is silent.",
+            [(where, sum(p.quality != "good" or view.old(p) for p in view.points))],
         ),
         _family(
             "sopgw_device_up",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from gateway.hmi.alarms import as_listed
 from gateway.hmi.daybook import DayBook
 from gateway.hmi.state import (
     Corner,
@@ -52,14 +54,18 @@ class Observer:
         devices: Sequence[DeviceView] = (),
         points: Sequence[PointView] = (),
         settled: Sequence[SettledView] = (),
+        alarm_rows: Sequence[Mapping[str, Any]] = (),
         time_quality: str = "good",
         clock_error_ms: int | None = None,
+        scan_us: int | None = None,
         feeder: FeederLimits | None = None,
         checked: tuple[int, bool] | None = None,
     ) -> SiteView:
         """Return the site as it is now.
 
         ``settled`` comes from the fold of the whole ledger: the daybook may know its end alone.
+        ``alarm_rows`` are the standing alarms by the site's own list, with who shelved them.
+        ``scan_us`` is when the last scan ended: a look at the site does not keep the scan alive.
         ``checked`` is when the whole ledger was last verified, and whether nothing was found.
         """
         now_us = self._clock.utc_us()
@@ -82,8 +88,9 @@ class Observer:
             heartbeat_ds=station.watchdog_remaining_ds if station else None,
             terminals=terminal_views(self._sop, station, book.counters, self._polygons),
             trades=book.trades(now_us),
+            unlisted_us=book.unlisted_us[0] if book.unlisted_us else None,
             refused=book.refused(),
-            alarms=book.alarms(),
+            alarms=as_listed(book.alarms(), alarm_rows),
             settled=tuple(settled),
             devices=tuple(devices),
             points=tuple(points),
@@ -92,6 +99,7 @@ class Observer:
             version=book.version,
             config_sha256=book.config_sha256,
             started_us=book.started_us,
+            scan_us=scan_us,
         )
 
     def _ledger(

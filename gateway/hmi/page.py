@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.resources import files
+from ipaddress import ip_address
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
@@ -35,7 +36,7 @@ http_log = logging.getLogger(f"{__name__}.http")
 
 READERS_MAX = 32  # open event streams: a control room and some phones
 WRITE_TIMEOUT_S = 10.0  # a reader that takes no bytes for so long is let go
-FROZEN_TICKS = 10  # ticks without a new view until the page says that the scan stands still
+FROZEN_TICKS = 10  # ticks without a new scan until the page says that it stands still
 LATEST_MAX = 300  # most are readings, of which one stands for all in a row
 STATIC = {
     "style.css": "text/css",
@@ -52,7 +53,8 @@ HEADERS = {
         "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer: a browser then says no origin with a form, and the login refuses its own.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -61,6 +63,7 @@ HEADERS = {
 OPEN_PATH = re.compile(r"/[^/]+/(login|logout)")  # the form itself; a trade may be called so too
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 LOCAL_ADDRESSES = frozenset({"127.0.0.1", "::1"})
+PASSED_ON = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")  # by a proxy, for a stranger
 ID = r"[A-Za-z0-9._:@+\-]{1,64}"
 
 
@@ -89,6 +92,7 @@ class Page:
         period_s: float = 1.0,
         tls: ssl.SSLContext | None = None,
         login: Login | None = None,
+        frozen_ticks: int = FROZEN_TICKS,
     ) -> None:
         """Prepare the page without opening anything.
 
@@ -99,10 +103,12 @@ class Page:
             period_s: real seconds between two looks at the site.
             tls: serves HTTPS with this context.
             login: lets in only who has an account; metrics stay open to this machine.
+            frozen_ticks: periods without a scan until the page says that it stands still.
         """
         self._views, self._records = views, records
         self._names = LOCAL_NAMES | {n.lower() for n in names}
         self._period_s, self._tls, self._login = period_s, tls, login
+        self._frozen_ticks = frozen_ticks
         # A form may be sent home, where there is one.
         form = "'self'" if login else "'none'"
         policy = HEADERS[POLICY].replace("form-action 'none'", f"form-action {form}")
@@ -171,7 +177,7 @@ class Page:
         """Refuse foreign host names and give every answer the same strict headers."""
         name = request.headers.get("Host", "").lower()
         bare = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
-        if bare not in self._names:
+        if bare not in self._names and not _is_own_address(request, bare):
             return web.Response(status=421, text="unknown host name\n", headers=self._headers)
         try:
             response = self._sent_to_login(request) or await handler(request)
@@ -187,7 +193,8 @@ class Page:
         login, path = self._login, request.path
         if login is None or path.startswith("/static/") or OPEN_PATH.fullmatch(path):
             return None
-        if path == "/metrics" and request.remote in LOCAL_ADDRESSES:
+        passed_on = any(name in request.headers for name in PASSED_ON)
+        if path == "/metrics" and request.remote in LOCAL_ADDRESSES and not passed_on:
             return None  # Prometheus beside the gateway has no cookie
         if login.admits(request, touch=not path.startswith("/events/")):
             return None
@@ -201,7 +208,8 @@ class Page:
         """Look at the site once a period until stopped, and wake the event streams."""
         while not self._stopping.is_set():
             view = self._views()
-            self._idle_count = self._idle_count + 1 if view.utc_us == self._view.utc_us else 0
+            stands = view.scanned_us == self._view.scanned_us
+            self._idle_count = self._idle_count + 1 if stands else 0
             self._view = view
             self._trend.add(view)
             self._parts.clear()
@@ -214,7 +222,7 @@ class Page:
 
     @property
     def _frozen(self) -> bool:
-        return self._idle_count >= FROZEN_TICKS
+        return self._idle_count >= self._frozen_ticks
 
     async def _root(self, request: web.Request) -> web.StreamResponse:
         """Send the reader to the overview in the first language both know."""
@@ -358,6 +366,17 @@ class Page:
         finally:
             self._reader_count -= 1
         return response
+
+
+def _is_own_address(request: web.Request, name: str) -> bool:
+    """Tell whether a request names the address it came in on: no name service can turn that."""
+    if request.transport is None:
+        return False
+    came_in_on = request.transport.get_extra_info("sockname")
+    try:
+        return ip_address(name.strip("[]")) == ip_address(came_in_on[0])
+    except (TypeError, ValueError):  # a name, or nowhere any more
+        return False
 
 
 def _tell_failure(sampler: asyncio.Task[None]) -> None:

@@ -1,15 +1,14 @@
 """Answers from the ledger for the page: one trade's entries, the newest ones, a receipt.
 
-The ledger's own reader and receipt maker are handed in; they block, so they run in a thread, one
-at a time. Reading starts at the trade's own acceptance and ends with its story, so that a long
-ledger costs no more than a short one.
+The ledger's own reader is handed in; it blocks, so it runs in a thread, one at a time. Reading
+starts at the trade's own acceptance and ends with its story, so that a long ledger costs no more
+than a short one. A receipt needs more of it and is made elsewhere, one at a time too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.hmi.figures import utc_us
@@ -29,7 +28,7 @@ class LedgerRecords:
         read: Callable[[int], Iterator[tuple[int, Mapping[str, Any]]]],
         size: Callable[[], int],
         places: Callable[[str], tuple[int, int] | None],
-        receipt: Callable[[str], Mapping[str, Any] | None],
+        receipt: Callable[[str], Awaitable[bytes | None]],
     ) -> None:
         """Take the ledger's doors.
 
@@ -37,10 +36,11 @@ class LedgerRecords:
             read: entries from an index on, with their indices.
             size: how many entries there are.
             places: indices of a trade's configuration and first acceptance (``DayBook.places``).
-            receipt: makes the receipt of a trade, None while there can be none.
+            receipt: makes the receipt file of a trade, None while there can be none; it takes long
+                where the ledger is long.
         """
         self._read, self._size, self._places, self._receipt = read, size, places, receipt
-        self._busy = asyncio.Lock()
+        self._busy, self._making = asyncio.Lock(), asyncio.Lock()
 
     async def trade_entries(self, trade_id: str) -> Sequence[Entry]:
         """Return the entries of a trade's intervals in order, empty when it is unknown."""
@@ -59,9 +59,8 @@ class LedgerRecords:
         """Return the receipt file of a trade, None while there is none."""
         if self._places(trade_id) is None:
             return None
-        async with self._busy:
-            made = await asyncio.to_thread(self._receipt, trade_id)
-        return None if made is None else (json.dumps(made, indent=1) + "\n").encode()
+        async with self._making:
+            return await self._receipt(trade_id)
 
     def _latest(self, count: int) -> list[Entry]:
         start = max(self._size() - count, 0)

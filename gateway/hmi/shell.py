@@ -24,7 +24,7 @@ def where(page: str, language: str) -> str:
 
 def title(view: SiteView, page: str, words: Words) -> str:
     """Return the window's title; it carries the number of active alarms."""
-    active = sum(a.active for a in view.alarms)
+    active = sum(a.stands for a in view.alarms)
     count = f"({active}) " if active else ""
     return f"{count}{view.sop} · {words(f'nav.{page}')}"
 
@@ -57,7 +57,7 @@ def status_bar(view: SiteView, words: Words, *, frozen: bool) -> str:
     )
     mark = {True: " ✓", False: " ✕", None: ""}[view.ledger.checked_ok]
     items.append(f"<span>{escape(words('bar.ledger', size=view.ledger.size) + mark)}</span>")
-    counts = [sum(a.active and a.priority_level == n for a in view.alarms) for n in (1, 2, 3)]
+    counts = [sum(a.stands and a.priority_level == n for a in view.alarms) for n in (1, 2, 3)]
     said = words("bar.alarms", high=counts[0], medium=counts[1], low=counts[2])
     css = ' class="warn"' if any(counts) else ""
     items.append(f"<span{css}>{escape(said)}</span>")

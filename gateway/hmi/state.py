@@ -88,6 +88,14 @@ class AlarmView:
     detail: str = ""
     active: bool = True
     acknowledged: bool = False
+    shelved_until_us: int | None = None  # somebody took it out of sight for so long
+    what: str = ""  # words of the site's own list, for a code that the catalogues do not know
+    response: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is active and in sight: only such are counted."""
+        return self.active and self.shelved_until_us is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +204,7 @@ class SiteView:
     loss_w: int | None = None
     heartbeat_ds: int | None = None  # left until the device's watchdog acts, 0.1 s
     trades: tuple[TradeView, ...] = ()
+    unlisted_us: int | None = None  # from here on not every open interval is among the trades
     refused: tuple[RefusedView, ...] = ()  # the latest ones, newest first
     alarms: tuple[AlarmView, ...] = ()
     devices: tuple[DeviceView, ...] = ()
@@ -206,6 +215,12 @@ class SiteView:
     version: str = ""
     config_sha256: str = ""
     started_us: int | None = None
+    scan_us: int | None = None  # end of the last scan; None where the view itself is one
+
+    @property
+    def scanned_us(self) -> int:
+        """When the gateway last looked: this stands still where its scan does."""
+        return self.utc_us if self.scan_us is None else self.scan_us
 
     @property
     def stale(self) -> tuple[str, ...]:
@@ -220,6 +235,10 @@ class SiteView:
         """
         meters = {t.meter for t in self.terminals}
         return any(name not in meters for name in self.stale)
+
+    def old(self, point: PointView) -> bool:
+        """Whether a value is the last one known; one of all converters stands under the SOP."""
+        return self.station_stale if point.device == self.sop else point.device in self.stale
 
 
 class Records(Protocol):

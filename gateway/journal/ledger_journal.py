@@ -122,10 +122,6 @@ class LedgerJournal:
             damage=work.damage if work is not None else "",
         )
 
-    def receipt(self, trade_id: str) -> dict[str, Any]:
-        """Build the receipt of a trade from what is durable now."""
-        return self.receipt_of(self.directory, trade_id)
-
     @staticmethod
     def receipt_of(directory: Path, trade_id: str) -> dict[str, Any]:
         """Build the receipt of a trade from a ledger directory."""

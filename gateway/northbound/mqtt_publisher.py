@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 60.0
 REQUEST_TIMEOUT_S = 10.0
 KEEPALIVE_S = 15
+REBIRTH_S_MIN = 2.0  # a birth is every name and value: a host that asks more often has to wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,18 +129,19 @@ class MqttPublisher:
         self, client: aiomqtt.Client, node: SparkplugNode, reborn: asyncio.Event, death: Message
     ) -> None:
         try:
+            now_s, born_s = asyncio.get_running_loop().time, -math.inf
             while True:
                 view = self._views()
                 values, utc_ms = values_of(view), view.utc_us // 1000
-                say = node.birth if reborn.is_set() else node.data
-                reborn.clear()
+                say = node.data
+                if reborn.is_set() and now_s() - born_s >= max(REBIRTH_S_MIN, self._period_s):
+                    say, born_s = node.birth, now_s()
+                    reborn.clear()
                 told = say(values, utc_ms=utc_ms)
                 for message in told:
                     await client.publish(message.topic, message.payload, qos=message.qos_level)
                     raise_if_cancelled()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._period_s):
-                        await reborn.wait()
+                await _pause(self._period_s)
         finally:
             # A node that leaves on purpose says so itself: the broker keeps its will back.
             with contextlib.suppress(aiomqtt.MqttError):

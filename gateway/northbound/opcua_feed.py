@@ -120,11 +120,15 @@ class OpcuaFeed:
     async def _feed(self, process: asyncio.subprocess.Process, stdin: asyncio.StreamWriter) -> None:
         """Send the newest view once a period for as long as the process lives."""
         ended = asyncio.ensure_future(process.wait())
+        told_count = self.dropped_count
         try:
             while not ended.done():
                 if stdin.transport.get_write_buffer_size() > BEHIND_BYTES_MAX:
                     self.dropped_count += 1
                 else:
+                    if self.dropped_count > told_count:
+                        log.warning("OPC UA looks_lost=%d", self.dropped_count - told_count)
+                        told_count = self.dropped_count
                     stdin.write(pipe.pack(rows_of(self._views())))
                     self.listening.set()
                 await asyncio.wait({ended}, timeout=self._period_s)

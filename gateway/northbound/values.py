@@ -65,7 +65,7 @@ def _whole(view: SiteView, station: DeviceView | None) -> Iterator[Value]:
     )
     yield _count(("Losses",), view.loss_w, "W", sureness=_sureness(view.loss_w, station))
     yield _count(("OpenTrades",), sum(t.status == "running" for t in view.trades))
-    yield _count(("ActiveAlarms",), sum(a.active for a in view.alarms))
+    yield _count(("ActiveAlarms",), sum(a.stands for a in view.alarms))
     for outcome in ("delivered", "partial", "failed"):
         settled = next((s for s in view.settled if s.outcome == outcome), None)
         path = ("Settled", outcome.capitalize())

@@ -64,6 +64,8 @@ class Scan:
         self._watchdog_ds = watchdog_ds
         self._failsafe = FAILSAFE_BY_WORD[on_loss]
         self._last_mono_us = clock.mono_us()
+        self.ended_us = clock.utc_us()
+        """UTC of the end of the last scan; of the start before the first one has ended."""
         self._woken = asyncio.Event()
         self._lent = False
         self.around: Surroundings | None = None
@@ -145,6 +147,7 @@ class Scan:
                 break
         self.scans_count += 1
         self._last_mono_us = self._clock.mono_us()
+        self.ended_us = self._clock.utc_us()
         return wake_ms
 
     async def _wait_until(self, due_us: int) -> None:

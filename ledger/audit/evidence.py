@@ -46,10 +46,10 @@ def decoded(index: int, leaf: bytes) -> Entry:
         return Entry(index, leaf, {}, misshapen)
 
 
-def read(directory: Path, kinds: frozenset[str]) -> Iterable[Entry]:
-    """Entries of some kinds, in order; the others are not decoded."""
+def read(directory: Path, kinds: frozenset[str], start: int = 0) -> Iterable[Entry]:
+    """Entries of some kinds from ``start`` on, in order; the others are not decoded."""
     marks = [b'"kind":"%s"' % kind.encode() for kind in sorted(kinds)]
-    for index, leaf in reader.entries(directory):
+    for index, leaf in reader.entries(directory, start):
         if any(mark in leaf for mark in marks):
             entry = decoded(index, leaf)
             if entry.kind in kinds:

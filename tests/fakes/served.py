@@ -17,22 +17,30 @@ def serving(folder, *, mode="test", factor=3, extra=""):
     if extra:
         with (folder / "site.yaml").open("a") as file:
             file.write(extra)
-    log, out = (folder / "gateway.log").open("wb"), (folder / "gateway.out").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "run", "--json", "--mode", mode,
-         "--timebase", str(folder / "timebase.json")],
-        env=found.env, stderr=log, stdout=out,
-    )  # fmt: skip
-    found.process_of_gateway = process
     try:
-        until((folder / "sopgw.sock").exists)
-        yield found
+        with started(found, mode=mode):
+            until((folder / "sopgw.sock").exists)
+            yield found
     finally:
-        process.terminate()
-        process.wait(timeout=30)
-        log.close()
-        out.close()
         found.close()
+
+
+@contextlib.contextmanager
+def started(site, *, mode="test"):
+    """A gateway of a cabinet, as a process."""
+    folder = site.folder
+    with (folder / "gateway.log").open("wb") as log, (folder / "gateway.out").open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "run", "--json", "--mode", mode,
+             "--timebase", str(folder / "timebase.json")],
+            env=site.env, stderr=log, stdout=out,
+        )  # fmt: skip
+        site.process_of_gateway = process
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
 
 
 def entries(site, *kinds):

@@ -4,7 +4,11 @@ import asyncio
 import threading
 from types import SimpleNamespace
 
-from gateway.operating import entries_of
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.cli import demo_bench
+from gateway.config.site_file import load_site
+from gateway.operating import certificates_of, entries_of
 
 ENTRY = {"kind": "boot", "utc_us": 5, "version": "1", "boot": 1}
 
@@ -32,3 +36,17 @@ async def test_entries_are_read_beside_the_loop():
     disk.answers.set()
     (row,) = (await asking)["entries"]
     assert (row["index"], row["kind"]) == (60, "boot")
+
+
+def test_the_end_of_every_doors_certificate_is_watched(tmp_path):
+    site_path = tmp_path / "site.yaml"
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = demo_bench.Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
+    text = demo_bench.site_text(ports, signer).rstrip("\n")
+    door = "broker: 'mqtts://b.example', certificate: mq.pem, key: {file: mq.key}, ca: mq-ca.pem"
+    site_path.write_text(
+        f"{text}\nnorthbound: {{mqtt: {{{door}}}}}\n"
+        "log: {syslog: logs.example, certificate: log.pem, key: {file: log.key}, ca: log-ca.pem}\n"
+    )
+    names = {p.name for p in certificates_of(load_site(site_path))}
+    assert names == {"mq.pem", "mq-ca.pem", "log.pem", "log-ca.pem"}

@@ -1,10 +1,18 @@
 // Checks a receipt inside the browser, with WebCrypto alone: the signature of the checkpoint, the
 // inclusion of every entry (RFC 6962), the delivery figures, the same figures recomputed from the
-// enclosed readings, and the signature of the trade.
+// enclosed readings, and the signed trade. As sopledger receipt verify does, but for the
+// instructions.
 
-import { counters, settle } from "./settle.js";
+import { counters, instantUs, settle } from "./settle.js";
 
 const utf8 = new TextEncoder();
+const RECEIPT = ["schema", "trade_id", "intervals", "trade", "entries", "checkpoint", "tlog"];
+const ROW = ["start", "end", "contracted_wh", "delivered_wh", "status", "reasons"];
+const ENTRY = ["index", "leaf", "proof"];
+const MESSAGE = ["payloadType", "payload", "signatures"];
+const SIGNATURE = ["keyid", "sig"];
+const PAYLOAD_TYPE = "application/vnd.sop.schedule+json";
+const RESOLUTION_MS = { PT1M: 60_000, PT5M: 300_000, PT15M: 900_000 };
 
 function bytes(base64) {
   return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
@@ -77,89 +85,212 @@ export async function included(leaf, index, proof, { size, root }) {
   return last === 0n && same(hash, root);
 }
 
-function figuresHold(receipt, entries) {
-  const told = new Map();
-  for (const entry of entries.filter((e) => e.kind === "delivery")) {
-    for (const row of entry.trades ?? []) {
-      if (row.trade_id === receipt.trade_id) told.set(entry.interval.start, row);
-    }
-  }
-  const accepted = entries.filter((e) => e.kind === "trade.accepted").at(-1);
-  const withdrawn = new Set(
-    (accepted?.positions ?? []).filter((p) => p.energy_wh === 0).map((p) => p.interval.start),
-  );
+// Parses JSON in which no object has a key twice: another reader might take the other one.
+export function readJson(text) {
+  const found = JSON.parse(text);
+  const count = (value) =>
+    value === null || typeof value !== "object"
+      ? 0
+      : Object.values(value).reduce(
+          (sum, inner) => sum + count(inner), Array.isArray(value) ? 0 : Object.keys(value).length,
+        );
+  const keys = (text.match(/"(?:[^"\\]+|\\.)*"\s*:?/g) ?? []).filter((t) => t.endsWith(":"));
+  if (keys.length !== count(found)) throw new Error("a key stands twice");
+  return found;
+}
+
+function equal(a, b) {
+  if (a === null || b === null || typeof a !== "object" || typeof b !== "object") return a === b;
+  const keys = Object.keys(a);
   return (
-    receipt.intervals.length > 0 &&
-    receipt.intervals.every((interval) => {
-      const row = told.get(interval.start);
-      if (row === undefined && interval.status === "cancelled") {
-        return withdrawn.has(interval.start) && interval.delivered_wh === 0;
-      }
-      return (
-        row !== undefined &&
-        row.delivered_wh === interval.delivered_wh &&
-        row.contracted_wh === interval.contracted_wh &&
-        row.status === interval.status
-      );
-    })
+    Array.isArray(a) === Array.isArray(b) &&
+    keys.length === Object.keys(b).length &&
+    keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]))
   );
 }
 
-// Energy that was accepted for an interval when entry `index` was written.
-function acceptedWh(entries, start, index) {
-  const last = entries.findLast((e) => e.kind === "trade.accepted" && e.index < index);
-  return last?.positions.find((p) => p.interval.start === start)?.energy_wh ?? 0;
+function only(object, keys) {
+  return Object.keys(object).length === keys.length && keys.every((k) => Object.hasOwn(object, k));
+}
+
+// Whether a receipt has the known fields and no others: nobody vouches for what else it says.
+function shaped(receipt) {
+  return (
+    only(receipt, RECEIPT) &&
+    receipt.schema === "sopgw/v1/receipt" &&
+    receipt.tlog === "C2SP" &&
+    receipt.intervals.every((row) => only(row, ROW) && Array.isArray(row.reasons)) &&
+    receipt.entries.every((entry) => only(entry, ENTRY)) &&
+    only(receipt.trade, MESSAGE) &&
+    receipt.trade.signatures.every((one) => only(one, SIGNATURE))
+  );
+}
+
+function span({ start, end }) {
+  return `${instantUs(start)}/${instantUs(end)}`;
+}
+
+function inTrade(entry, tradeId) {
+  return entry.trades.filter((t) => t.trade_id === tradeId);
+}
+
+// The acceptances of a trade, in order: another trade's say nothing about it.
+function acceptances(receipt, entries) {
+  return entries.filter((e) => e.kind === "trade.accepted" && e.trade_id === receipt.trade_id);
+}
+
+function settling(receipt, entries, at) {
+  return entries.filter(
+    (e) =>
+      e.kind === "delivery" && span(e.interval) === at && inTrade(e, receipt.trade_id).length > 0,
+  );
+}
+
+// Whether each interval of the trade stands there once, as its delivery entry says.
+function figuresHold(receipt, entries) {
+  const accepted = acceptances(receipt, entries);
+  const positions = new Map(
+    accepted.flatMap((e) => e.positions).map((p) => [span(p.interval), p]),
+  );
+  const seen = new Set();
+  const holds = (row) => {
+    const at = span(row);
+    const position = positions.get(at);
+    const settled = settling(receipt, entries, at);
+    if (seen.has(at) || position === undefined || settled.length > 1) return false;
+    seen.add(at);
+    const nothing = { contracted_wh: 0, delivered_wh: 0, status: "cancelled", reasons: [] };
+    if (settled.length === 0 && position.energy_wh !== 0) return false;
+    const told = settled.length ? inTrade(settled[0], receipt.trade_id)[0] : nothing;
+    const { start, end } = (settled[0] ?? position).interval;
+    return (
+      row.start === start &&
+      row.end === end &&
+      ROW.slice(2).every((name) => equal(row[name], told[name]))
+    );
+  };
+  return (
+    receipt.intervals.length > 0 &&
+    receipt.intervals.every(holds) &&
+    (accepted.at(-1)?.positions ?? []).every((p) => seen.has(span(p.interval)))
+  );
 }
 
 // Recomputes each settled interval from the readings that stood in the ledger before it.
 function recomputed(receipt, entries) {
   const of = (kind) => entries.filter((e) => e.kind === kind);
   return receipt.intervals.every((interval) => {
-    const settled = of("delivery").find((e) => e.interval.start === interval.start);
+    const at = span(interval);
+    const [settled] = settling(receipt, entries, at);
     if (settled === undefined) return interval.status === "cancelled";
     const plans = of("plan").filter(
       (e) =>
-        e.interval.start === interval.start &&
         e.index < settled.index &&
-        e.trades.some((t) => t.trade_id === receipt.trade_id),
+        span(e.interval) === at &&
+        inTrade(e, receipt.trade_id).length > 0,
     );
-    const contracted = acceptedWh(entries, interval.start, (plans[0] ?? settled).index);
+    const accepted = acceptances(receipt, entries).findLast(
+      (e) => e.index < (plans[0] ?? settled).index,
+    );
+    const position = accepted?.positions.find((p) => span(p.interval) === at);
+    const contracted = position?.energy_wh ?? 0;
     if (interval.contracted_wh !== contracted) return false;
     if (plans.length === 0) {
-      return interval.delivered_wh === 0 && interval.status === (contracted ? "failed" : "cancelled");
+      const nothing = contracted ? "failed" : "cancelled";
+      return interval.delivered_wh === 0 && interval.status === nothing;
     }
-    const planned = plans[0].trades.find((t) => t.trade_id === receipt.trade_id);
-    if (planned.contracted_wh !== contracted) return false;
-    const config = of("config").findLast((e) => e.index < plans[0].index)?.config;
-    if (plans.length > 1 || config === undefined) return false;
-    const before = entries
-      .filter((e) => ["reading", "time_step"].includes(e.kind) && e.index < settled.index)
-      .sort((a, b) => a.index - b.index);
+    const [planned, ...more] = plans.flatMap((e) => inTrade(e, receipt.trade_id));
+    if (more.length > 0 || planned.contracted_wh !== contracted) return false;
+    if (planned.planned_wh < 0 || planned.planned_wh > contracted) return false;
+    const { out_terminal: out, in_terminal: into } = accepted ?? planned;
+    if (planned.out_terminal !== out || planned.in_terminal !== into) return false;
+    const config = of("config").findLast((e) => e.index < settled.index)?.config;
+    if (config === undefined) return false;
+    const before = entries.filter(
+      (e) => ["reading", "time_step"].includes(e.kind) && e.index < settled.index,
+    );
     const found = settle(config, plans[0], counters(before))[receipt.trade_id];
     return found.delivered_wh === interval.delivered_wh && found.status === interval.status;
   });
 }
 
-async function tradeSigned(receipt, config) {
-  const { payloadType, payload, signatures } = receipt.trade;
+async function hex(data) {
+  return [...(await sha256(data))].map((b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+// Whether enough of the configuration's signers signed; a known one's bad signature condemns.
+async function signedEnough({ payloadType, payload, signatures }, config) {
   const type = utf8.encode(payloadType);
   const body = bytes(payload);
   const data = joined(
     utf8.encode(`DSSEv1 ${type.length} `), type, utf8.encode(` ${body.length} `), body,
   );
+  const signers = new Map();
+  for (const { name, key } of config.signers) signers.set(await hex(bytes(key)), { name, key });
   const good = new Set();
-  for (const signer of config.signers) {
-    const raw = bytes(signer.key);
-    const id = [...(await sha256(raw))].map((b) => b.toString(16).padStart(2, "0")).join("");
-    for (const { keyid, sig } of signatures) {
-      if (keyid === id && (await signedBy(raw, bytes(sig), data))) good.add(id);
+  for (const { keyid, sig } of signatures) {
+    const signer = signers.get(keyid);
+    if (signer === undefined) continue;
+    if (!(await signedBy(bytes(signer.key), bytes(sig), data))) return false;
+    good.add(signer.name);
+  }
+  return payloadType === PAYLOAD_TYPE && good.size >= Math.max(config.required ?? 1, 1);
+}
+
+function listed(value) {
+  return Array.isArray(value) ? value : [value];
+}
+
+// Energy in Wh of an interval at a power in kW as the document writes it; undefined if not whole.
+function energyWh(quantity, stepMs) {
+  const [, sign, whole, rest] = String(quantity).match(/^([+-]?)(\d+)(?:\.(\d*))?$/);
+  const top = BigInt(whole + (rest ?? "")) * BigInt(stepMs);
+  const unit = 3600n * 10n ** BigInt(rest?.length ?? 0);
+  return top % unit === 0n ? Number(top / unit) * (sign === "-" ? -1 : 1) : undefined;
+}
+
+// Energy by interval that a market document contracts for a trade.
+function contracted(body, tradeId) {
+  const found = new Map();
+  const { TimeSeries: series } = readJson(new TextDecoder().decode(body)).Schedule_MarketDocument;
+  for (const one of listed(series).filter((s) => s["marketAgreement.mRID"] === tradeId)) {
+    for (const { timeInterval, resolution, Point: points } of listed(one.Period)) {
+      const stepMs = RESOLUTION_MS[resolution];
+      for (const { position, quantity } of points) {
+        const start = instantUs(timeInterval.start) + (Number(position) - 1) * stepMs * 1000;
+        found.set(`${start}/${start + stepMs * 1000}`, energyWh(quantity, stepMs));
+      }
     }
   }
-  return good.size >= Math.max(config.required ?? 1, 1);
+  return found;
+}
+
+// Whether the enclosed message is the newest one received, and each was signed by enough signers
+// and says what was accepted.
+async function tradeHolds(receipt, entries) {
+  const accepted = acceptances(receipt, entries);
+  for (const entry of accepted) {
+    const received = entries.find(
+      (e) => e.kind === "trade.received" && e.index === entry.received_index,
+    );
+    const configs = entries.filter((e) => e.kind === "config" && e.index < entry.index);
+    const config = configs.at(-1)?.config;
+    if (config === undefined) return false;
+    const payload = bytes(received.payload);
+    const message = readJson(new TextDecoder().decode(payload));
+    if ((await hex(payload)) !== received.sha256) return false;
+    if (entry === accepted.at(-1) && !equal(message, receipt.trade)) return false;
+    if (!(await signedEnough(message, config))) return false;
+    const stated = contracted(bytes(message.payload), receipt.trade_id);
+    const same = entry.positions.every((p) => stated.get(span(p.interval)) === p.energy_wh);
+    if (!same || stated.size !== entry.positions.length) return false;
+  }
+  return accepted.length > 0;
 }
 
 // Returns [what, holds, detail] lines; `what` is a word of the page's catalogue.
 export async function verify(receipt, vkey) {
+  if (!shaped(receipt)) return [["unreadable", false, ""]];
   const key = await readKey(vkey).catch(() => null);
   if (!key) return [["badKey", false, ""]];
   const checkpoint = await readCheckpoint(receipt.checkpoint, key);
@@ -167,9 +298,12 @@ export async function verify(receipt, vkey) {
   const lines = [["signature", true, `${key.name}, ${checkpoint.size}`]];
   const entries = [];
   const wrong = [];
+  let before = -1;
   for (const { index, leaf, proof } of receipt.entries) {
     const raw = bytes(leaf);
-    if (await included(raw, index, proof.map(bytes), checkpoint)) {
+    const inOrder = index > before;
+    before = index;
+    if (inOrder && (await included(raw, index, proof.map(bytes), checkpoint))) {
       entries.push({ ...JSON.parse(new TextDecoder().decode(raw)), index });
     } else {
       wrong.push(`#${index}`);
@@ -177,10 +311,17 @@ export async function verify(receipt, vkey) {
   }
   const held = wrong.length === 0 && entries.length > 0;
   lines.push(["proofs", held, held ? String(entries.length) : wrong.join(" ")]);
-  lines.push(["figures", figuresHold(receipt, entries), receipt.trade_id]);
-  lines.push(["recomputed", recomputed(receipt, entries), ""]);
-  const config = entries.findLast((e) => e.kind === "config")?.config;
-  if (config?.signers) lines.push(["trade", await tradeSigned(receipt, config), ""]);
+  const asked = async (check) => {
+    try {
+      return await check(receipt, entries);
+    } catch {
+      return false; // an entry lacks a field or has an odd one
+    }
+  };
+  lines.push(["figures", await asked(figuresHold), receipt.trade_id]);
+  lines.push(["recomputed", await asked(recomputed), ""]);
+  const named = entries.some((e) => e.kind === "config" && e.config?.signers);
+  lines.push(named ? ["trade", await asked(tradeHolds), ""] : ["tradeUnknown", false, ""]);
   return lines;
 }
 
@@ -200,8 +341,7 @@ function show(verdict, lines) {
   last.textContent = say(good ? "good" : "failed");
   const rest = document.createElement("p");
   rest.className = "quiet";
-  const unknown = lines.some(([what]) => what === "trade") ? "" : `${say("tradeUnknown")}. `;
-  rest.textContent = unknown + say("notChecked");
+  rest.textContent = say("notChecked");
   verdict.replaceChildren(list, rest, last);
 }
 
@@ -217,7 +357,7 @@ export function attach() {
       return;
     }
     try {
-      show(verdict, await verify(JSON.parse(await file.text()), vkey));
+      show(verdict, await verify(readJson(await file.text()), vkey));
     } catch (problem) {
       if (!(problem instanceof Error)) throw problem;
       show(verdict, [["unreadable", false, ""]]);

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sys
+from html import escape
 from pathlib import Path
 
 import aiohttp
@@ -93,6 +94,44 @@ async def test_the_clock_error_is_told_where_the_kernel_vouches_for_time(
         root = told[0].removeprefix("page at ").rstrip("/")
         async with aiohttp.ClientSession(root) as session, session.get("/state.json") as response:
             assert (await response.json())["clock_error_ms"] == error_ms
+    await parts.journal.close()
+
+
+async def test_the_page_tells_that_the_scan_stands_still_however_often_it_looks(
+    tmp_path, monkeypatch
+):
+    from gateway import app
+    from gateway.cli import web
+    from gateway.config.site_file import load_site
+    from gateway.hmi.language import Words
+    from gateway.runtime.clock import SystemClock
+
+    monkeypatch.setattr(web, "FROZEN_TICKS", 1)
+    monkeypatch.setattr(web, "FROZEN_SCANS", 0)
+    said = []
+    monkeypatch.setattr(web, "note", said.append)
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
+    site_path = tmp_path / "site.yaml"
+    site_path.write_text(demo_bench.site_text(ports, signer))
+    site = load_site(site_path)
+    parts = app.assemble(site, site.sops[0], SystemClock())
+    stands = escape(Words("en")("page.frozen"))
+
+    async def until(session, shown):
+        async with asyncio.timeout(60):
+            while True:
+                async with session.get("/en/") as response:
+                    if (stands in await response.text()) is shown:
+                        return
+                await asyncio.sleep(0.1)
+
+    async with web.doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts):
+        root = said[0].removeprefix("page at ").rstrip("/")
+        async with aiohttp.ClientSession(root) as session:
+            await until(session, shown=True)  # nobody runs it
+            parts.scan.ended_us += 1
+            await until(session, shown=False)
     await parts.journal.close()
 
 
@@ -279,5 +318,24 @@ async def test_a_door_whose_files_are_wrong_stays_shut_and_the_gateway_goes_on(t
     async with doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts):
         assert "no page: " in caplog.text
         assert "nowhere.json" in caplog.text
-        assert "no northbound doors: " in caplog.text
+        assert "no northbound door: " in caplog.text
     await parts.journal.close()
+
+
+@pytest.mark.parametrize("broker", ["mqtt://b.example:70000", "mqtt://:1883"])
+def test_a_door_that_cannot_be_made_leaves_the_other_open(tmp_path, caplog, broker):
+    from gateway.cli.web import northbound_runs
+    from gateway.config.site_doors import MqttValuesConfig, Northbound, OpcuaServerConfig
+
+    key = tmp_path / "key"
+    key.write_text("x")
+    key.chmod(0o600)
+    opcua = OpcuaServerConfig(
+        host="127.0.0.1", port=0, certificate=tmp_path / "c", key_file=key, trusted=tmp_path
+    )
+    mqtt = MqttValuesConfig(
+        broker=broker, username=None, password_file=None, ca_file=None, certificate=None,
+        key_file=None, home_assistant=False, sparkplug=None,
+    )  # fmt: skip
+    assert len(northbound_runs(Northbound(opcua=opcua, mqtt=mqtt), lambda: None)) == 1
+    assert caplog.text.count("no northbound door: ") == 1

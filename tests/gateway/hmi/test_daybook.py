@@ -1,5 +1,7 @@
 import dataclasses
 import sys
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -183,10 +185,57 @@ def test_rows_and_places_are_bounded(monkeypatch, count):
         at = f"2026-01-02T{k // 4:02d}:{15 * (k % 4):02d}Z"
         entry["positions"] = [{"interval": {"start": at, "end": at}, "energy_wh": 5, "p_w": 0}]
         book.take(k, entry)
+        row = {"trade_id": f"T-{k}", "planned_wh": 5, "delivered_wh": 5, "status": "delivered",
+               "reasons": []}  # fmt: skip
+        if k < count - 1:
+            book.take(
+                k, {"kind": "delivery", "interval": {"start": at, "end": at}, "trades": [row]}
+            )
     rows = book.trades(0)
     assert len(rows) == min(count, 10)
     assert rows[-1].id == f"T-{count - 1}"
     assert len(book._places) <= 21
+
+
+def stamp(us):
+    return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def day_ahead(number, quarters, first):
+    """A trade over many quarter hours, the first of them so many after two o'clock."""
+    stamps = [stamp(START_US + (first + k) * QUARTER_US) for k in range(quarters + 1)]
+    positions = [
+        {"interval": {"start": s, "end": e}, "energy_wh": 5, "p_w": 0} for s, e in pairwise(stamps)
+    ]
+    return {**accepted(f"day-{number}", "T2", "T3", 5), "positions": positions}
+
+
+def test_what_runs_stays_however_many_trades_are_to_come(monkeypatch):
+    monkeypatch.setattr(module, "ROWS_MAX", 10)
+    book = book_of([*OPEN, *(day_ahead(k, 4, 4 + k) for k in range(6))])
+    rows = book.trades(START_US)
+    assert [r.id for r in rows if r.status == "running"] == ["A", "B"]
+    assert (len(rows), len(book._rows)) == (10, 10)
+    assert book.unlisted_us[0] >= max(r.start_us for r in rows)
+    far = day_ahead(5, 1, 12)["positions"][0]["interval"]
+    leg = {"trade_id": "day-5", "out_terminal": "T2", "in_terminal": "T3", "contracted_wh": 5,
+           "planned_wh": 4, "reasons": []}  # fmt: skip
+    done = {"planned_wh": 5, "delivered_wh": 5, "status": "delivered", "reasons": []}
+    for row in rows:
+        at = {"start": stamp(row.start_us), "end": stamp(row.end_us)}
+        trades = [{"trade_id": row.id, **done}]
+        book.take(20, {"kind": "delivery", "interval": at, "trades": trades})
+    book.take(21, {"kind": "plan", "interval": far, "planned_wh": {}, "trades": [leg]})
+    assert [r.id for r in book.trades(utc_us(far["start"])) if r.status == "running"] == ["day-5"]
+    assert (len(book._rows), book.unlisted_us) == (10, None)
+
+
+def test_a_revision_of_what_is_to_come_does_not_touch_what_runs():
+    revised = day_ahead(1, 2, 0) | {"trade_id": "A", "revision": 2}
+    book = book_of([*OPEN, revised])
+    assert [(r.status, r.planned_wh) for r in book.trades(START_US) if r.id == "A"] == [
+        ("running", 10_000), ("planned", None),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

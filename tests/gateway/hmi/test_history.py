@@ -71,3 +71,18 @@ def test_evidence_names_acceptance_plan_and_delivery(entries):
 def test_counts_add_up(entries):
     assert sum(n for _, n in history.counts(entries)) == len(entries)
     assert history.counts(entries)[0] == ("reading", 540)
+
+
+def test_energy_of_the_master_waits_for_a_meter_that_answers_late():
+    terminals = [{"id": t} for t in ("T1", "T2", "T3")]
+    entries = [{"kind": "config", "config": {"master": "T1", "terminals": terminals}}]
+    for second in range(0, 901, 300):
+        moved_wh = 10_000 * second // 900
+        for terminal, late_us, net_wh in (("T2", 0, moved_wh), ("T3", 300_000, -moved_wh)):
+            counters = {"export_wh": 20_000 + net_wh, "import_wh": 8_000_000}
+            meter = {"terminal": terminal, "utc_us": second * 1_000_000 + late_us, **counters}
+            entries.append({"kind": "reading", "utc_us": meter["utc_us"], "meters": [meter]})
+    found = history.energy(entries, "T1", start_us=0, end_us=901_000_000)
+    assert [v for _, v in found] == [0, 0, 0, 0]
+    found = history.energy(entries, "T2", start_us=0, end_us=901_000_000)
+    assert [round(v, 1) for _, v in found] == [0, 3.3, 6.7, 10]

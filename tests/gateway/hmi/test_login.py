@@ -110,6 +110,12 @@ async def test_metrics_stay_open_to_this_machine(door):
         assert answer.status == 200
 
 
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
+async def test_whom_a_proxy_on_this_machine_speaks_for_is_a_stranger_to_metrics(door, header):
+    async with door.get("/metrics", headers={header: "192.0.2.7"}) as answer:
+        assert answer.status == 401
+
+
 async def test_the_right_password_opens_every_door_until_one_leaves(door):
     assert await typed(door) == 303
     for address in DOORS[1:-1]:
@@ -152,6 +158,26 @@ async def test_forms_of_other_pages_are_refused(door):
     form = {"name": "ann", "password": PASSWORD}
     async with door.post("/en/login", data=form, allow_redirects=False) as answer:
         assert answer.status == 403
+
+
+def origin_of_form(headers, base):
+    """The origin that a browser says with a form of a document with these headers (Fetch 3.2)."""
+    return "null" if headers["Referrer-Policy"] == "no-referrer" else base
+
+
+async def test_the_pages_own_forms_carry_an_origin_that_the_login_knows(door):
+    async with door.get("/en/login") as form:
+        said = origin_of_form(form.headers, door.base)
+    assert await typed(door, Origin=said) == 303
+    async with door.get("/en/") as document:
+        said = origin_of_form(document.headers, door.base)
+    leaving = await door.post("/en/logout", headers={"Origin": said}, allow_redirects=False)
+    assert leaving.status == 303
+    assert [event for event, _, _ in door.heard] == ["entered", "left"]
+
+
+async def test_a_form_that_says_no_origin_is_nobodys(door):
+    assert await typed(door, Origin="null") == 403
 
 
 async def test_the_cookie_is_kept_from_scripts_and_other_sites(door):

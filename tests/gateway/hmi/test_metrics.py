@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import shutil
@@ -108,6 +109,15 @@ def test_values_of_silent_devices_are_left_out_and_their_counters_stay(silent):
     assert told['sopgw_meter_active_power_watts{sop="SOP-1",terminal="T3"}'] == 150_120
     assert told['sopgw_meter_energy_joules_total{meter="m4",direction="export"}'] == 6_000 * 3600
     assert told['sopgw_device_up{device="station"}'] == 0
+
+
+@pytest.mark.parametrize("device", ["station", "SOP-1"])
+def test_values_of_a_silent_station_are_counted_as_stale(silent, device):
+    name = 'sopgw_points_stale{sop="SOP-1"}'
+    point = dataclasses.replace(silent.points[0], device=device, quality="good")
+    meter = dataclasses.replace(point, device="m1")
+    told = samples(metrics.render(dataclasses.replace(silent, points=(point, point, meter))))
+    assert told[name] == 2
 
 
 def test_refused_trades_of_the_last_day_are_counted(make_view, view):

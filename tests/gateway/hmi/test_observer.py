@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.hmi.metrics import render
 from gateway.hmi.observer import Observer
 from gateway.model.terminal import LossCurve, Sop, Terminal
 from gateway.ports import LedgerStatus
@@ -66,6 +67,18 @@ def test_view_joins_book_ledger_and_meters(observer):
     assert (view.v_dc_dv, view.v_dc_dv_max) == (None, 8_800)
     assert (view.ledger.origin, view.ledger.checkpoint_size) == ("gw.example/ledger", 190)
     assert view.ledger.root.startswith("CsUY")
+
+
+def test_a_look_at_the_site_does_not_keep_its_scan_alive(observer):
+    made, clock, size = observer
+    status, ended_us = LedgerStatus(size=size, checkpoint="", anchored=False), clock.now_us
+    told = []
+    for _ in range(2):
+        view = made.view(station=None, ledger=status, scan_us=ended_us)
+        line = next(k for k in render(view).splitlines() if k.startswith("sopgw_scan_timestamp"))
+        told.append((view.utc_us, float(line.split()[1])))
+        clock.now_us += 60_000_000
+    assert told == [(ended_us, ended_us / 1e6), (ended_us + 60_000_000, ended_us / 1e6)]
 
 
 def test_checkpoint_keeps_the_time_it_was_first_seen(observer):

@@ -118,6 +118,18 @@ async def test_foreign_host_name_is_refused(opened):
             assert response.status == 200, name
 
 
+async def test_the_address_that_one_came_in_on_is_no_foreign_name(site, entries):
+    page = Page(site, Records(entries, {}), period_s=0.02)
+    port = await page.start("0.0.0.0", 0)
+    async with aiohttp.ClientSession(f"http://127.0.0.2:{port}") as session:
+        for name, status in (
+            (f"127.0.0.2:{port}", 200), ("[127.0.0.2]", 200), ("127.0.0.3", 421), ("127.2", 421),
+        ):  # fmt: skip
+            async with session.get("/en/", headers={"Host": name}) as response:
+                assert response.status == status, name
+    await page.stop()
+
+
 async def test_paths_that_lead_nowhere(opened):
     odd = ("/static/../page.py", "/static/%2e%2e%2fpage.py", "/xx/", "/en/setpoint", "/receipts/..json",
            "/receipts/%00.json", "/receipts/" + "a" * 65 + ".json", "/events/en/x", "/en/trades/a%2Fb")  # fmt: skip

@@ -32,12 +32,19 @@ class Shelf:
         finally:
             self.inside -= 1
 
+    async def receipt(self, trade_id):
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await asyncio.sleep(0)
+        self.inside -= 1
+        return b"{}" if trade_id == "A-1" else None
+
     def records(self):
         return LedgerRecords(
             read=self.read,
             size=lambda: len(self.entries),
             places=self.book.places,
-            receipt=lambda trade_id: {"trade_id": trade_id} if trade_id == "A-1" else None,
+            receipt=self.receipt,
         )
 
 
@@ -88,6 +95,8 @@ async def test_one_reader_at_a_time(shelf):
     assert shelf.most == 1
 
 
-async def test_receipt_is_json(shelf):
-    assert await shelf.records().receipt("A-1") == b'{\n "trade_id": "A-1"\n}\n'
-    assert await shelf.records().receipt("A-2") is None
+async def test_receipts_are_made_one_at_a_time(shelf):
+    records = shelf.records()
+    made = await asyncio.gather(*(records.receipt(t) for t in ("A-1", "A-2", "A-1")))
+    assert made == [b"{}", None, b"{}"]
+    assert shelf.most == 1

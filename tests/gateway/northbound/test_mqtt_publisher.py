@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import itertools
 import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from gateway.market.mqtt import broker_from
 from gateway.northbound import sparkplug_payload as payload
-from gateway.northbound.mqtt_publisher import MqttPublisher, MqttPublishing
+from gateway.northbound.mqtt_publisher import REBIRTH_S_MIN, MqttPublisher, MqttPublishing
 from gateway.northbound.sparkplug import REBIRTH
 from gateway.northbound.sparkplug_payload import BOOLEAN, Metric
 
@@ -95,6 +96,40 @@ async def test_a_sparkplug_host_sees_birth_data_rebirth_and_death(mosquitto, vie
         assert death["bdSeq"] == first["bdSeq"]
     async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
         await client.publish("spBv1.0/elm/NCMD/gw", b"", qos=1, retain=True)
+
+
+async def test_a_flood_of_rebirth_orders_is_granted_now_and_then(mosquitto, view):
+    looks = itertools.count()
+    wish = payload.write(
+        utc_ms=1, metrics=[Metric(datatype_code=BOOLEAN, content=True, name=REBIRTH)]
+    )
+
+    async def flood():
+        async with aiomqtt.Client("127.0.0.1", mosquitto.port) as stranger:
+            while True:
+                await stranger.publish("spBv1.0/elm/NCMD/gw", wish, qos=1)
+
+    def views():
+        return replace(view, loss_w=next(looks))
+
+    loop = asyncio.get_running_loop()
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        await client.subscribe("spBv1.0/elm/#", qos=1)
+        flooding = asyncio.create_task(flood())
+        try:
+            async with publishing(mosquitto.port, views, sparkplug=("elm", "gw")):
+                births = data_count = 0
+                begun_s = loop.time()
+                async with asyncio.timeout(60):
+                    async for message in client.messages:
+                        births += "/NBIRTH/" in str(message.topic)
+                        data_count += "/DDATA/" in str(message.topic)
+                        if births > 1 and data_count > 20:
+                            break
+                assert births <= 1 + (loop.time() - begun_s) / REBIRTH_S_MIN
+        finally:
+            flooding.cancel()
+            await asyncio.gather(flooding, return_exceptions=True)
 
 
 async def test_a_broker_that_is_not_there_is_tried_again(view, caplog, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -200,9 +201,9 @@ def first(entries: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 def revised(day: Any, kwh: list[int]) -> None:
     """A second revision of A-1 stands where a message was refused: no index moves."""
     scratch = type(day)(boot=1)
-    scratch.trade(-400, "A-1", kwh, "T1", "T2")
+    scratch.trade(-400, "A-1", kwh, "T1", "T2", revision=2)
     received, accepted = scratch.entries
-    day.entries[7:9] = [received, {**accepted, "received_index": 7, "revision": 2}]
+    day.entries[7:9] = [received, {**accepted, "received_index": 7}]
 
 
 def settled_again(day: Any, without: Collection[tuple[int, str]] = ()) -> None:
@@ -357,6 +358,43 @@ def test_no_more_readings_are_enclosed_than_are_needed(day: Any, write: Write) -
     made = receipt.build(write(day.entries), "A-2")
     assert kinds_of(made).count("reading") == 16
     assert "time_step" not in kinds_of(made)
+
+
+def weeks_before(day: Any, count: int) -> None:
+    """Put readings of long before in front of a day; what cites an entry moves along."""
+    early_us = day.entries[0]["utc_us"] - (count + 1) * 5_000_000
+    earlier = [copy.deepcopy(first(day.entries, "reading")) for _ in range(count)]
+    for n, entry in enumerate(earlier):
+        for stamped in (entry, *entry["meters"]):
+            stamped["utc_us"] = early_us + n * 5_000_000
+    day.entries[:] = earlier + [shift(e, after=-1, by=count) for e in day.entries]
+
+
+def test_a_long_ledger_takes_no_more_memory(day: Any, write: Write, signer: Signer) -> None:
+    weeks_before(day, 4_000)
+    directory = write(day.entries)
+    tracemalloc.start()
+    made = receipt.build(directory, "A-2")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (places(made, signer), kinds_of(made).count("reading")) == ([], 16)
+    assert peak_bytes < 9_000_000, "the file itself has 2 MB; decoded, a reading has some KiB"
+
+
+def test_readings_that_count_again_after_a_step_back_are_found_again(
+    day: Any, write: Write, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipt, "BEFORE_COUNT", 1)
+    weeks_before(day, 40)
+    readings = [e for e in day.entries if e["kind"] == "reading"]
+    step(readings[39])
+    readings[39]["utc_us"] = readings[20]["utc_us"]
+    for entry in readings[40:42]:  # so the start is bracketed from before the step
+        entry["meters"][2]["quality"] = "bad"
+    settled_again(day, [(n, "T3") for n in range(21, 39)])
+    assert "I16" not in broken(day.entries)
+    made = receipt.build(write(day.entries), "A-2")
+    assert (made["entries"][0]["index"], places(made, signer)) == (20, [])
 
 
 @pytest.mark.parametrize(
