@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,14 +99,15 @@ def create(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{site.id}-{made[:19].replace(':', '').replace(' ', 'T')}.sopbackup"
     partial = path.with_suffix(".partial")
-    with partial.open("xb") as file:
+    with partial.open("xb") as file, _whole_or_gone(partial):
         partial.chmod(0o600)
         about = backup_store.about_of(site, made=made)
         box = backup_box.BoxWriter(file, about, passphrase=passphrase, recipients=public)
         manifest = backup_store.write(box, site, made=made)
-    contents, ledger = _read_back(partial, box.opener)
-    _refuse_damaged(partial, contents, ledger)
-    partial.rename(path)
+        file.flush()
+        contents, ledger = _read_back(partial, box.opener)
+        _refuse_damaged(partial, contents, ledger)
+        partial.rename(path)
     size_bytes = path.stat().st_size
     row = {
         "made": made,
@@ -200,7 +203,7 @@ def restore(
     from gateway.cli import backup_restore as restoring
 
     opener = _opener(passphrase_file, identity_file)
-    with restoring.staging() as folder, _told(file):
+    with restoring.staging(file) as folder, _told(file):
         handed = restoring.owner_named(owner) if owner else None
         contents, ledger = _read(file, opener, folder)
         _refuse_damaged(file, contents, ledger)
@@ -247,6 +250,16 @@ def ls(*, config_path: Path) -> None:
         for r in rows
     ]
     emit({"backups": rows}, text="\n".join(lines) or "no backup yet")
+
+
+@contextmanager
+def _whole_or_gone(partial: Path) -> Iterator[None]:
+    """Take a file away again that did not become a backup: it only fills the medium."""
+    try:
+        yield
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _note(contents: Contents, ledger: LedgerFound, config_path: Path) -> int | None:
@@ -323,7 +336,7 @@ def _read(file: Path, opener: Opener, folder: Path) -> tuple[Contents, LedgerFou
 def _read_back(file: Path, opener: Opener) -> tuple[Contents, LedgerFound]:
     from gateway.cli.backup_restore import staging
 
-    with staging() as folder, _told(file):
+    with staging(file) as folder, _told(file):
         return _read(file, opener, folder)
 
 

@@ -20,9 +20,12 @@ from pathlib import Path
 
 from gateway.cli.backup_store import BackupError, Contents, own_evidence
 from gateway.cli.field import clock_of, user
+from gateway.cli.output import ExitCode, fail
 from gateway.config.problem import ConfigFileError
 from gateway.config.site_file import load_site
+from gateway.journal.anchoring import kept_here
 from gateway.journal.ledger_journal import LedgerJournal
+from gateway.runtime.surroundings import INTAKE_FREE_PPM_MIN
 from ledger.log import checkpoint, note
 from ledger.log.anchor import contradictions
 from ledger.log.owner import as_owner
@@ -46,8 +49,22 @@ class Place:
 
 
 @contextmanager
-def staging() -> Iterator[Path]:
-    """Give a private folder that is gone afterwards."""
+def staging(box: Path) -> Iterator[Path]:
+    """Give a private folder that is gone afterwards, where what a box holds has room.
+
+    It is as large as what it holds. On the ledger's own disk a backup must not be what stops the
+    intake of trades: a tenth stays free (``runtime.surroundings``).
+    """
+    disk, needed = shutil.disk_usage(tempfile.gettempdir()), box.stat().st_size
+    if disk.free - needed < disk.total * INTAKE_FREE_PPM_MIN // 1_000_000:
+        fail(
+            ExitCode.REFUSED,
+            f"{tempfile.gettempdir()} has not the room to read the backup in: {needed / 1e6:.1f} "
+            f"MB, {disk.free / 1e6:.1f} MB are free, and a tenth of a disk stays so for trading",
+            code="B014",
+            where=str(box),
+            help="TMPDIR=FOLDER names a folder on another disk, private to you",
+        )
     with tempfile.TemporaryDirectory(prefix="sopgw-backup-") as folder:
         yield Path(folder)
 
@@ -129,12 +146,15 @@ def evidence_here(contents: Contents, *, site_file: Path, allowed: Sequence[Path
     """Return what the ledgers that stand here say; BackupError while one is written.
 
     That is the one in the way, and the one of the site file that is here: it may have been moved
-    to another folder since the backup.
+    to another folder since the backup. Where the folder is lost, what was kept beside it counts.
     """
+    from gateway.app import RECEIPTS
+
+    origin = str(contents.manifest["ledger"]["origin"])
     places = [ledger_target(contents, site_file=site_file, allowed=allowed)]
     with suppress(ConfigFileError, OSError):
         site = load_site(site_file)
-        if site.ledger.origin == contents.manifest["ledger"]["origin"]:
+        if site.ledger.origin == origin:
             places.append(site.ledger.dir)
     found = []
     for place in {p.resolve(): p for p in places}.values():
@@ -145,7 +165,16 @@ def evidence_here(contents: Contents, *, site_file: Path, allowed: Sequence[Path
             except LedgerBusy:
                 raise BackupError(f"{place} is being written: stop the service first") from None
         found += own_evidence(place)
+        beside = kept_here(place, place.parent / RECEIPTS)
+        found += [data for data in beside if _origin(data) == origin]
     return found
+
+
+def _origin(data: bytes) -> str | None:
+    """Return whose checkpoint it is; None for what is none."""
+    with suppress(note.NoteError):
+        return checkpoint.parse(data).checkpoint.origin
+    return None
 
 
 def in_the_way(planned: Sequence[Place]) -> list[Path]:
@@ -228,6 +257,8 @@ async def note_restore(site_file: Path, *, made: str, entries_count: int) -> int
 
     Raises JournalError when the ledger or its key does not open.
     """
+    from gateway.app import RECEIPTS
+
     site = load_site(site_file)
     journal = LedgerJournal.open(
         directory=site.ledger.dir,
@@ -235,6 +266,7 @@ async def note_restore(site_file: Path, *, made: str, entries_count: int) -> int
         key_file=site.ledger.key_file,
         clock=clock_of(),
         passphrase=site.ledger.passphrase(),
+        known=kept_here(site.ledger.dir, site.ledger.dir.parent / RECEIPTS),
     )
     try:
         size = journal.status().size

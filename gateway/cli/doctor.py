@@ -53,9 +53,8 @@ def doctor(*, checks: tuple[str, ...], form: str, fix: bool, config_path: Path) 
         lines = [Line(id="doctor", status="unknown", text=f"no check {' '.join(checks)}")]
     bad = [x for x in lines if x.status == "fail"]
     if form == "nagios":
-        code = max(
-            STATUS.index(x.status) for x in lines if x.status != "unknown" or len(lines) == 1
-        )
+        known = [STATUS.index(x.status) for x in lines if x.status != "unknown"]
+        code = max(known, default=STATUS.index("unknown"))
         click.echo(_nagios(lines, code))
         raise click.exceptions.Exit(code)
     if form == "prometheus":

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.cli.doctor_converters import converter_lines
-from gateway.cli.doctor_ledger import anchored_line, key_lines
+from gateway.cli.doctor_ledger import anchored_line, key_lines, out_of_reach
 from gateway.cli.doctor_line import Line
 from gateway.cli.field import sat_folder
 from gateway.commissioning import clock
@@ -124,7 +124,9 @@ def config_lines(site: Site) -> list[Line]:
         ),
         _writable("config.permissions", site.path, forbidden=stat.S_IWOTH),
     ]
-    if site.ledger.key_file.exists():
+    if line := out_of_reach("config.ledger-key", site.ledger.key_file):
+        lines.append(line)
+    elif site.ledger.key_file.exists():
         forbidden = stat.S_IRWXG | stat.S_IRWXO
         lines.append(_writable("config.ledger-key", site.ledger.key_file, forbidden=forbidden))
     return lines

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.cli.doctor_line import Line
+from gateway.config import site_file
 from gateway.config.problem import ConfigFileError
 from gateway.config.site_file import Site
 from gateway.journal.anchoring import trust
@@ -16,8 +17,31 @@ from ledger.log.keys import KeyFileError, load_key
 from ledger.log.record import Damage
 
 
+def out_of_reach(id_: str, path: Path) -> Line | None:
+    """Say that this user may not even look for a file; None where he may.
+
+    Of a secret that systemd hands over that is as it should be: doctor is asked as the service's
+    user, and only the unit is given it.
+    """
+    try:
+        path.stat()
+    except PermissionError:
+        if path.is_relative_to(site_file.SECRETS):
+            return Line(
+                id=id_, status="unknown", text=f"{path.name}: only root and the unit may read it"
+            )
+        fix = f"put it where the service may read it, or under {site_file.SECRETS}"
+        return Line(id=id_, status="fail", text=f"{path}: permission denied", fix=fix)
+    except OSError:
+        return None
+    return None
+
+
 def key_lines(site: Site) -> list[Line]:
     """Whether each key is protected, and whether this gateway could open it."""
+    named = site.ledger.passphrase_file
+    if named is not None and (line := out_of_reach("key.passphrase", named)):
+        return [line]
     paths = [site.ledger.key_file, site.ledger.answer_key_file]
     try:
         passphrase = site.ledger.passphrase()
@@ -26,7 +50,13 @@ def key_lines(site: Site) -> list[Line]:
         return [
             Line(id="key.passphrase", status="fail", text=problem.message, fix=problem.help or "")
         ]
-    return [_key_line(path, passphrase) for path in paths if path.exists()]
+    lines = []
+    for path in paths:
+        if line := out_of_reach(f"key.{path.stem}", path):
+            lines.append(line)
+        elif path.exists():
+            lines.append(_key_line(path, passphrase))
+    return lines
 
 
 def _key_line(path: Path, passphrase: bytes | None) -> Line:

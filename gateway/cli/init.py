@@ -102,10 +102,15 @@ def init(*, folder: Path, site_id: str, name: str, timezone: str, state: Path | 
     )
     _refuse_what_cannot_be_read_back(text, path, (site_id, name or site_id, timezone))
     made = [folder / "profiles", folder / "secrets"]
+    to_read = [p for p in (folder, folder / "profiles") if not p.exists()]
     for sub in made:
         sub.mkdir(parents=True, exist_ok=True)
     (folder / "secrets").chmod(0o700)
     path.write_text(text, encoding="utf-8")
+    # The service reads them as somebody else, whatever umask this shell has; they hold no secret.
+    for sub in to_read:
+        sub.chmod(0o755)
+    path.chmod(0o644)
     emit(
         {"file": str(path), "folders": [str(p) for p in made]},
         text=f"{path} written.  Next: sopgw doctor, sopgw scan all --subnet CIDR",

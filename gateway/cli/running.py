@@ -43,7 +43,8 @@ def no_gateway(path: Path, config_path: Path, error: BaseException) -> NoReturn:
             f"you may not open {path}",
             code="G005",
             where=str(path),
-            help="the site file's `access` names who may ask; without it the service's owner alone",
+            help="the site file's `access` names who may ask, without it the service's owner "
+            "alone; and the folder's group lets them in: adduser NAME sopgw, then log in anew",
         )
     fail(
         ExitCode.UNREACHABLE,

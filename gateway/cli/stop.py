@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.cli.output import ExitCode, command, emit, fail, site_option
+from gateway.cli.output import (
+    CommandFailed,
+    ExitCode,
+    Finding,
+    command,
+    emit,
+    site_option,
+)
 
 
 @command(
@@ -21,7 +28,9 @@ def stop(config_path: Path) -> None:
     """Bring the SOP to zero and keep it there until it is armed again.
 
     Not an emergency stop: that is a hard-wired switch. Works with the service dead, too: then the
-    station is told directly.
+    station is told directly, and the stop waits in the state folder for the service to take it.
+    Where that may not be written the exit code is 7: the next start, or a service that runs and
+    may not be asked, would command again.
     """
     from gateway.cli.door import ask_at, door_of
     from gateway.cli.running import refused
@@ -29,22 +38,54 @@ def stop(config_path: Path) -> None:
     door = door_of(config_path)
     try:
         answer = ask_at(door, {"verb": "stop"})
-    except (OSError, ValueError):
-        way, outcome = "station directly", _directly(config_path)
+    except (OSError, ValueError) as error:
+        denied = isinstance(error, PermissionError)
+        try:
+            way, outcome = "station directly", _directly(config_path)
+        finally:  # after the station, which must not wait for a disk, and whatever it said
+            kept = _left(door)
     else:
         if not answer.get("ok"):
             refused(answer, door)
-        way, outcome = "gateway", str(answer.get("outcome"))
+        way, outcome, kept, denied = "gateway", str(answer.get("outcome")), True, False
     data = {"way": way, "outcome": outcome}
+    findings = []
     if outcome not in ("executed", "accepted"):
-        fail(
-            ExitCode.UNVERIFIED,
-            f"the station did not confirm: {outcome}",
-            code="G003",
-            help="its own watchdog brings it to zero; use the local stop if in doubt",
-            data=data,
+        findings.append(
+            Finding(
+                code="G003",
+                message=f"the station did not confirm: {outcome}",
+                help="its own watchdog brings it to zero; use the local stop if in doubt",
+            )
         )
+    if not kept:
+        which = "may be running that was not told" if denied else "that starts does not know of it"
+        findings.append(
+            Finding(
+                code="G012",
+                message=f"stopped, but a gateway {which} and may command again",
+                where=str(door),
+                help="as root: systemctl stop sopgw, then sopgw stop, which waits for its start",
+            )
+        )
+    if findings:
+        raise CommandFailed(ExitCode.UNVERIFIED, findings, data=data)
     emit(data, text=f"stopped by the {way}: {outcome}; arm again with `sopgw arm`")
+
+
+def _left(door: Path) -> bool:
+    """Leave the stop for the gateway to take; tell whether that could be written."""
+    import os
+
+    from gateway.journal.owner import as_owner
+    from gateway.runtime.latch import FILE, leave
+
+    try:
+        with as_owner(door.parent):
+            leave(door.with_name(FILE), user=f"uid:{os.getuid()}")
+    except OSError:
+        return False
+    return True
 
 
 def _directly(config_path: Path) -> str:

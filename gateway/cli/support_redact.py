@@ -8,6 +8,7 @@ those files.
 from __future__ import annotations
 
 import base64
+import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -29,7 +30,11 @@ _NAMED = re.compile(
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/._~=-]{8,}")
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@:]+:[^\s/@]+@")
 _ADDRESS = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")
-_KEPT_ADDRESSES = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - told apart, never bound
+_ADDRESS_6 = re.compile(  # times of day and MAC addresses look like it too, and are none
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})"
+    r"(?:%[\w.-]+)?(?![\w:])"
+)
+_KEPT_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::1", "::")  # noqa: S104 - told apart, never bound
 
 
 class Redactor:
@@ -54,6 +59,7 @@ class Redactor:
         text = self._replace(_BEARER, text, "authorizations", lambda m: f"{m[1]} {GONE}")
         text = self._replace(_NAMED, text, "values of telling names", self._named)
         if self._addresses:
+            text = self._replace(_ADDRESS_6, text, "addresses", self._host_6)
             text = self._replace(_ADDRESS, text, "addresses", self._host)
         return text
 
@@ -80,6 +86,13 @@ class Redactor:
     @staticmethod
     def _blank_lines(match: re.Match[str]) -> str:
         return GONE + "\n" * match[0].count("\n")
+
+    def _host_6(self, match: re.Match[str]) -> str:
+        try:
+            ipaddress.IPv6Address(match[0])
+        except ValueError:
+            return match[0]
+        return self._host(match)
 
     def _host(self, match: re.Match[str]) -> str:
         if match[0] in _KEPT_ADDRESSES:

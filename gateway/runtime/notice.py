@@ -17,6 +17,8 @@ from gateway.ports import Clock
 
 LOOK_US = 1_000_000  # real time between two looks at the scan: a tenth of the usual watchdog
 STATUS_CHARS_MAX = 200  # of the status text: one line of ``systemctl status``
+LOAN_CHARS_MAX = 60  # of whose hands control is in: the reasons after it matter as well
+LOANS = frozenset({"borrow", "return", "control.lost"})  # entries that begin and end one
 
 
 class ServiceManager:
@@ -64,11 +66,14 @@ class ServiceNotice:
         clock: Clock,
         state: Callable[[], State],
         scans_count: Callable[[], int],
+        lent: Callable[[], str] = str,
     ) -> None:
+        """Report ``state`` as scans end; ``lent`` says in whose hands control is, if not ours."""
         self._manager = manager
         self._clock = clock
         self._state = state
         self._scans_count = scans_count
+        self._lent = lent
         self._seen_count = 0
         self._told = ""
 
@@ -85,8 +90,9 @@ class ServiceNotice:
 
     def take(self, _index: int, entry: Mapping[str, Any]) -> None:
         """Tell a changed state at once: before power moves, the package must know of it."""
-        if entry["kind"] == "mode" and self._seen_count:
-            status = status_text(self._state())
+        loan = entry["kind"] == "operator" and entry["verb"] in LOANS
+        if (entry["kind"] == "mode" or loan) and self._seen_count:
+            status = status_text(self._state(), self._lent())
             if status != self._told:
                 self._told = status
                 self._manager.tell(STATUS=status)
@@ -100,19 +106,22 @@ class ServiceNotice:
         if self._seen_count == 0:
             fields["READY"] = "1"
         self._seen_count = count
-        status = status_text(self._state())
+        status = status_text(self._state(), self._lent())
         if status != self._told:
             fields["STATUS"] = self._told = status
         self._manager.tell(**fields)
 
 
-def status_text(state: State) -> str:
-    """Write the state and what holds it, as one line."""
+def status_text(state: State, lent: str = "") -> str:
+    """Write the state, who holds control if not we, and what is in the way, as one line."""
     if not state.moments:
         return "INIT"
     now = state.moments[-1]
     reasons = "; ".join(reason.text() for reason in now.reasons)
-    text = f"{now.state}, mode {state.mode}" + (f": {reasons}" if reasons else "")
+    text = f"{now.state}, mode {state.mode}"
+    if lent:  # the package's scripts look for these two words: power may be moved by others
+        text += f", control lent to {lent[:LOAN_CHARS_MAX]}"
+    text += f": {reasons}" if reasons else ""
     return " ".join(text.split())[:STATUS_CHARS_MAX]
 
 

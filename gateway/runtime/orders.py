@@ -96,6 +96,10 @@ class Orders:
             return {"holder": by_hand.user, "what": "setpoint", "until_ms": by_hand.until_ms}
         return {"holder": TRADES, "what": "", "until_ms": None}
 
+    def lent(self) -> str:
+        """Say to whom control is lent, and for what; empty where it is not."""
+        return f"{self._loan.user}: {self._loan.words}" if self._loan is not None else ""
+
     def limits(self, _arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return what each terminal may carry, and what waits for a second engineer."""
         sop, bounds = self._state.site.sop, self._state.bounds or self._state.site.sop
@@ -318,7 +322,10 @@ class Orders:
             request = json.loads(line)
             if request["verb"] == "return":
                 return {"ok": True}, True
-            kind, fields = checked_record(request, self._state, loan.intents, user=person.user)
+            now_ms = self._clock.utc_us() // 1000
+            kind, fields = checked_record(
+                request, self._state, loan.intents, user=person.user, utc_ms=now_ms
+            )
         except (BadRecord, ValueError, KeyError, TypeError, RecursionError) as error:
             return {"ok": False, "cause": "inconsistent-parameters", "error": str(error)}, False
         index = await self._scan.record(kind, **fields)

@@ -164,13 +164,28 @@ until_holds 90 delivered trd-2 || die "trade delivered all the same"
 until_holds 60 state_is READY || die "READY after the trade"
 say "upgrade refused while power is commanded, the trade delivered all the same"
 
+systemctl stop sopgw || die "stop for work on the plant"
+systemctl disable -q sopgw
+dpkg -i "$deb" > /srv/system-test/left.log 2>&1 || { cat /srv/system-test/left.log; die "upgrade of a stopped gateway"; }
+! systemctl is-active -q sopgw || die "an upgrade started what people had stopped"
+! systemctl is-enabled -q sopgw || die "an upgrade enabled what people had disabled"
+systemctl mask -q sopgw
+dpkg -i "$deb" > /srv/system-test/masked.log 2>&1 || { cat /srv/system-test/masked.log; die "upgrade of a masked gateway"; }
+! systemctl is-active -q sopgw || die "an upgrade started what people had masked"
+systemctl unmask -q sopgw && systemctl enable -q sopgw && systemctl start sopgw || die "start after the work"
+until_holds 60 state_is READY || die "READY after the work"
+say "upgrade leaves a gateway stopped, disabled and masked as people left it"
+
 if [ -n "$bad" ]; then
     before=$(dpkg-query -W -f '${Version}' sopgw)
     ! dpkg -i "$bad" > /srv/system-test/bad.log 2>&1 || die "an upgrade that refuses the site file must fail"
     grep -q 'upgrade undone' /srv/system-test/bad.log || { cat /srv/system-test/bad.log; die "rollback"; }
     until_holds 60 state_is READY || die "READY after the rollback"
+    ! dpkg --configure -a > /srv/system-test/pending.log 2>&1 || die "an upgrade undone is called done"
+    grep -qF "holds version $before" /srv/system-test/pending.log || { cat /srv/system-test/pending.log; die "what is pending"; }
     say "upgrade whose check refuses the site file undone by itself, old version in control"
     dpkg -i "$deb" > /srv/system-test/good.log 2>&1 || { cat /srv/system-test/good.log; die "back to $before"; }
+    [ "$(ls -d /opt/sopgw/lib/python3*/site-packages/sop_gateway-*.dist-info | wc -l)" = 1 ] || die "two versions lie in one tree"
     until_holds 60 state_is READY || die "READY after the upgrade"
     say "good version installed over it"
     /usr/lib/sopgw/rollback "by hand" > /srv/system-test/rollback.log 2>&1 || { cat /srv/system-test/rollback.log; die "rollback by hand"; }

@@ -64,6 +64,12 @@ install -m 0755 "$here/inside.sh" "$here/backup.sh" "$root/srv/system-test/"
 dpkg-deb -R "$deb" "$scratch/layer/bad"
 version=$(dpkg-deb -f "$deb" Version)
 sed -i "s/^Version: .*/Version: $version+bad/" "$scratch/layer/bad/DEBIAN/control"
+echo "$version+bad" > "$scratch/layer/bad/opt/sopgw/version"
+# Like a real one its program says another version, in a file that the good one does not have.
+for said in "$scratch"/layer/bad/opt/sopgw/lib/python3*/site-packages/sop_gateway-*.dist-info; do
+    sed -i 's/^Version: .*/Version: 99.0/' "$said/METADATA"
+    mv "$said" "${said%/*}/sop_gateway-99.0.dist-info"
+done
 printf '\nraise SystemExit(3)\n' >> "$(echo "$scratch"/layer/bad/opt/sopgw/lib/python3*/site-packages/gateway/cli/config.py)"
 dpkg-deb -b --root-owner-group -Znone "$scratch/layer/bad" "$root/srv/system-test/debs/bad/bad.deb" >/dev/null
 rm -rf "$scratch/layer/bad"

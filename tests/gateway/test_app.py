@@ -19,6 +19,7 @@ from gateway.journal.keys import is_protected
 from gateway.journal.ledger_journal import read_entries
 from gateway.model.errors import JournalError
 from gateway.runtime.clock import SystemClock
+from gateway.runtime.latch import leave
 from ledger.log import note, segment
 from ledger.log.cosign import Cosigner
 from ledger.network.witness import Witness
@@ -92,6 +93,23 @@ async def test_the_last_word_says_who_ended_it_and_only_a_stop_counts_as_one(tmp
     await run(site, lambda parts: parts.scan.scans_count)
     boots = [e for _, e in read_entries(site.ledger.dir) if e["kind"] == "boot"]
     assert [b["clean"] for b in boots] == [True, error is None]
+
+
+async def test_a_stop_that_was_left_is_taken_before_the_first_scan(tmp_path):
+    site = site_of(tmp_path, 9)
+    await run(site, lambda parts: parts.scan.scans_count)
+    waiting = app.control_path(site).with_name("stopped.json")
+    leave(waiting, user="uid:1000")
+    parts = await run(site, lambda parts: parts.scan.scans_count)
+    assert parts.recorder.state.armed is False
+    assert not waiting.exists()
+    entries = [e for _, e in read_entries(site.ledger.dir)]
+    last_boot = max(i for i, e in enumerate(entries) if e["kind"] == "boot")
+    kinds = [e["kind"] for e in entries[last_boot:]]
+    assert kinds[:3] == ["boot", "config", "operator"]
+    assert (entries[last_boot + 2]["verb"], entries[last_boot + 2]["user"]) == ("stop", "uid:1000")
+    third = await run(site, lambda parts: parts.scan.scans_count)
+    assert third.recorder.state.armed is False, "and the ledger keeps it"
 
 
 async def test_a_ledger_that_fails_in_any_task_ends_as_one(tmp_path):

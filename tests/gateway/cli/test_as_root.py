@@ -56,11 +56,21 @@ def site(state, tmp_path, monkeypatch):
     cabinet.close()
 
 
+@root_only
+def test_a_stop_that_root_leaves_is_the_services_to_read_and_to_remove(site, state, sopgw):
+    answer = sopgw("stop", "--json")
+    assert (answer.exit_code, answer.json["data"]["way"]) == (0, "station directly")
+    (waiting,) = state.iterdir()
+    assert waiting.name == "stopped.json"
+    assert waiting.stat().st_uid == SERVICE
+    assert '"uid:0"' in waiting.read_text(), "and says who stopped"
+
+
 @contextmanager
-def the_service():
-    """Do something with the rights of the service's user."""
-    os.setegid(SERVICE)
-    os.seteuid(SERVICE)
+def the_service(user=SERVICE):
+    """Do something with the rights of the service's user, or of another one."""
+    os.setegid(user)
+    os.seteuid(user)
     try:
         yield
     finally:
@@ -87,6 +97,43 @@ async def go_on(state):
     await journal.close()
     answer_key(state / "answers.key", None)
     return vkey
+
+
+@root_only
+def test_a_stop_that_cannot_tell_the_station_waits_all_the_same(site, state, sopgw):
+    text = site.site_text
+    assert "mode: " in text
+    (site.folder / "site.yaml").write_text(text.replace("mode: ", "mode: nonsense-"))
+    try:
+        assert sopgw("stop", "--json").exit_code == 3
+        assert (state / "stopped.json").exists()
+    finally:
+        (site.folder / "site.yaml").write_text(text)
+
+
+@root_only
+def test_who_may_not_reach_the_socket_stops_the_station_and_is_told_that_it_may_not_last(
+    site, state, sopgw
+):
+    """In the package's layout: a folder of mode 0750, and somebody who is not in its group."""
+    sopgw("stop", "--json")  # root loads what the other one may not read
+    (state / "stopped.json").unlink()
+    public = Path(tempfile.mkdtemp(prefix="sopgw-public-"))
+    try:
+        public.chmod(0o755)
+        (public / "site.yaml").write_text(site.site_text)
+        with the_service(SERVICE + 1):
+            answer = sopgw("stop", "-c", public / "site.yaml", "--json")
+            refused = sopgw("status", "-c", public / "site.yaml", "--json")
+    finally:
+        shutil.rmtree(public)
+    assert answer.exit_code == 7, answer.out
+    assert answer.json["data"] == {"way": "station directly", "outcome": "executed"}
+    (error,) = answer.json["errors"]
+    assert error["code"] == "G012"
+    assert "may be running that was not told and may command again" in error["message"]
+    (error,) = refused.json["errors"]
+    assert (error["code"], "adduser" in error["help"]) == ("G005", True)
 
 
 @root_only

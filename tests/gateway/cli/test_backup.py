@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
+import tempfile
 
 import pytest
 from fakes.lost_site import ORIGIN, SECRET, Lost, Seeing
 
 from gateway.cli import backup_box, backup_restore, backup_store
+from gateway.journal.anchoring import seen_file
 from gateway.journal.ledger_journal import LedgerJournal, read_entries
 from gateway.runtime.clock import SystemClock
 from ledger.log.treeview import TreeView
@@ -148,6 +151,76 @@ def test_the_ledger_that_stands_there_is_never_shortened(create, restore, lost):
     answer = restore(file, "--confirm", "elm", "--replace")
     assert answer.exit_code == 8
     assert lost.add(1), "and it goes on as it was"
+
+
+@pytest.mark.parametrize("kept", ["seen", "receipt"])
+@pytest.mark.parametrize("how", ["lost", "moved aside"])
+def test_a_ledger_that_is_gone_is_still_spoken_for_by_what_lay_beside_it(
+    create, restore, lost, kept, how
+):
+    file = create()
+    lost.add(5)
+    ledger = lost.folder / "ledger"
+    checkpoint = TreeView.open(ledger).checkpoint
+    if kept == "seen":
+        seen_file(ledger).write_bytes(checkpoint)
+    else:
+        (lost.folder / "receipts").mkdir()
+        receipt = json.dumps({"checkpoint": checkpoint.decode()})
+        (lost.folder / "receipts" / "trd-1.json").write_text(receipt)
+    if how == "lost":
+        shutil.rmtree(ledger)
+    else:
+        ledger.rename(lost.folder / "ledger.broken")
+    answer = restore(file, "--confirm", "elm", "--replace")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (8, "B003")
+    assert "rolled back" in answer.json["errors"][0]["message"]
+    assert not ledger.exists()
+
+
+def test_what_another_ledger_left_beside_it_keeps_no_backup_out(create, restore, lost, tmp_path):
+    file = create()
+    shutil.rmtree(lost.folder / "ledger")
+    (lost.folder / "receipts").mkdir()
+    (lost.folder / "receipts" / "torn.json").write_text('{"checkpoint": ')
+    seen_file(lost.folder / "ledger").write_text("oak.example/SOP-1\n7\nAAAA\n\n— x y\n")
+    assert restore(file, "--confirm", "elm", "--replace").exit_code == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path, monkeypatch):
+    """A file system of 8 MiB of its own, for temporary files."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "sopgw-disk", str(folder)], capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("needs root and mount: " + done.stderr.decode().strip())
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_backup_leaves_the_disk_the_room_that_trading_needs(
+    create, restore, lost, sopgw, small_disk
+):
+    good = create()
+    filling = small_disk / "log"
+    filling.write_bytes(bytes(8 * 2**20 * 9 // 10 - 4096))  # a tenth is free, and no more
+    words = ("--passphrase-file", lost.passphrase, "-c", lost.file, "--json")
+    answers = [
+        sopgw("backup", "create", lost.usb / "second", *words),
+        sopgw("backup", "verify", good, *words[:2], "--json"),
+        restore(good),
+    ]
+    for answer in answers:
+        assert (answer.exit_code, answer.json["errors"][0]["code"]) == (5, "B014"), answer
+        assert "TMPDIR" in answer.json["errors"][0]["help"]
+    assert list(small_disk.iterdir()) == [filling]
+    assert list((lost.usb / "second").iterdir()) == [], "half a backup is none"
+    filling.unlink()
+    assert sopgw("backup", "verify", good, *words[:2], "--json").exit_code == 0
 
 
 def test_what_stands_in_the_way_is_moved_aside_not_deleted(create, restore, lost):

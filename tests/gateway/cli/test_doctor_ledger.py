@@ -1,12 +1,17 @@
 """What doctor says of the ledger's keys, and of who vouches for the ledger."""
 
 import asyncio
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.memory_journal import ManualClock
 
+from gateway.config import site_file
 from gateway.config.site_file import load_site
 from gateway.journal.keys import answer_key
 from gateway.journal.ledger_journal import LedgerJournal
@@ -142,3 +147,69 @@ def test_a_policy_that_is_none_is_a_failure(site, sopgw):
     found = lines(sopgw, site)["ledger.anchored"]
     assert found["status"] == "fail"
     assert "w.policy" in found["text"]
+
+
+@contextmanager
+def the_service():
+    """Ask with the rights of the service's user: nobody has to be known by this number."""
+    os.setegid(61_234)
+    os.seteuid(61_234)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("what", "by", "ids"),
+    [
+        ("key: {file: ledger.key}", "key: {secret: ledger-key}",
+         {"config.ledger-key", "key.ledger-key"}),
+        (NONE_NAMED, f"{NONE_NAMED}, passphrase: {{secret: ledger-passphrase}}",
+         {"key.passphrase"}),
+    ],
+)  # fmt: skip
+def test_a_secret_that_only_the_unit_is_given_is_no_failure_of_a_correct_site(
+    sopgw, monkeypatch, what, by, ids
+):
+    """As the page on installing asks it: with the rights of the service's user."""
+    folder = Path(tempfile.mkdtemp(prefix="sopgw-doctor-"))
+    try:
+        folder.chmod(0o755)
+        site, secrets = folder / "site.yaml", folder / "secrets"
+        site.write_text(BENCH.read_text().replace(what, by))
+        secrets.mkdir(mode=0o700)
+        for name in ("ledger-key", "ledger-passphrase"):
+            (secrets / name).write_text("rain on the roof\n")
+        monkeypatch.setattr(site_file, "SECRETS", secrets)
+        words = ("doctor", "key", "config", "-c", site, "--json")
+        sopgw(*words)  # root loads what the other one may not read
+        with the_service():
+            answer = sopgw(*words)
+            nagios = sopgw("doctor", "key", "-c", site, "--format", "nagios")
+        assert answer.exit_code == 0, answer.out
+        found = {c["id"]: c for c in answer.json["data"]["checks"]}
+        for id_ in ids:
+            assert found[id_]["status"] == "unknown"
+            assert "only root and the unit may read it" in found[id_]["text"]
+        assert nagios.exit_code == 3, "unknown, and no end by a defect"
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_key_where_the_service_may_not_look_is_a_failure(sopgw):
+    folder = Path(tempfile.mkdtemp(prefix="sopgw-doctor-"))
+    try:
+        folder.chmod(0o755)
+        site = folder / "site.yaml"
+        site.write_text(BENCH.read_text().replace("{file: ledger.key}", "{file: own/ledger.key}"))
+        (folder / "own").mkdir(mode=0o700)
+        sopgw("doctor", "key", "config", "-c", site, "--json")
+        with the_service():
+            found = lines(sopgw, site)
+        assert (found["key.ledger"]["status"], found["key.ledger"]["fix"][:6]) == ("fail", "put it")
+    finally:
+        shutil.rmtree(folder)

@@ -1,3 +1,4 @@
+import os
 import re
 
 import pytest
@@ -20,6 +21,23 @@ def test_the_file_that_init_writes_is_yaml_and_is_not_overwritten(tmp_path, sopg
     assert again.exit_code == 5
     assert again.json["errors"][0]["code"] == "I001"
     assert path.read_text().count("Elm Street") == 1
+
+
+def test_the_service_can_read_what_a_careful_shell_wrote(tmp_path, sopgw):
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    before = os.umask(0o077)
+    try:
+        for folder in (tmp_path / "etc", private):
+            assert sopgw("init", folder).exit_code == 0
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "etc", private):
+        assert (folder / "sopgw.yaml").stat().st_mode & 0o777 == 0o644
+        assert (folder / "profiles").stat().st_mode & 0o777 == 0o755
+        assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "etc").stat().st_mode & 0o777 == 0o755
+    assert private.stat().st_mode & 0o777 == 0o700, "a folder that was there keeps its mode"
 
 
 def test_what_is_missing_is_told_by_config_check(tmp_path, sopgw):

@@ -12,11 +12,12 @@ import sys
 
 import pytest
 from fakes.cabinet import Cabinet
-from fakes.served import entries, serving, status, until
+from fakes.served import entries, serving, started, status, until
 
 from gateway.cli.man import walk
 from gateway.cli.output import SopCommand
 from gateway.cli.root import cli
+from gateway.runtime.latch import leave
 
 CONTEXT = cli.make_context("sopgw", [], resilient_parsing=True)
 LEAVES = {
@@ -217,3 +218,32 @@ def test_stop_works_with_the_service_and_with_the_service_dead(service, sopgw):
     assert (answer.exit_code, answer.json["data"]["way"]) == (0, "station directly")
     assert json.loads(answer.out)["ok"]
     assert sopgw("status", "--json").exit_code == 4
+
+
+def test_a_stop_told_to_the_station_lasts_until_the_service_that_starts_is_armed(service, sopgw):
+    """After the test above: the service is dead, was armed when it died, and was told nothing."""
+    assert sopgw("stop", "--json").json["data"]["way"] == "station directly"
+    before = len(entries(service, "operator"))
+    with started(service):
+        until(lambda: len(entries(service, "operator")) > before)
+        (stopped,) = entries(service, "operator")[before:]
+        assert (stopped["verb"], stopped["user"]) == ("stop", f"uid:{os.getuid()}")
+        kinds = [e["kind"] for e in entries(service, "boot", "operator", "intent")]
+        last_boot = len(kinds) - 1 - kinds[::-1].index("boot")
+        assert kinds[last_boot + 1] == "operator", "before anything is ordered of the station"
+        until(lambda: not (service.folder / "stopped.json").exists())
+        until((service.folder / "sopgw.sock").exists)
+        assert status(sopgw)["armed"] is False
+        assert sopgw("arm", "--confirm", "SOP-1", "--json").exit_code == 0
+        assert status(sopgw)["armed"] is True
+
+
+def test_a_service_that_runs_takes_a_stop_that_was_left_for_it(service, sopgw):
+    """Whoever found its socket silent has told the station; the service hears of it too."""
+    with started(service):
+        until((service.folder / "sopgw.sock").exists)
+        until(lambda: status(sopgw)["terminals"])
+        assert status(sopgw)["armed"] is True
+        leave(service.folder / "stopped.json", user="uid:7")
+        until(lambda: status(sopgw)["armed"] is False)
+        assert entries(service, "operator")[-1]["user"] == "uid:7"

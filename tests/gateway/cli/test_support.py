@@ -157,3 +157,27 @@ def test_a_value_that_slips_through_keeps_the_bundle_from_being_written(site, tm
     part = support_parts.Part(name="a.txt", what="", text=f"x {PASSWORD}")
     assert support_parts.write(tmp_path / "a.zip", [part], redactor) != []
     assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "fd00::20",
+        "2001:db8:0:1::7",
+        "fe80::1%eth0",
+        "::ffff:10.0.0.5",
+        "1:2:3:4:5:6:7:8",
+        "FD00::A",
+    ],
+)
+def test_addresses_of_ipv6_are_hidden_too(address):
+    redactor = Redactor(addresses=True)
+    text = f'url: "modbus+tcp://[{address}]:502", from {address}, and 10.0.0.5'
+    want = 'url: "modbus+tcp://[<host-1>]:502", from <host-1>, and <host-2>'
+    assert redactor.clean(text) == want
+    assert redactor.counts["addresses"] == 3
+
+
+def test_what_only_looks_like_an_address_is_kept():
+    text = "2026-11-21 08:15:10Z 08:15 aa:bb:cc:dd:ee:ff [::1]:502 [::]:1883 sha256:ab12 a: :: x"
+    assert Redactor(addresses=True).clean(text) == text

@@ -44,7 +44,7 @@ class Counting:
     """A scan as far as the notice sees it."""
 
     def __init__(self, *moments):
-        self.count = 0
+        self.count, self.lent = 0, ""
         self.state = make_state(*moments)
 
     def notice(self, manager):
@@ -53,6 +53,7 @@ class Counting:
             clock=SystemClock(),
             state=lambda: self.state,
             scans_count=lambda: self.count,
+            lent=lambda: self.lent,
         )
 
 
@@ -120,6 +121,36 @@ def test_power_is_told_before_it_moves_not_at_the_next_look(heard):
     assert heard() == {"STATUS": "READY, mode off"}
     assert heard() is None
     manager.close()
+
+
+def test_lent_control_is_told_at_once_for_others_may_move_power_then(heard):
+    scan, manager = Counting(observing()), ServiceManager(heard.path)
+    notice = scan.notice(manager)
+    scan.count = 1
+    notice.look()
+    heard()
+    scan.lent = "uid:0: sopgw test sweep T2"
+    notice.take(7, {"kind": "operator", "verb": "borrow"})
+    assert heard() == {
+        "STATUS": "OBSERVE, mode off, control lent to uid:0: sopgw test sweep T2: link_lost: silent"
+    }
+    for verb in ("return", "control.lost"):
+        scan.lent = ""
+        notice.take(8, {"kind": "operator", "verb": verb})
+        assert heard() == {"STATUS": "OBSERVE, mode off: link_lost: silent"}
+        scan.lent = "uid:0: again"
+        notice.take(9, {"kind": "operator", "verb": "borrow"})
+        assert "control lent to uid:0" in heard()["STATUS"]
+    notice.take(10, {"kind": "operator", "verb": "stop"})
+    assert heard() is None
+    manager.close()
+
+
+def test_that_control_is_lent_is_never_cut_off():
+    text = status_text(make_state(observing("x" * 500)), "uid:0: " + "y" * 500)
+    assert "control lent to uid:0" in text
+    assert "link_lost" in text, "nor is why nothing is commanded"
+    assert len(text) == STATUS_CHARS_MAX
 
 
 def test_the_status_is_one_line_whatever_a_reason_says():
