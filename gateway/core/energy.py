@@ -104,6 +104,20 @@ def _between(left: Counters, right: Counters, at_us: int) -> Boundary:
     )
 
 
+def spare_count(readings: Sequence[Counters], *, kept_max: int, open_ms: int | None) -> int:
+    """How many of the oldest readings may go, so that memory stays bounded: none, or up to half.
+
+    Those that an interval open since ``open_ms`` is settled with stay, up to twice as many.
+    """
+    if len(readings) <= kept_max:
+        return 0
+    half = kept_max // 2
+    if open_ms is None or len(readings) > 2 * kept_max:
+        return half
+    first = bisect.bisect_right(readings, open_ms * 1000, key=lambda r: r.utc_us) - 1
+    return max(0, min(half, first))
+
+
 def frozen(readings: Sequence[Counters], *, held_w: int, s_va: int) -> bool:
     """Tell whether a meter's counters stand still while power must move them.
 

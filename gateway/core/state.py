@@ -14,7 +14,7 @@ from functools import partial
 from gateway.core import derating, feeder, standing
 from gateway.core.carried import active_of, half_applied
 from gateway.core.dispatch import OPEN, Event, Phase, advance
-from gateway.core.energy import Counters
+from gateway.core.energy import Counters, spare_count
 from gateway.core.envelope import Planned
 from gateway.core.netting import Leg
 from gateway.core.records import (
@@ -51,7 +51,7 @@ __all__ = [
     "reasons_from",
 ]
 
-READINGS_MAX = 4096  # of one meter: over an hour at one a second, more than any open interval needs
+READINGS_MAX = 4096  # of one meter: over an hour at one a second; twice as many of open intervals
 STEP_US = 500_000  # UTC against the monotonic clock: more than this is a step
 STEADY_US = 60_000_000  # after a step nothing is begun until UTC held for this long
 HISTORY_MAX = 512  # state changes kept for the causes of a shortfall
@@ -246,8 +246,8 @@ def _accepted(state: State, entry: Fields) -> None:
         id=trade_id,
         revision_number=entry["revision"],
         sop=state.site.sop.id,
-        out_domain=domains[entry["out_terminal"]],
-        in_domain=domains[entry["in_terminal"]],
+        out_domain=domains.get(entry["out_terminal"], ""),  # "" of one the site no longer has
+        in_domain=domains.get(entry["in_terminal"], ""),
         positions=positions,
     )
     state.known[trade_id] = Known(
@@ -420,8 +420,8 @@ def _reading(state: State, entry: Fields) -> None:
                 p_w=m["p_w"],
             )
         )
-        if len(track) > READINGS_MAX:
-            del track[: READINGS_MAX // 2]
+        open_ms = min(state.plans, default=None)
+        del track[: spare_count(track, kept_max=READINGS_MAX, open_ms=open_ms)]
 
 
 def _delivery(state: State, entry: Fields) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.audit import evidence, node
-from ledger.audit.control import of_control
+from ledger.audit.control import Counters, of_control
 from ledger.audit.evidence import Entry
 from ledger.audit.invariants import Canonical, Invariant, Recomputed, of_ledger_and_trades
 from ledger.log import reader
@@ -19,6 +19,10 @@ NOT_CHECKED = (
     "whether entries that should exist were never written",
     "whether meters and market told the truth",
 )
+
+
+RESETS_MAX = 5
+"""Of meters; whoever has more of them has the first to look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class Audit:
     entry_count: int
     node_count: int
     findings: tuple[Finding, ...]
+    resets: tuple[int, ...] = ()
+    """Readings in which a meter's counters began anew."""
     unjudged_count: int = 0
     """Deliveries whose energies cannot be computed again: their readings were removed."""
 
@@ -53,11 +59,17 @@ class Audit:
     def not_checked(self) -> tuple[str, ...]:
         """What this audit says nothing about."""
         gateway = NOT_CHECKED if self.node_count < self.entry_count or not self.node_count else ()
-        removed = tuple(self._removed())
-        return (*removed, *gateway, *(node.NOT_CHECKED if self.node_count else ()))
+        return (*self._passed_over(), *gateway, *(node.NOT_CHECKED if self.node_count else ()))
 
-    def _removed(self) -> Iterator[str]:
-        """What went after export."""
+    def _passed_over(self) -> Iterator[str]:
+        """What another key signed, what a reset meter lost, and what went after export."""
+        if self.resets:
+            places = ", ".join(map(str, self.resets[:RESETS_MAX]))
+            more = ", …" if len(self.resets) > RESETS_MAX else ""
+            yield f"what meters counted that began anew at zero, at entry {places}{more}"
+        if self.report.unsigned_count:
+            count = self.report.unsigned_count
+            yield f"{count} earlier checkpoints signed by other keys than the given"
         if self.report.removed_count:
             yield f"bodies of {self.report.removed_count} entries that were removed after export"
         if self.unjudged_count:
@@ -78,6 +90,7 @@ class Fold:
         self.others: list[Invariant] = [
             i for i in (*of_ledger_and_trades(), *of_control()) if not isinstance(i, Canonical)
         ]
+        self.counters = next(i for i in self.others if isinstance(i, Counters))
         self.recomputed = next(i for i in self.others if isinstance(i, Recomputed))
         self.node_form, *self.node_others = node.of_nodes()
         self._looking: dict[tuple[bool, str], list[Invariant]] = {}
@@ -146,8 +159,9 @@ def of_bytes(report: Report) -> Iterator[Finding]:
     for number, title, count in (
         ("I1", "indexes are contiguous from 0", report.size),
         ("I2", "every checkpoint's root recomputes", report.checkpoint_count),
-        ("I3", "checkpoints are signed by the key in force", report.checkpoint_count),
-    ):
+        ("I3", "checkpoints are signed by the key in force",
+         report.checkpoint_count - report.unsigned_count),
+    ):  # fmt: skip
         yield Finding(
             number=number, title=title, judged_count=count, broken_count=len(report.faults),
             first_index=fault.index if fault else None, first=str(fault) if fault else "",
@@ -170,5 +184,6 @@ def audit(directory: Path, vkeys: Sequence[str]) -> Audit:
         entry_count=fold.entry_count,
         node_count=fold.node_count,
         findings=(*of_bytes(report), *(fold.findings() if report.ok else ())),
+        resets=tuple(fold.counters.resets),
         unjudged_count=fold.recomputed.unjudged_count,
     )

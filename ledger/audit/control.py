@@ -45,25 +45,30 @@ class Outcomes(Invariant):
     """Every intent ends."""
 
     number, title = "I18", "each intent has one outcome; after unknown a read-back comes first"
-    kinds = frozenset({"intent", "readback", "abort", "outcome"})
+    kinds = frozenset({"intent", "readback", "commit", "abort", "outcome"})
 
     def __init__(self) -> None:
         super().__init__()
         self.open: dict[int, Entry] = {}
+        self.committed: set[int] = set()
         self.unknown: dict[str, Entry] = {}
-        self.intents: dict[int, Entry] = {}
 
     @override
     def see(self, entry: Entry) -> None:
         if entry.kind == "intent":
             self.follow_unknown(entry)
-            self.open[entry.index] = self.intents[entry.index] = entry
+            self.open[entry.index] = entry
         elif entry.kind == "readback":
             self.unknown.pop(entry.fields["sop"], None)
-        elif entry.kind == "abort":
-            self.open.pop(entry.fields["intent_index"], None)  # OPERATE never left: that ends it
+        elif entry.kind == "commit":
+            self.committed.add(entry.fields["intent_index"])
+        elif entry.kind == "abort":  # says that OPERATE never left, and ends it
+            index = entry.fields["intent_index"]
+            holds = self.open.pop(index, None) is not None and index not in self.committed
+            self.judge(entry, holds=holds, what="an abort after the commit, or of no open intent")
         elif entry.kind == "outcome":
             intent = self.open.pop(entry.fields["intent_index"], None)
+            self.committed.discard(entry.fields["intent_index"])
             word = entry.fields["outcome"]
             holds = intent is not None and word in OUTCOMES
             self.judge(entry, holds=holds, what=f"outcome {word} of no open intent")
@@ -116,18 +121,29 @@ class Authority(Invariant):
 class Commits(Invariant):
     """Select before operate."""
 
-    number, title = "I28", "commit only within 10 s after the staged block read back equal"
-    kinds = frozenset({"prepared", "commit"})
+    number, title = "I28", "executed only after a commit, that within 10 s after the read-back"
+    kinds = frozenset({"intent", "prepared", "commit", "abort", "outcome"})
 
     def __init__(self) -> None:
         super().__init__()
         self.prepared: dict[int, Entry] = {}
+        self.uncommitted: set[int] = set()
 
     @override
     def see(self, entry: Entry) -> None:
-        if entry.kind == "prepared":
+        if entry.kind == "intent":
+            if takes_commit(entry):
+                self.uncommitted.add(entry.index)
+        elif entry.kind == "prepared":
             self.prepared[entry.fields["intent_index"]] = entry
+        elif entry.kind in ("abort", "outcome"):
+            self.prepared.pop(entry.fields["intent_index"], None)
+            if entry.fields["intent_index"] in self.uncommitted:
+                self.uncommitted.discard(entry.fields["intent_index"])
+                executed = entry.fields.get("outcome") == "executed"
+                self.judge(entry, holds=not executed, what="executed without a commit")
         elif entry.kind == "commit":
+            self.uncommitted.discard(entry.fields["intent_index"])
             before = self.prepared.pop(entry.fields["intent_index"], None)
             fresh = (
                 before is not None
@@ -137,8 +153,22 @@ class Commits(Invariant):
             self.judge(entry, holds=fresh, what="was not prepared in time")
 
 
+def takes_commit(intent: Entry) -> bool:
+    """Whether an instruction is staged first: commands are not, nor are those of a session.
+
+    A commissioning session writes as the operator, for no plan.
+    """
+    plan_index = intent.fields.get("plan_index", -1)
+    session = intent.fields["authority"] == "operator" and plan_index == -1
+    return "command" not in intent.fields and not session
+
+
 class Counters(Invariant):
-    """Meters only grow, and not faster than the converter can."""
+    """Meters only grow, and not faster than the converter can.
+
+    Counters that both begin anew at zero were reset, or the meter was exchanged: that gives nobody
+    energy, for an interval in which a counter falls has none, and the audit says how often it was.
+    """
 
     number, title = "I33", "energy counters only grow, and no faster than 1.2 × rating"
     kinds = frozenset({"config", "reading"})
@@ -146,6 +176,8 @@ class Counters(Invariant):
     def __init__(self) -> None:
         super().__init__()
         self.last: dict[str, tuple[Mapping[str, Any], Entry, int]] = {}
+        self.resets: list[int] = []
+        """Indexes of readings in which a meter's counters began anew."""
         self.rating_va: dict[str, int] = {}
 
     @override
@@ -174,6 +206,10 @@ class Counters(Invariant):
         imported = meter["import_wh"] - before["import_wh"]
         exported = meter["export_wh"] - before["export_wh"]
         holds = imported >= 0 <= exported
+        if not holds and max(meter["import_wh"], meter["export_wh"]) <= limit:
+            self.resets.append(entry.index)
+            self.judge(entry, holds=True, what="")
+            return
         if holds and name in self.rating_va:
             holds = imported <= limit >= exported
         steps = [imported, exported]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from base64 import b64decode
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -130,14 +131,13 @@ class Time(Invariant):
 class Messages(Invariant):
     """Signatures under what was accepted."""
 
-    number, title = "I9", "every accepted trade is in a received, validly signed message"
+    number, title = "I9", "every accepted trade is as a received, validly signed message says"
     kinds = frozenset({"config", "trade.received", "trade.accepted"})
 
     def __init__(self) -> None:
         super().__init__()
         self.received: dict[int, Entry] = {}
         self.config: Mapping[str, Any] = {}
-        self.config_at: dict[int, Mapping[str, Any]] = {}
 
     @override
     def see(self, entry: Entry) -> None:
@@ -145,7 +145,6 @@ class Messages(Invariant):
             self.config = entry.fields["config"]
         elif entry.kind == "trade.received":
             self.received[entry.index] = entry
-            self.config_at[entry.index] = self.config
         elif entry.kind == "trade.accepted":
             what = self.wrong(entry)
             self.judge(entry, holds=what is None, what=what or "")
@@ -160,15 +159,15 @@ class Messages(Invariant):
             payload = b64decode(received.fields["payload"], validate=True)
             if sha256(payload).hexdigest() != received.fields["sha256"]:
                 return f"entry {index}: payload and hash differ"
-            config = self.config_at[index]
+            config = self.config  # a message is judged when it is decided, perhaps a start later
             body, names = trade.signers_of(trade.strict_json(payload), config["signers"])
-            stated = trade.contracted(body, entry.fields["trade_id"])
-            accepted = {bounds_ms(p["interval"]): p["energy_wh"] for p in entry.fields["positions"]}
+            signed = trade.signed_terms(body, entry.fields["trade_id"])
+            what = trade.differing(signed, trade.accepted_terms(entry.fields, config))
         except (EntryError, KeyError, TypeError, ValueError) as error:
             return f"entry {index}: {error}"
         if len(names) < config["required"]:
             return f"entry {index}: {len(names)} of {config['required']} signatures"
-        return None if stated == accepted else f"entry {index} contracts other energies"
+        return None if what is None else f"entry {index}: {what}"
 
 
 class Once(Invariant):
@@ -296,7 +295,8 @@ class Planned(Schedule):
     def __init__(self) -> None:
         super().__init__()
         self.planned: set[tuple[str, Bounds]] = set()
-        self.intervals: set[tuple[str, Bounds]] = set()
+        self.intervals: dict[str, list[Bounds]] = {}
+        """Of each SOP, in order: what was metered in one must not be settled in another too."""
 
     @override
     def see(self, entry: Entry) -> None:
@@ -304,9 +304,13 @@ class Planned(Schedule):
         if entry.kind != "plan":
             return
         bounds = bounds_ms(entry.fields["interval"])
-        slot = (entry.fields["sop"], bounds)
-        self.judge(entry, holds=slot not in self.intervals, what="the interval is planned twice")
-        self.intervals.add(slot)
+        before = self.intervals.setdefault(entry.fields["sop"], [])
+        place = bisect_left(before, bounds)
+        near = before[max(0, place - 1) : place + 1]
+        met = [b for b in near if b[0] < bounds[1] and bounds[0] < b[1]]
+        what = "the interval is planned twice" if bounds in met else "overlaps a planned interval"
+        self.judge(entry, holds=not met, what=what)
+        before.insert(place, bounds)
         for one in entry.fields["trades"]:
             key = (one["trade_id"], bounds)
             energy = self.energy(*key)
@@ -380,7 +384,7 @@ class Recomputed(Schedule):
     def __init__(self) -> None:
         super().__init__()
         self.config: Mapping[str, Any] = {}
-        self.plans: dict[tuple[str, Bounds], tuple[Mapping[str, Any], Entry]] = {}
+        self.plans: dict[tuple[str, Bounds], Entry] = {}
         self.readings: dict[str, list[Counter]] = {}
         self.removed_count = 0
         """Entries so far whose bodies were removed after export; they may have been readings."""
@@ -392,8 +396,7 @@ class Recomputed(Schedule):
         if entry.kind == "config":
             self.config = entry.fields["config"]
         elif entry.kind == "plan":
-            key = (entry.fields["sop"], bounds_ms(entry.fields["interval"]))
-            self.plans[key] = (self.config, entry)
+            self.plans[entry.fields["sop"], bounds_ms(entry.fields["interval"])] = entry
         elif entry.kind in ("reading", "time_step"):
             delivery.fold(self.readings, entry.fields)
         elif entry.kind == "delivery":
@@ -402,13 +405,13 @@ class Recomputed(Schedule):
     def check(self, entry: Entry) -> None:
         """Compute one delivery again."""
         bounds = bounds_ms(entry.fields["interval"])
-        config, plan = self.plans.get((entry.fields["sop"], bounds), (self.config, None))
+        plan = self.plans.get((entry.fields["sop"], bounds))
         stated = {t["trade_id"]: t for t in entry.fields["trades"]}
         if plan is None:
             nothing = all(self.is_nothing(t, bounds) for t in stated.values())
             self.judge(entry, holds=nothing, what="delivered without a plan")
             return
-        found = delivery.settle(config=config, plan=plan.fields, readings=self.readings)
+        found = delivery.settle(config=self.config, plan=plan.fields, readings=self.readings)
         unread = any(t.metered_wh is None for t in found.terminals.values())
         gone = self.removed_count > 0 and unread
         self.unjudged_count += gone

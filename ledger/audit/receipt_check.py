@@ -27,7 +27,7 @@ ENDS = ("out_terminal", "in_terminal")
 CHECKED = (
     "every enclosed entry is in the ledger that the checkpoint commits to",
     "the checkpoint is signed by the given key",
-    "the trade's signatures, and that its energies are those that were accepted",
+    "the trade's signatures, and that site, SOP, direction and energies are the accepted ones",
     "each interval's energy, computed again from the enclosed readings",
 )
 NOT_CHECKED = (
@@ -127,8 +127,9 @@ def verify(receipt: bytes, *, vkey: str, more_vkeys: Sequence[str] = ()) -> Rece
     Args:
         receipt: The file's bytes.
         vkey: The log's verifier key.
-        more_vkeys: Keys of witnesses and of a rotation; the checkpoint may carry signatures of
-            these and of the log, and no others.
+        more_vkeys: Keys of witnesses, and of the log before or after its key was changed. One key
+            of the log must have signed; the checkpoint may carry signatures of the given keys,
+            and no others.
 
     Raises:
         NoteError: A given key is not a verifier key.
@@ -178,12 +179,15 @@ def check_checkpoint(
     except (NoteError, UnicodeEncodeError) as error:
         faults.add("checkpoint", str(error))
         return None
-    if key not in good:
-        faults.add("checkpoint", f"not signed by {key.name}+{key.key_hash.hex()}")
+    origin = signed.checkpoint.origin
+    logs = [k for k in (key, *more) if k.algorithm_code == note.ED25519 and k.name == origin]
+    if not logs:
+        faults.add("checkpoint", f"is of {origin}, the key of {key.name}")
+    elif not any(k in good for k in logs):
+        names = " or ".join(f"{k.name}+{k.key_hash.hex()}" for k in logs)
+        faults.add("checkpoint", f"not signed by {names}")
     if len(good) != len(signed.note.signatures):
         faults.add("checkpoint", "carries a signature that no given key can check")
-    if key not in more and signed.checkpoint.origin != key.name:
-        faults.add("checkpoint", f"is of {signed.checkpoint.origin}, the key of {key.name}")
     return signed.checkpoint
 
 
@@ -263,7 +267,10 @@ class Story:
             self.check_message(entry, received, newest=entry is accepted[-1])
 
     def check_message(self, accepted: Entry, received: Entry, *, newest: bool) -> None:
-        """One received message: its bytes, its signatures, its energies."""
+        """One received message: its bytes, its signatures, its terms.
+
+        It was judged when it was decided, perhaps a start after it came.
+        """
         payload = trade.base64_bytes(received.fields["payload"])
         place = f"trade (entry {received.index})"
         if sha256(payload).hexdigest() != received.fields["sha256"]:
@@ -271,20 +278,19 @@ class Story:
         message = trade.strict_json(payload)
         if newest and message != msgspec.to_builtins(self.shape.trade):
             self.faults.add("trade", "differs from the message in the ledger")
-        config = in_force(self.of("config"), received.index)
-        if config is None:
+        entry = in_force(self.of("config"), accepted.index)
+        if entry is None:
             self.faults.add(place, "no configuration before it is enclosed")
             return
-        body, names = trade.signers_of(message, config.fields["config"]["signers"])
-        required = config.fields["config"]["required"]
+        config = entry.fields["config"]
+        body, names = trade.signers_of(message, config["signers"])
+        required = config["required"]
         if len(names) < required:
             self.faults.add(place, f"{len(names)} known signatures, {required} are required")
-        stated = trade.contracted(body, self.shape.trade_id)
-        positions = {
-            delivery.bounds_ms(p["interval"]): p["energy_wh"] for p in accepted.fields["positions"]
-        }
-        if stated != positions:
-            self.faults.add(place, "the accepted energies are not those of the message")
+        signed = trade.signed_terms(body, self.shape.trade_id)
+        what = trade.differing(signed, trade.accepted_terms(accepted.fields, config))
+        if what is not None:
+            self.faults.add(place, what)
 
     def check_rows(self) -> None:
         """Each interval's figures follow from the readings and stand so in the ledger."""
@@ -369,9 +375,9 @@ class Story:
 
     def recompute(self, place: str, row: RowShape, settled: Entry, plan: Entry) -> None:
         """Compute the energy again from the enclosed readings."""
-        config = in_force(self.of("config"), plan.index)
+        config = in_force(self.of("config"), settled.index)
         if config is None:
-            self.faults.add(place, "no configuration before its plan is enclosed")
+            self.faults.add(place, "no configuration before its delivery is enclosed")
             return
         told = sorted([*self.of("reading"), *self.of("time_step")], key=lambda e: e.index)
         readings = [e.fields for e in told if e.index < settled.index]
@@ -396,20 +402,20 @@ class Story:
             )
 
     def check_intents(self) -> None:
-        """Each enclosed intent belongs to an enclosed plan and has one outcome.
+        """Each enclosed intent belongs to an enclosed plan and ends once: by outcome or abort.
 
         Only the last one may still be without, when the receipt was made while it was under way.
         """
         plans = {e.index for e in self.of("plan")}
-        outcomes: dict[int, int] = {}
-        for entry in self.of("outcome"):
+        ends: dict[int, int] = {}
+        for entry in (*self.of("outcome"), *self.of("abort")):
             index = entry.fields["intent_index"]
-            outcomes[index] = outcomes.get(index, 0) + 1
+            ends[index] = ends.get(index, 0) + 1
         for entry in self.of("intent"):
             place = f"entries (index {entry.index})"
             if entry.fields["plan_index"] not in plans:
                 self.faults.add(place, "an intent without its plan")
-            count = outcomes.get(entry.index, 0)
+            count = ends.get(entry.index, 0)
             under_way = count == 0 and entry is self.of("intent")[-1]
             if count != 1 and not under_way:
-                self.faults.add(place, f"an intent with {count} outcomes")
+                self.faults.add(place, f"an intent with {count} ends")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NoReturn
@@ -16,10 +17,13 @@ from typing import Any, NoReturn
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ledger.audit.delivery import EntryError, instant_ms
+from ledger.audit.delivery import EntryError, bounds_ms, instant_ms
 from ledger.log.canonical import INTEGER_MAX
 
 PAYLOAD_TYPE = "application/vnd.sop.schedule+json"
+DOCUMENT_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+"""What reading a document raises where it is none."""
+
 RESOLUTIONS_MS = {"PT1M": 60_000, "PT5M": 300_000, "PT15M": 900_000}
 
 
@@ -95,21 +99,92 @@ def raw_keys(signers: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, An
     return [(signer, base64_bytes(signer["key"])) for signer in signers]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a trade is about: where, between which regions, in which revision, and how much.
+
+    ``energies`` are in Wh by interval (start and end in ms).
+    """
+
+    site: str
+    sop: str
+    revision_number: int
+    out_domain: str
+    in_domain: str
+    energies: Mapping[tuple[int, int], int]
+
+
 def contracted(body: bytes, trade_id: str) -> dict[tuple[int, int], int]:
     """Energy in Wh by interval (start and end in ms) that a document contracts for a trade."""
     try:
-        root = strict_json(body)["Schedule_MarketDocument"]
-        series = root["TimeSeries"]
-        series = series if isinstance(series, list) else [series]
-        found: dict[tuple[int, int], int] = {}
-        for one in series:
-            if one["marketAgreement.mRID"] != trade_id:
-                continue
-            periods = one["Period"]
-            for period in periods if isinstance(periods, list) else [periods]:
-                found.update(period_energies(period))
-    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        return energies_of(series_of(document(body), trade_id))
+    except DOCUMENT_ERRORS as error:
         raise EntryError(f"not a schedule document: {error}") from None
+
+
+def signed_terms(body: bytes, trade_id: str) -> Terms:
+    """The terms that a document signs for a trade."""
+    try:
+        root = document(body)
+        (one,) = series_of(root, trade_id)
+        return Terms(
+            site=root["domain.mRID"]["value"],
+            sop=one["connectingLine_RegisteredResource.mRID"]["value"],
+            revision_number=int(str(root["revisionNumber"])),
+            out_domain=one["out_Domain.mRID"]["value"],
+            in_domain=one["in_Domain.mRID"]["value"],
+            energies=energies_of([one]),
+        )
+    except DOCUMENT_ERRORS as error:
+        raise EntryError(f"not a document of one trade {trade_id}: {error!r}") from None
+
+
+def accepted_terms(accepted: Mapping[str, Any], config: Mapping[str, Any]) -> Terms:
+    """The terms that an acceptance states, its terminals by the regions they stand for.
+
+    ``config`` is the configuration under which the gateway accepted.
+    """
+    domains = {t["id"]: t["domain"] for t in config["terminals"]}
+    return Terms(
+        site=config["site"],
+        sop=config["sop"],
+        revision_number=accepted["revision"],
+        out_domain=domains.get(accepted["out_terminal"], ""),
+        in_domain=domains.get(accepted["in_terminal"], ""),
+        energies={bounds_ms(p["interval"]): p["energy_wh"] for p in accepted["positions"]},
+    )
+
+
+def differing(signed: Terms, accepted: Terms) -> str | None:
+    """What was accepted otherwise than it was signed, in words; None when nothing was."""
+    for what in ("site", "sop", "revision_number", "out_domain", "in_domain"):
+        ours, theirs = getattr(accepted, what), getattr(signed, what)
+        if ours != theirs:
+            return f"{what} {ours!r} was accepted, {theirs!r} is signed"
+    same = accepted.energies == signed.energies
+    return None if same else "the accepted energies are not those of the message"
+
+
+def document(body: bytes) -> Mapping[str, Any]:
+    """The document in a signed body."""
+    root: Mapping[str, Any] = strict_json(body)["Schedule_MarketDocument"]
+    return root
+
+
+def series_of(root: Mapping[str, Any], trade_id: str) -> list[Mapping[str, Any]]:
+    """The series of a document that are about a trade."""
+    series = root["TimeSeries"]
+    every = series if isinstance(series, list) else [series]
+    return [one for one in every if one["marketAgreement.mRID"] == trade_id]
+
+
+def energies_of(series: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], int]:
+    """Energies of all periods of some series."""
+    found: dict[tuple[int, int], int] = {}
+    for one in series:
+        periods = one["Period"]
+        for period in periods if isinstance(periods, list) else [periods]:
+            found.update(period_energies(period))
     return found
 
 

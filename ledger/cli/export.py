@@ -35,7 +35,8 @@ def export(
     if (out is None) is (file is None):
         raise Failure(ExitCode.USAGE, "what", "either --tiles OUT or --bundle FILE")
     if file is not None:
-        size = tiles.materialise(directory)
+        with as_owner(directory):
+            size = tiles.materialise(directory)
         first, last = start or 0, end or size
         try:
             bundle.write(directory, first, last, file)
@@ -46,7 +47,12 @@ def export(
     if out is None:
         raise TypeError("one of the two was given")
     out.mkdir(parents=True, exist_ok=True)
-    size = tiles.materialise(directory, out)
+    try:
+        size = tiles.materialise(directory, out)
+    except tiles.ForeignTree as error:
+        raise Failure(
+            ExitCode.REFUSED, "foreign-tree", str(error), "--tiles a new folder"
+        ) from None
     if not size:
         raise Failure(ExitCode.INPUT, "empty", "the ledger has no entries yet")
     root = checkpoint.parse((out / tiles.CHECKPOINT).read_bytes()).checkpoint.root

@@ -20,8 +20,9 @@ from ledger.cli.arguments import (
 )
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, command
 from ledger.cli.write import write
-from ledger.log import canonical, reader, segment
+from ledger.log import canonical, checkpoint, note, reader, segment
 from ledger.log.keys import KeyFileError, create_key, names_token
+from ledger.log.owner import as_owner
 
 
 @click.group(cls=ExampleGroup)
@@ -40,6 +41,7 @@ key.examples = (
 def show(directory: Path) -> Answer:
     """Show the verifier key; it stands alone on the last line."""
     header = first_header(directory)
+    vkey = in_force(directory, header)
     path = directory / KEY_FILE
     protection = "kept elsewhere"
     if path.exists():
@@ -51,9 +53,26 @@ def show(directory: Path) -> Answer:
         except OSError:
             protection = "not readable here"
     return Answer(
-        data={"origin": header.origin, "vkey": header.vkey, "key_file": protection},
-        lines=(f"Origin    {header.origin}", f"Key file  {protection}", header.vkey),
+        data={"origin": header.origin, "vkey": vkey, "key_file": protection},
+        lines=(f"Origin    {header.origin}", f"Key file  {protection}", vkey),
     )
+
+
+def in_force(directory: Path, header: segment.Header) -> str:
+    """The verifier key that signs now.
+
+    The newest header's, or one that an entry named since and that signed the newest checkpoint.
+    """
+    named = [note.parse_vkey(header.vkey)]
+    try:
+        for _, leaf in reader.entries(directory, header.size):
+            if b'"kind":"key"' in leaf and (entry := canonical.decode(leaf))["kind"] == "key":
+                named.append(note.parse_vkey(str(entry["vkey"])))
+        newest = checkpoint.parse(reader.last_checkpoint(directory)).note
+        good = checkpoint.verified_keys(newest, named)
+    except (note.NoteError, canonical.CanonicalError, KeyError, segment.LedgerCorrupt):
+        return header.vkey  # nothing is signed yet, or sopledger verify says what is wrong
+    return next((key.vkey for key in reversed(named) if key in good), header.vkey)
 
 
 @command(
@@ -81,17 +100,20 @@ def rotate(
     fresh, kept = path.with_suffix(".next"), path.with_suffix(path.suffix + ".old")
     if kept.exists():
         raise Failure(ExitCode.REFUSED, "key-file", f"{kept} exists; move it away first")
+    passphrase = read_passphrase(new_passphrase_file)
     try:
-        new = create_key(fresh, old.name, read_passphrase(new_passphrase_file))
+        with as_owner(path.parent):
+            new = create_key(fresh, old.name, passphrase)
     except KeyFileError as error:
         raise Failure(ExitCode.REFUSED, "key-file", str(error)) from None
     now_us = time.time_ns() // 1000
     entry = {"kind": "key", "not_before_us": now_us, "utc_us": now_us, "vkey": new.vkey}
     entry |= of_a_gateway(directory)
     index, size = asyncio.run(write(directory, old, [canonical.encode(entry)], also=(new,)))
-    path.rename(kept)
-    fresh.rename(path)
-    segment.sync_directory(path.parent)
+    with as_owner(path.parent):
+        path.rename(kept)
+        fresh.rename(path)
+        segment.sync_directory(path.parent)
     data = {"index": index, "size": size, "vkey": new.vkey, "old_vkey": old.vkey}
     return Answer(data=data, lines=(f"entry {index} names the new key", new.vkey))
 

@@ -77,7 +77,8 @@ def verify(
             directory, vkeys, advance, verified_size=verified_size, reached=keep
         )
         if report.ok:
-            report = replace(report, faults=tuple(beside(directory, keys, policy, known)))
+            trusted = [*keys, *map(note.parse_vkey, report.adopted_vkeys)]
+            report = replace(report, faults=tuple(beside(directory, trusted, policy, known)))
     if report.faults and remember is not None and known:
         tiles.write_file(remember, known)
     anchored, line = anchor_line(directory, policy)
@@ -101,13 +102,27 @@ def beside(
 ) -> Iterator[Fault]:
     """Faults of what stands beside the segments: evidence, derived files, what was remembered."""
     every = [*keys, *(policy.keys() if policy else ())]
-    evidence = [*anchor.kept(directory), known] if known else anchor.kept(directory)
     for what in (
-        *anchor.contradictions(directory, evidence, keys),
+        *anchor.contradictions(directory, anchor.kept(directory), keys),
+        *since_remembered(directory, known),
         *anchor.damaged(directory, every),
     ):
         yield Fault(what=what)
     yield from derived.faults(directory)
+
+
+def since_remembered(directory: Path, known: bytes) -> list[str]:
+    """What the remembered checkpoint says against the ledger.
+
+    It was verified when it was remembered: by a key, perhaps, that an entry named which is gone.
+    """
+    if not known:
+        return []
+    point = checkpoint.parse(known).checkpoint
+    origin = first_header(directory).origin
+    if point.origin != origin:
+        return [f"what is remembered is of another ledger, {point.origin}, not {origin}"]
+    return anchor.against(directory, {(point.size, point.root)} if point.size else set())
 
 
 def answer(report: Report, anchored: dict[str, Any] | None, line: str, skipped: int) -> Answer:

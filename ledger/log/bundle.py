@@ -18,8 +18,14 @@ from typing_extensions import override
 from ledger.log import checkpoint, tiles
 from ledger.log.merkle import ProofError, leaf_hash, verify_inclusion
 from ledger.log.note import Key, NoteError
-from ledger.log.retention import split_bundle
-from ledger.log.tiles import CHECKPOINT, TILE_WIDTH, TilesMissing, TileTree, tile_path
+from ledger.log.tiles import (
+    CHECKPOINT,
+    TILE_WIDTH,
+    TilesMissing,
+    TileTree,
+    split_bundle,
+    tile_path,
+)
 
 MEMBER_BYTES_MAX = 32 << 20
 """A bundle of 256 of the largest entries stays below."""

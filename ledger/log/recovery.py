@@ -63,8 +63,6 @@ def read_tail(directory: Path, *, keys: tuple[Key, ...], origin: str) -> Tail | 
         header = segment.read_header(path)
         if header.origin != origin:
             raise LedgerCorrupt(f"this ledger's origin is {header.origin}, not {origin}")
-        if header.size:
-            check_note(header.checkpoint, keys=keys, tree=header.tree(), origin=origin)
         return scan_tail(path, path.read_bytes(), header, keys)
     except (Damage, note.NoteError) as error:
         offset = error.offset if isinstance(error, Damage) else 0
@@ -107,7 +105,7 @@ def scan_tail(path: Path, view: bytes, header: Header, keys: tuple[Key, ...]) ->
     following = path.with_name(f"{tree.size:020d}.new")
     if sealed and not following.exists():
         raise LedgerCorrupt(f"{path.name} is sealed and the segment after it is missing")
-    if signed.size > header.size:
+    if signed.size:  # the newest alone: a key change ago the header was another key's to sign
         check_note(newest, keys=keys, tree=signed, origin=header.origin)
     return Tail(
         path=path, header=header, tree=tree, checkpoint=newest, signed_size=signed.size,

@@ -16,7 +16,7 @@ from ledger.log import reader, record, segment
 from ledger.log.merkle import leaf_hash
 from ledger.log.record import Damage, Kind
 from ledger.log.segment import LedgerCorrupt
-from ledger.log.tiles import TILE_WIDTH, Builder, tile_path
+from ledger.log.tiles import TILE_WIDTH, Builder, partial_folder, split_bundle, tile_path
 
 Chosen = Callable[[int, bytes], bool]
 """Decides by index and body whether an entry's body goes."""
@@ -39,7 +39,7 @@ def exported_in(tree: Path, index: int, body: bytes) -> bool:
     """Whether an exported tlog-tiles tree holds this entry's body."""
     bundle, at = divmod(index, TILE_WIDTH)
     full = tree / tile_path(None, bundle, TILE_WIDTH)
-    partial = full.with_name(full.name + ".p")
+    partial = partial_folder(tree, None, bundle)
     paths = [full, *(sorted(partial.iterdir()) if partial.is_dir() else ())]
     for path in paths:
         try:
@@ -50,18 +50,6 @@ def exported_in(tree: Path, index: int, body: bytes) -> bool:
         if at < len(bodies) and bodies[at] == body:
             return True
     return False
-
-
-def split_bundle(data: bytes) -> list[bytes]:
-    """Entries of a bundle; what is cut off at its end is left out."""
-    found, place = [], 0
-    while place + 2 <= len(data):
-        end = place + 2 + int.from_bytes(data[place : place + 2], "big")
-        if end > len(data):
-            break
-        found.append(data[place + 2 : end])
-        place = end
-    return found
 
 
 def prune(directory: Path, export: Path, chosen: Chosen) -> Pruned:

@@ -35,6 +35,10 @@ class TilesMissing(Exception):  # noqa: N818 - a state of derived files
     """A tile that is needed is absent or too short; the tiles must be built again."""
 
 
+class ForeignTree(Exception):  # noqa: N818 - a refusal, not a defect
+    """The folder holds a whole tree that this ledger did not publish; nothing was changed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
     """One file of the tree: hashes of a level, or a bundle of entries (level None)."""
@@ -217,6 +221,16 @@ def resume(root: Path) -> Builder:
     return Builder()
 
 
+def stands_in(directory: Path, builder: Builder) -> bool:
+    """Whether a ledger has signed the tree that was published so far; an empty one fits any."""
+    if not builder.size:
+        return True
+    for batch in reader.batches(directory, builder.size - 1):
+        point = checkpoint.parse(batch.checkpoint).checkpoint
+        return (point.size, point.root) == (builder.size, edge_root(builder))
+    return False
+
+
 def edge_root(builder: Builder) -> bytes:
     """The root that the partial tiles lead to."""
     root: bytes | None = None
@@ -265,14 +279,23 @@ class Growth:
         place = self.place if builder is not None else None
         if builder is None:
             builder = resume(self.root)
+            if self.root != self.directory and not stands_in(self.directory, builder):
+                raise ForeignTree(
+                    f"{self.root} holds the tree of another ledger, or of a longer state of this"
+                )
         published = start = builder.size
         if place is None:
             start -= start % TILE_WIDTH
             rewind(builder, start)
         newest: reader.Batch | None = None
         publisher = Publisher(self.root)
+        held = PartialBundle(self.root, published // TILE_WIDTH)
         for newest in reader.batches(self.directory, start, place):
-            for tile in builder.feed(newest.bodies[max(0, start - newest.first_index) :]):
+            bodies: Iterable[tuple[bytes, bool]]
+            bodies = newest.bodies[max(0, start - newest.first_index) :]
+            if newest.first_index < held.end_index:
+                bodies = map(held.restored, bodies)
+            for tile in builder.feed(bodies):
                 publisher.put(tile.path, tile.data)
         if newest is not None and builder.size >= published:
             for tile in builder.partials():
@@ -300,14 +323,60 @@ def rewind(builder: Builder, start: int) -> None:
     builder.bundle.clear()
 
 
+class PartialBundle:
+    """Bodies that a published tree still holds in a bundle that is not full yet.
+
+    Once removed from the ledger they may stand nowhere else: the full bundle is made with them.
+    """
+
+    def __init__(self, root: Path, index: int) -> None:
+        self.folder = partial_folder(root, None, index)
+        self.end_index = (index + 1) * TILE_WIDTH
+        self._by_hash: dict[bytes, bytes] | None = None
+
+    def restored(self, body: tuple[bytes, bool]) -> tuple[bytes, bool]:
+        """An entry as it is, or with the body that was removed where the bundle has it."""
+        data, removed = body
+        if not removed:
+            return body
+        if self._by_hash is None:
+            self._by_hash = {merkle.leaf_hash(held): held for held in self._bodies()}
+        return (self._by_hash[data], False) if data in self._by_hash else body
+
+    def _bodies(self) -> Iterator[bytes]:
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                yield from split_bundle(path.read_bytes())
+
+
+def split_bundle(data: bytes) -> list[bytes]:
+    """Entries of a bundle; what is cut off at its end is left out."""
+    found, place = [], 0
+    while place + 2 <= len(data):
+        end = place + 2 + int.from_bytes(data[place : place + 2], "big")
+        if end > len(data):
+            break
+        found.append(data[place + 2 : end])
+        place = end
+    return found
+
+
+def partial_folder(root: Path, level: int | None, index: int) -> Path:
+    """Where the partial tiles stand that come before a full one."""
+    return root / (tile_path(level, index, TILE_WIDTH) + ".p")
+
+
 def drop_partials(root: Path, old_size: int, size: int) -> None:
-    """Remove partial tiles whose full tile is published now."""
+    """Remove partial tiles whose full tile is published now.
+
+    A bundle of which a body was removed has no full one: what is left of it stays.
+    """
     for level in (None, *range(max(1, (size.bit_length() + 7) // 8))):
         shift = 8 * ((level or 0) + 1)
         if old_size >> shift == size >> shift:
             continue
-        folder = root / (tile_path(level, old_size >> shift, TILE_WIDTH) + ".p")
-        if folder.is_dir():
+        folder = partial_folder(root, level, old_size >> shift)
+        if folder.is_dir() and folder.with_suffix("").exists():
             for partial in folder.iterdir():
                 partial.unlink()
             folder.rmdir()
@@ -368,4 +437,13 @@ def leaf_index_at(data: bytes, offset: int) -> int:
     return max(0, number - 1)
 
 
-__all__ = ["Builder", "Tile", "TileTree", "TilesMissing", "materialise", "tile_path"]
+__all__ = [
+    "Builder",
+    "ForeignTree",
+    "Tile",
+    "TileTree",
+    "TilesMissing",
+    "materialise",
+    "split_bundle",
+    "tile_path",
+]

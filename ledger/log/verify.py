@@ -117,6 +117,8 @@ class Report:
     live: bool
     in_flight_count: int
     faults: tuple[Fault, ...]
+    adopted_vkeys: tuple[str, ...] = ()
+    """Keys that entries under a trusted key introduced; they are trusted from there on."""
 
     @property
     def ok(self) -> bool:
@@ -453,6 +455,7 @@ def verify(
         live=live,
         in_flight_count=in_flight,
         faults=tuple(faults),
+        adopted_vkeys=tuple(dict.fromkeys(v for r in done for v in r.new_vkeys)),
     )
 
 

@@ -21,6 +21,7 @@ MARKET = Ed25519PrivateKey.from_private_bytes(bytes(range(40, 72)))
 T0_S = 1_767_319_200  # 2026-01-02T02:00:00Z
 LENGTH_S = 900
 METERS = {"T1": "m1", "T2": "m2", "T3": "m3"}
+DOMAINS = {"T1": "region-0", "T2": "region-1", "T3": "region-2"}
 
 
 def iso(at_s: int) -> str:
@@ -32,13 +33,27 @@ def interval(number: int) -> dict[str, str]:
     return {"start": iso(start), "end": iso(start + LENGTH_S)}
 
 
-def message(trade_id: str, energies_kwh: list[int], out: str, into: str) -> bytes:
+def qualified(value: str) -> dict[str, str]:
+    return {"codingScheme": "A01", "value": value}
+
+
+def message(
+    trade_id: str,
+    energies_kwh: list[int],
+    out: str,
+    into: str,
+    *,
+    revision: int = 1,
+    site: str = "bench",
+    sop: str = "SOP-1",
+) -> bytes:
     """A signed market document that contracts whole kWh in consecutive quarters of an hour."""
     series = {
         "mRID": "1",
         "marketAgreement.mRID": trade_id,
-        "in_Domain.mRID": into,
-        "out_Domain.mRID": out,
+        "in_Domain.mRID": qualified(DOMAINS[into]),
+        "out_Domain.mRID": qualified(DOMAINS[out]),
+        "connectingLine_RegisteredResource.mRID": qualified(sop),
         "Period": [
             {
                 "timeInterval": {"start": iso(T0_S), "end": iso(T0_S + len(energies_kwh) * 900)},
@@ -49,11 +64,15 @@ def message(trade_id: str, energies_kwh: list[int], out: str, into: str) -> byte
             }
         ],
     }
-    body = json.dumps({"Schedule_MarketDocument": {"mRID": "d1", "TimeSeries": [series]}}).encode()
+    document = {
+        "mRID": "d1", "revisionNumber": str(revision), "domain.mRID": qualified(site),
+        "TimeSeries": [series],
+    }  # fmt: skip
+    body = json.dumps({"Schedule_MarketDocument": document}).encode()
     kind = b"application/vnd.sop.schedule+json"
     signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(body), body)
     public = MARKET.public_key().public_bytes_raw()
-    document = {
+    signed_message = {
         "payloadType": kind.decode(),
         "payload": b64encode(body).decode(),
         "signatures": [
@@ -63,13 +82,13 @@ def message(trade_id: str, energies_kwh: list[int], out: str, into: str) -> byte
             }
         ],
     }
-    return json.dumps(document).encode()
+    return json.dumps(signed_message).encode()
 
 
 CONFIG: dict[str, Any] = {
     "site": "bench", "sop": "SOP-1", "master": "T1", "throughput_w": 500_000,
     "terminals": [
-        {"id": t, "index": n, "domain": f"region-{n}", "meter": m, "s_va": 250_000,
+        {"id": t, "index": n, "domain": DOMAINS[t], "meter": m, "s_va": 250_000,
          "p_w_min": -230_000, "p_w_max": 230_000, "ramp_w_per_s": 50_000}
         for n, (t, m) in enumerate(METERS.items())
     ],
@@ -106,8 +125,10 @@ class Day:
         self.add("config", at_s + 0.1, sha256=digest, config=CONFIG)
         self.add("mode", at_s + 0.2, mode="on", state="READY", reasons=[])
 
-    def trade(self, at_s: float, trade_id: str, kwh: list[int], out: str, into: str) -> None:
-        payload = message(trade_id, kwh, out, into)
+    def trade(
+        self, at_s: float, trade_id: str, kwh: list[int], out: str, into: str, revision: int = 1
+    ) -> None:
+        payload = message(trade_id, kwh, out, into, revision=revision)
         received = self.add(
             "trade.received", at_s, topic="p2p/v1/bench/SOP-1/trades", retain=False,
             size=len(payload), sha256=hashlib.sha256(payload).hexdigest(),
@@ -118,7 +139,7 @@ class Day:
             for n, e in enumerate(kwh)
         ]
         self.add("trade.accepted", at_s + 0.05, received_index=received, trade_id=trade_id,
-                 revision=1, out_terminal=out, in_terminal=into, positions=positions)  # fmt: skip
+                 revision=revision, out_terminal=out, in_terminal=into, positions=positions)  # fmt: skip
 
     def refuse(self, at_s: float) -> None:
         received = self.add("trade.received", at_s, topic="p2p/v1/bench/SOP-1/trades", retain=True,

@@ -29,8 +29,8 @@ from ledger.log import (
     policy,
     proof,
     record,
-    retention,
     segment,
+    tiles,
     verify,
 )
 from ledger.log.cosign import Cosigner
@@ -94,7 +94,7 @@ def targets(whole: bytes, signed: bytes, proved: bytes) -> dict[str, tuple[bytes
         "leaf": (b'{"a":1,"b":["x",null,true]}', refuses(canonical.CanonicalError)(
             lambda d: canonical.encode(canonical.decode(d)) == d)),
         "witness": (b"old 0\n\n" + signed, refuses(witness.Malformed)(witness.parse_request)),
-        "bundle": (b"\x00\x01a\x00\x02bc", lambda d: retention.split_bundle(d) != []),
+        "bundle": (b"\x00\x01a\x00\x02bc", lambda d: tiles.split_bundle(d) != []),
     }  # fmt: skip
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from gateway_day import Day
 
+from ledger.audit import receipt
+from ledger.audit.auditor import audit
 from ledger.cli import sopledger
 from ledger.cli.output import run
-from ledger.log import canonical, checkpoint, note, reader
+from ledger.log import anchor, canonical, checkpoint, note, reader, segment
 from ledger.log.keys import Signer, create_key, load_key
 from ledger.log.segment import LedgerCorrupt
 from ledger.log.verify import verify
@@ -90,6 +93,141 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (tmp_path / "vkey").write_text(vkey)
         assert run(sopledger, ["verify", str(directory), "--key", str(tmp_path / "vkey")]) == 0
     assert run(sopledger, ["key", "rotate", str(directory)]) == 5
+
+
+def changed(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Signer, Signer]:
+    """A ledger of several segments whose key the command has just changed; its old and new key."""
+    assert run(sopledger, ["init", str(directory), "--origin", NAME]) == 0
+    old = load_key(directory / "ledger.key", NAME)
+    write(directory, old, [b'{"n":%d,"t":"%s"}' % (n, b"a" * 200) for n in range(20)])
+    assert len(segment.segments(directory)) > 1
+    assert run(sopledger, ["key", "rotate", str(directory)]) == 0
+    capsys.readouterr()
+    return old, load_key(directory / "ledger.key", NAME)
+
+
+def append(directory: Path) -> int:
+    lines = directory.with_name("one.jsonl")
+    lines.write_text('{"a":1}\n')
+    return run(sopledger, ["append", str(directory), "--jsonl", str(lines)])
+
+
+def vkey_file(directory: Path, *vkeys: str) -> list[str]:
+    path = directory.with_name("given.vkey")
+    path.write_text("\n".join(vkeys))
+    return ["--key", str(path)]
+
+
+def test_after_the_command_a_ledger_of_many_segments_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The header of its last segment is signed by the old key alone."""
+    directory = tmp_path / "ledger"
+    old, new = changed(directory, capsys)
+    assert append(directory) == 0
+    assert verify(directory, [old.vkey]).ok
+    assert verify(directory, [new.vkey]).ok
+    with pytest.raises(LedgerCorrupt, match="none of the expected keys"):
+        LedgerWriter.open(directory, signer=old, origin=NAME)
+
+
+def test_the_key_to_hand_out_is_the_new_one_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key that an entry names and that signs nothing is not it."""
+    directory = tmp_path / "ledger"
+    _, new = changed(directory, capsys)
+    stranger = create_key(tmp_path / "stranger", NAME)
+    for leaves in ([], [key_entry(stranger)]):
+        write(directory, new, leaves)
+        capsys.readouterr()
+        assert run(sopledger, ["key", "show", str(directory)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == new.vkey
+
+
+def test_with_the_old_key_a_verifier_still_remembers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the new key signed is held against a ledger put back to before, or after, the change."""
+    directory, memory = tmp_path / "ledger", tmp_path / "seen"
+    old, _ = changed(directory, capsys)
+    shutil.copytree(directory, tmp_path / "after")
+    shutil.copytree(directory, tmp_path / "before")
+    last = segment.segments(tmp_path / "before")[-1]
+    header, first = segment.parse_start(last.read_bytes(), segment.first_index(last))
+    assert header.size < reader.last_size(directory)
+    last.write_bytes(last.read_bytes()[:first])
+    assert append(directory) == 0
+    remember = [*vkey_file(directory, old.vkey), "--remember", str(memory)]
+    assert run(sopledger, ["verify", str(directory), *remember]) == 0
+    seen = memory.read_bytes()
+    for back in ("after", "before"):
+        capsys.readouterr()
+        assert run(sopledger, ["verify", str(tmp_path / back), *remember]) == 8, back
+        assert "rolled back" in capsys.readouterr().err
+        assert memory.read_bytes() == seen, "and it is not forgotten"
+    other = tmp_path / "other"
+    assert run(sopledger, ["init", str(other), "--origin", "other.example"]) == 0
+    assert append(other) == 0
+    theirs = load_key(other / "ledger.key", "other.example").vkey
+    capsys.readouterr()
+    remember[:2] = vkey_file(other, theirs)
+    assert run(sopledger, ["verify", str(other), *remember]) == 8
+    assert "of another ledger" in capsys.readouterr().err
+
+
+def test_with_the_new_key_older_evidence_is_not_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kept before the change, it says what the segments say; what says anything else is."""
+    directory = tmp_path / "ledger"
+    assert run(sopledger, ["init", str(directory), "--origin", NAME]) == 0
+    assert append(directory) == 0
+    kept = anchor.keep(directory, reader.last_checkpoint(directory))
+    assert run(sopledger, ["key", "rotate", str(directory)]) == 0
+    new = load_key(directory / "ledger.key", NAME)
+    given = vkey_file(directory, new.vkey)
+    capsys.readouterr()
+    assert run(sopledger, ["verify", str(directory), *given]) == 0, capsys.readouterr().err
+    text, _, signatures = kept.read_text().partition("\n\n")
+    origin, size, _ = text.splitlines()
+    for lie in (f"{origin}\n{size}\n{'A' * 43}=", f"{origin}\n9\n{'A' * 43}="):
+        kept.write_text(f"{lie}\n\n{signatures}")
+        assert run(sopledger, ["verify", str(directory), *given]) == 8
+        assert "none of the given keys" in capsys.readouterr().err
+
+
+def test_the_audit_counts_no_checkpoint_that_it_could_not_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "ledger"
+    _, new = changed(directory, capsys)
+    assert append(directory) == 0
+    found = audit(directory, [new.vkey])
+    signed = next(f for f in found.findings if f.number == "I3")
+    assert signed.judged_count == found.report.checkpoint_count - found.report.unsigned_count == 2
+    assert f"{found.report.unsigned_count} earlier checkpoints" in found.not_checked[0]
+
+
+def test_a_receipt_counts_under_any_given_key_of_the_log(tmp_path: Path, day: Day) -> None:
+    """The file of keys holds the old and the new one, in either order; a stranger's is none."""
+    directory = tmp_path / "ledger"
+    assert run(sopledger, ["init", str(directory), "--origin", NAME]) == 0
+    old = load_key(directory / "ledger.key", NAME)
+    write(directory, old, [canonical.encode(e) for e in day.entries])
+    assert run(sopledger, ["key", "rotate", str(directory)]) == 0
+    assert append(directory) == 0
+    new = load_key(directory / "ledger.key", NAME)
+    file = tmp_path / "receipt.json"
+    file.write_text(json.dumps(receipt.build(directory, "A-1")))
+    for given in ([old.vkey, new.vkey], [new.vkey, old.vkey], [new.vkey]):
+        words = ["receipt", "verify", str(file), *vkey_file(directory, *given)]
+        assert run(sopledger, words) == 0, given
+    stranger = create_key(tmp_path / "stranger", NAME).vkey
+    elsewhere = create_key(tmp_path / "elsewhere", "other.example").vkey
+    for given in ([old.vkey], [stranger, elsewhere]):
+        words = ["receipt", "verify", str(file), *vkey_file(directory, *given)]
+        assert run(sopledger, words) == 8, given
 
 
 def test_a_gateways_ledger_is_still_a_gateways_after_the_change(tmp_path: Path, day: Day) -> None:

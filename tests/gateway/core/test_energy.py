@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.energy import Boundary, Counters, at_boundary, frozen, rounded_wh, since
+from gateway.core.energy import (
+    Boundary,
+    Counters,
+    at_boundary,
+    frozen,
+    rounded_wh,
+    since,
+    spare_count,
+)
 
 
 def reading(utc_us, import_wh=0, export_wh=0, p_w=0):
@@ -122,3 +130,13 @@ def test_a_meter_that_repeated_itself_for_long_over_little_energy_is_not_frozen(
 
 def test_nothing_read_stands_not_still():
     assert not frozen([], held_w=200_000, s_va=250_000)
+
+
+@pytest.mark.parametrize(
+    ("count", "open_ms", "spare"),
+    [(10, None, 0), (11, None, 5), (11, 3, 3), (11, 9, 5), (11, 0, 0), (11, -4, 0), (20, 2, 2),
+     (21, 2, 5)],
+)  # fmt: skip
+def test_old_readings_go_but_not_those_an_open_interval_needs(count, open_ms, spare):
+    track = [reading(n * 1000) for n in range(count)]
+    assert spare_count(track, kept_max=10, open_ms=open_ms) == spare

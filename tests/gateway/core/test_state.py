@@ -1,10 +1,13 @@
 """The state is the fold of the entries: the same for a running and a restarted gateway."""
 
+from dataclasses import replace
+
 import pytest
 from fakes.core import FIRST_MS, QUARTER, Book, make_site, span
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.energy import at_boundary
 from gateway.core.state import READINGS_MAX, State
 from gateway.model.reason import ReasonCode
 
@@ -117,6 +120,43 @@ def test_memory_of_readings_is_bounded(times):
              "import_wh": 0, "export_wh": k, "p_w": 0}]},
         )  # fmt: skip
     assert READINGS_MAX // 2 <= len(book.state.readings["T2"]) <= READINGS_MAX
+
+
+@pytest.mark.parametrize("poll_ms", [200, 300, 1000])
+def test_an_open_interval_keeps_the_readings_it_is_settled_with(poll_ms):
+    """At the fastest poll a site file may ask for, of the longest interval there is."""
+    book = Book()
+    for n in range(3000):
+        book.read(FIRST_MS * 1000 - (3000 - n) * poll_ms * 1000, T2=0)
+    book.accept("a", "T3", "T2", 100_000)
+    book.plan({"T2": 25_000, "T3": -25_000})
+    for at_ms in range(FIRST_MS, FIRST_MS + 900_001, poll_ms):
+        book.read(at_ms * 1000, T2=(at_ms - FIRST_MS) // 36)
+    track = book.state.readings["T2"]
+    start, end = at_boundary(track, FIRST_MS), at_boundary(track, FIRST_MS + 900_000)
+    assert end.net_mwh - start.net_mwh == 25_000_000
+    assert len(track) <= 2 * READINGS_MAX
+
+
+def test_an_interval_that_never_closes_keeps_no_more_than_twice_as_many():
+    book = Book()
+    book.plan({})
+    for n in range(READINGS_MAX * 3):
+        book.read(FIRST_MS * 1000 + n * 1000, T2=n)
+    assert READINGS_MAX < len(book.state.readings["T2"]) <= 2 * READINGS_MAX
+
+
+def test_a_trade_of_a_terminal_that_the_site_no_longer_has_is_folded():
+    """A new site file has the whole ledger folded again: an old trade must not stop the start."""
+    book = full_book()
+    site = make_site()
+    kept = tuple(t for t in site.sop.terminals if t.id != "T3")
+    state = State(replace(site, sop=replace(site.sop, terminals=kept)))
+    for index, entry in enumerate(book.entries):
+        state.fold(index, entry)
+    assert state.known["a"].trade.out_domain == "region-b"
+    assert state.known["a"].trade.in_domain == ""
+    assert state.schedule.keys() == book.state.schedule.keys()
 
 
 def test_the_causes_of_an_interval_are_the_reasons_that_held_during_it():

@@ -72,6 +72,12 @@ LIES: dict[str, tuple[str, Lie]] = {
     "a message with another hash": ("I9", lambda e: nth(e, "trade.received").update(sha256="00")),
     "a message nobody signed": ("I9", lambda e: nth(e, "config")["config"].update(required=2)),
     "more than the message says": ("I9", lambda e: nth(e, "trade.accepted")["positions"][0].update(energy_wh=1)),
+    "accepted the wrong way round": ("I9", lambda e: nth(e, "trade.accepted").update(out_terminal="T2", in_terminal="T1")),
+    "accepted for another terminal": ("I9", lambda e: nth(e, "trade.accepted").update(in_terminal="T3")),
+    "accepted for a terminal that is none": ("I9", lambda e: nth(e, "trade.accepted").update(in_terminal="T9")),
+    "accepted as another revision": ("I9", lambda e: nth(e, "trade.accepted").update(revision=2)),
+    "signed for another site": ("I9", lambda e: nth(e, "config")["config"].update(site="elsewhere")),
+    "signed for another SOP": ("I9", lambda e: nth(e, "config")["config"].update(sop="SOP-9")),
     "an acceptance of nothing": ("I9", lambda e: nth(e, "trade.accepted").update(received_index=0)),
     "a trade accepted twice": ("I10", lambda e: nth(e, "trade.accepted", 1).update(trade_id="A-1")),
     "a message never decided": ("I11", drop("trade.refused")),
@@ -82,6 +88,9 @@ LIES: dict[str, tuple[str, Lie]] = {
     "a plan of more than was accepted": ("I13", lambda e: nth(e, "plan")["trades"][0].update(contracted_wh=11_000)),
     "a plan that moves a trade": ("I13", lambda e: nth(e, "plan")["trades"][0].update(in_terminal="T3")),
     "an interval planned twice": ("I13", lambda e: nth(e, "plan", 1).update(interval=nth(e, "plan")["interval"])),
+    "an interval planned again in part": ("I13", lambda e: nth(e, "plan", 1)["interval"].update(start="2026-01-02T02:10Z")),
+    "an interval planned again within another": ("I13", lambda e: nth(e, "plan", 1)["interval"].update(start="2026-01-02T02:05Z", end="2026-01-02T02:10Z")),
+    "an interval planned again around another": ("I13", lambda e: nth(e, "plan", 1)["interval"].update(start="2026-01-02T01:55Z")),
     "a plan out of balance": ("I14", lambda e: nth(e, "plan")["planned_wh"].update(T2=1)),
     "a plan not of its trades": ("I14", lambda e: nth(e, "plan")["planned_wh"].update(T1=0, T2=0, T3=0)),
     "a trade delivered twice": ("I15", lambda e: nth(e, "delivery", 1).update(nth(e, "delivery"))),
@@ -95,15 +104,20 @@ LIES: dict[str, tuple[str, Lie]] = {
     "an outcome before its intent": ("I17", lambda e: nth(e, "prepared").update(intent_index=len(e) - 1)),
     "an intent without outcome": ("I18", drop("outcome")),
     "two outcomes": ("I18", lambda e: nth(e, "prepared").update(kind="outcome", outcome="failed", active={}, reasons=[])),
+    "an abort after the commit": ("I18", lambda e: (nth(e, "outcome").update(kind="abort"), nth(e, "abort").pop("outcome"), nth(e, "abort").pop("active"))),
+    "an abort of what had ended": ("I18", lambda e: nth(e, "prepared", 1).update(kind="abort", reasons=[], intent_index=nth(e, "prepared")["intent_index"], instr_id=nth(e, "prepared")["instr_id"])),
     "a strange outcome": ("I18", lambda e: nth(e, "outcome").update(outcome="fine")),
     "more power after unknown": ("I18", lambda e: nth(e, "outcome").update(outcome="unknown")),
     "an intent of nobody": ("I19", lambda e: nth(e, "intent").update(authority="me")),
     "an intent of a plan that is none": ("I19", lambda e: nth(e, "intent").update(plan_index=0)),
     "tracking without a plan": ("I19", lambda e: nth(e, "intent").update(authority="tracking", plan_index=-1)),
     "a commit unprepared": ("I28", drop("prepared")),
+    "executed though never prepared nor committed": ("I28", lambda e: (drop("prepared")(e), drop("commit")(e))),
+    "executed though never committed": ("I28", drop("commit")),
     "a commit long after": ("I28", lambda e: nth(e, "prepared").update(mono_us=0)),
     "a meter that runs backwards": ("I33", lambda e: nth(e, "reading", 9)["meters"][1].update(export_wh=0)),
     "a meter that leaps": ("I33", lambda e: nth(e, "reading", 9)["meters"][2].update(import_wh=90_000)),
+    "a meter that begins anew above zero": ("I33", lambda e: [m.update(export_wh=m["export_wh"] // 2) for x in e if x["kind"] == "reading" and x["utc_us"] > nth(e, "reading", 20)["utc_us"] for m in x["meters"]]),
     "executed but echoed otherwise": ("I34", lambda e: nth(e, "outcome")["active"].update(T2=1)),
     "derated, but to the other side": ("I34", lambda e: nth(e, "outcome").update(derated(-1))),
     "derated, but to more": ("I34", lambda e: nth(e, "outcome").update(derated(10_000_000))),
@@ -138,6 +152,64 @@ def test_a_derated_terminal_may_hold_less_than_it_was_sent(day: Any) -> None:
     assert "I34" in broken(entries)
     outcome.update(reasons=[{"code": "derated", "detail": ""}])
     assert broken(entries) == {}
+
+
+def begin_anew(entries: Entries, n: int) -> None:
+    """The meter of T2 counts from zero again from its nth reading on."""
+    readings = [e for e in entries if e["kind"] == "reading"][n:]
+    zero_wh = readings[0]["meters"][1]["export_wh"]
+    for entry in readings:
+        entry["meters"][1]["export_wh"] -= zero_wh
+
+
+def test_a_meter_that_begins_anew_is_named_and_earns_nothing(
+    day: Any, write: Any, signer: Signer
+) -> None:
+    """In an interval the delivery must say so; after the last it is told and breaks no rule."""
+    entries = copy.deepcopy(day.entries)
+    begin_anew(entries, 9)
+    assert list(broken(entries)) == ["I16"], "the interval has no energy, and was settled with it"
+    entries = copy.deepcopy(day.entries)
+    late = copy.deepcopy(nth(entries, "reading", -1))
+    for entry in (late, *late["meters"]):
+        entry["utc_us"] += 60_000_000
+    late["utc_us"], late["mono_us"] = entries[-1]["utc_us"] + 1, entries[-1]["mono_us"] + 60_000_000
+    late["meters"][1]["export_wh"] = 0
+    found = auditor.audit(write([*entries, late]), [signer.vkey])
+    assert [f.number for f in found.findings if not f.ok] == []
+    assert found.not_checked[0] == (
+        f"what meters counted that began anew at zero, at entry {len(entries)}"
+    )
+
+
+def test_the_configuration_that_settles_is_the_one_of_the_delivery(day: Any) -> None:
+    """A start between plan and delivery added a terminal: the gateway settles with what it has."""
+    entries = copy.deepcopy(day.entries)
+    where = at(entries, "delivery", 1) - 1  # a reading behind the end, which nobody needs
+    larger = copy.deepcopy(nth(entries, "config"))
+    terminals = larger["config"]["terminals"]
+    terminals.append({**terminals[-1], "id": "T4", "domain": "region-3", "meter": "m4"})
+    entries[where] = {**larger, **{k: entries[where][k] for k in ("utc_us", "mono_us")}}
+    assert "I16" in broken(entries)
+    row = {"terminal": "T4", "planned_wh": 0, "metered_wh": 0, "judged_wh": 0}
+    settled = nth(entries, "delivery", 1)
+    settled["terminals"].append({**row, "flags": ["unmetered"]})
+    settled["trades"][0].update(status="partial", reasons=["unmetered"])
+    assert broken(entries) == {}
+
+
+def test_what_a_session_or_a_command_executed_takes_no_commit(day: Any) -> None:
+    entries = copy.deepcopy(day.entries)
+    for kind in ("prepared", "commit"):
+        drop(kind)(entries)
+    for of_it in (
+        {"authority": "operator", "plan_index": -1},
+        {"authority": "configure", "plan_index": -1, "command": "CONFIGURE"},
+    ):
+        changed = copy.deepcopy(entries)
+        nth(changed, "intent").update(of_it)
+        assert broken(changed) == {}
+    assert list(broken(entries)) == ["I28"]
 
 
 def test_a_read_back_after_unknown_allows_more_power(day: Any) -> None:

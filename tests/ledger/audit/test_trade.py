@@ -50,3 +50,31 @@ def test_a_time_that_is_no_text_is_refused() -> None:
     body = document("4").replace(b'"2026-01-02T02:00Z"', b"5")
     with pytest.raises(EntryError):
         trade.contracted(body, "A-1")
+
+
+def terms(series_count: int, **changes: Any) -> bytes:
+    root = json.loads(document("40"))["Schedule_MarketDocument"]
+    names = ("in_Domain.mRID", "out_Domain.mRID", "connectingLine_RegisteredResource.mRID")
+    one = {**root["TimeSeries"][0], **{name: {"value": name[:3]} for name in names}}
+    root = {"domain.mRID": {"value": "bench"}, "revisionNumber": "2", **changes}
+    return json.dumps(
+        {"Schedule_MarketDocument": {**root, "TimeSeries": [one] * series_count}}
+    ).encode()
+
+
+def test_the_terms_are_all_that_is_signed_for_a_trade() -> None:
+    found = trade.signed_terms(terms(1), "A-1")
+    assert (found.site, found.sop, found.revision_number) == ("bench", "con", 2)
+    assert (found.out_domain, found.in_domain) == ("out", "in_")
+    assert list(found.energies.values()) == [10_000]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [terms(0), terms(2), terms(1, revisionNumber="two"), terms(1, **{"domain.mRID": "bench"}),
+     document("40")],
+    ids=["no series", "two series", "no number", "no site", "no regions"],
+)  # fmt: skip
+def test_a_document_without_clear_terms_is_refused(body: bytes) -> None:
+    with pytest.raises(EntryError):
+        trade.signed_terms(body, "A-1")

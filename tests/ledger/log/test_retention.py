@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ledger.log.keys import Signer
 from ledger.log.retention import NotExported
 from ledger.log.treeview import TreeView
 from ledger.log.verify import verify
+from ledger.log.writer import LedgerWriter
 
 LEAVES = [b'{"kind":"%s","n":%d}' % ((b"reading", b"plan")[n % 3 == 0], n) for n in range(600)]
 
@@ -91,10 +93,6 @@ def test_the_index_goes_before_the_first_body(
 
 
 def test_it_goes_on_growing(ledger: Path, tmp_path: Path, signer: Signer) -> None:
-    import asyncio
-
-    from ledger.log.writer import LedgerWriter
-
     tiles.materialise(ledger, tmp_path / "export")
     retention.prune(ledger, tmp_path / "export", old_readings)
 
@@ -119,6 +117,59 @@ def test_nothing_goes_that_was_not_exported(ledger: Path, tmp_path: Path) -> Non
     assert {p: p.read_bytes() for p in (ledger / "segments").iterdir()} == files
 
 
-def test_bundles_cut_short_are_read_as_far_as_they_go() -> None:
-    assert retention.split_bundle(b"\x00\x01a\x00\x02bc\x00\x09x") == [b"a", b"bc"]
-    assert retention.split_bundle(b"") == []
+@pytest.fixture
+def grow(ledger: Path, signer: Signer) -> Callable[[int], None]:
+    """Append so many more entries, in small segments."""
+
+    def go(count: int) -> None:
+        async def write() -> None:
+            writer = LedgerWriter.open(
+                ledger, signer=signer, origin=signer.name, segment_bytes=6_000
+            )
+            for n in range(count):
+                await writer.append(b'{"kind":"later","n":%d}' % n)
+            await writer.close()
+
+        asyncio.run(write())
+
+    return go
+
+
+def exported(tree: Path) -> list[bytes]:
+    """The bodies that stand in an exported tree's full bundles, in order."""
+    paths = sorted(p for p in (tree / "tile/entries").iterdir() if p.is_file())
+    return [body for path in paths for body in tiles.split_bundle(path.read_bytes())]
+
+
+@pytest.mark.parametrize("again", [(), (1,)], ids=["at once", "after another export"])
+def test_the_next_export_keeps_what_only_the_last_one_holds(
+    ledger: Path, tmp_path: Path, grow: Callable[[int], None], again: tuple[int, ...]
+) -> None:
+    """Bodies that went while their bundle was not full stand in the full one, checked by hash."""
+    out = tmp_path / "export"
+    assert tiles.materialise(ledger, out) == 600
+    grow(60)  # the segments of all that was exported are complete now
+    done = retention.prune(ledger, out, lambda n, _b: 512 <= n < 600)
+    assert done.removed_count == 88
+    for count in (*again, 200):
+        grow(count)
+        tiles.materialise(ledger, out)
+    assert exported(out)[:600] == LEAVES
+    assert not (out / "tile/entries/002.p").exists()
+
+
+def test_what_an_export_alone_still_holds_is_never_thrown_away(
+    ledger: Path, tmp_path: Path, grow: Callable[[int], None]
+) -> None:
+    """Where some bodies of a bundle stand in another export, no full one can be made here."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    tiles.materialise(ledger, first)
+    grow(60)
+    tiles.materialise(ledger, second)
+    retention.prune(ledger, second, lambda n, _b: 590 <= n < 640)
+    grow(200)
+    tiles.materialise(ledger, first)
+    (left,) = (first / "tile/entries/002.p").iterdir()
+    assert tiles.split_bundle(left.read_bytes()) == LEAVES[512:]
+    tiles.materialise(ledger, second)
+    assert exported(second)[:600] == LEAVES

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ledger.cli import sopledger
+from ledger.cli.output import run
 from ledger.log import checkpoint, merkle, tiles
 from ledger.log.keys import Signer
 from ledger.log.tiles import Builder, TilesMissing, TileTree
@@ -158,6 +160,30 @@ def test_missing_tiles_are_told(make: Callable[..., Path], tmp_path: Path) -> No
     (out / "tile/0/001").unlink()
     with pytest.raises(TilesMissing, match="tile/0/001"):
         TileTree.open(out).inclusion(300, 700)
+
+
+def test_another_ledgers_tree_is_left_alone(make: Callable[..., Path], tmp_path: Path) -> None:
+    """So is a longer state of this one: mixed with ours, neither tree could be read."""
+    out = tmp_path / "out"
+    whole = make([leaf(n) for n in range(600)])
+    tiles.materialise(whole, out)
+    before = files(out)
+    others = (
+        make([b"x%d" % n for n in range(900)], name="other"),
+        make([leaf(n) for n in range(300)], name="shorter"),
+        make(name="empty"),
+    )
+    for other in others:
+        with pytest.raises(tiles.ForeignTree, match="another ledger"):
+            tiles.materialise(other, out)
+        assert run(sopledger, ["export", str(other), "--tiles", str(out)]) == 5
+        assert files(out) == before
+    assert tiles.materialise(whole, out) == 600
+
+
+def test_bundles_cut_short_are_read_as_far_as_they_go() -> None:
+    assert tiles.split_bundle(b"\x00\x01a\x00\x02bc\x00\x09x") == [b"a", b"bc"]
+    assert tiles.split_bundle(b"") == []
 
 
 def test_an_empty_ledger_publishes_nothing(make: Callable[..., Path], tmp_path: Path) -> None:
