@@ -279,8 +279,10 @@ class Scan:
         try:
             if verb == "stop":
                 outcome = await self._dispatcher.stop_now()
-        finally:  # whatever became of it on the wire: a stop was ordered
+        except Exception:  # a defect of a driver: that a stop was ordered stands all the same
             await self.note(user=user, verb=verb, arguments=arguments)
+            raise
+        await self.note(user=user, verb=verb, arguments=arguments)
         if verb == "mode":
             await self._recorder.record(
                 "mode", mode=arguments["mode"], state=self.state.moments[-1].state, reasons=[]
