@@ -265,6 +265,25 @@ function contracted(body, tradeId) {
   return found;
 }
 
+// Whether a document signs this trade for this site and SOP, between the regions whose terminals
+// were accepted, and in the accepted revision.
+function agreed(body, accepted, config) {
+  const root = readJson(new TextDecoder().decode(body)).Schedule_MarketDocument;
+  const series = listed(root.TimeSeries).filter(
+    (s) => s["marketAgreement.mRID"] === accepted.trade_id,
+  );
+  const domains = new Map(config.terminals.map((t) => [t.id, t.domain]));
+  const value = (name) => series[0][name].value;
+  return (
+    series.length === 1 &&
+    root["domain.mRID"].value === config.site &&
+    value("connectingLine_RegisteredResource.mRID") === config.sop &&
+    Number(root.revisionNumber) === accepted.revision &&
+    value("out_Domain.mRID") === domains.get(accepted.out_terminal) &&
+    value("in_Domain.mRID") === domains.get(accepted.in_terminal)
+  );
+}
+
 // Whether the enclosed message is the newest one received, and each was signed by enough signers
 // and says what was accepted.
 async function tradeHolds(receipt, entries) {
@@ -281,6 +300,7 @@ async function tradeHolds(receipt, entries) {
     if ((await hex(payload)) !== received.sha256) return false;
     if (entry === accepted.at(-1) && !equal(message, receipt.trade)) return false;
     if (!(await signedEnough(message, config))) return false;
+    if (!agreed(bytes(message.payload), entry, config)) return false;
     const stated = contracted(bytes(message.payload), receipt.trade_id);
     const same = entry.positions.every((p) => stated.get(span(p.interval)) === p.energy_wh);
     if (!same || stated.size !== entry.positions.length) return false;

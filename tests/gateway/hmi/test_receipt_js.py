@@ -15,6 +15,7 @@ from ledger.audit.receipt_check import verify
 from ledger.log.note import NoteError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
+import gateway_day
 from gateway_day import full_day
 from spoilt_receipt import SPOILT, kind_of, made_receipt, spoil
 
@@ -122,3 +123,24 @@ async def test_a_withdrawn_interval_holds_as_nothing_only(failed_checks, tmp_pat
     assert found[0] == []
     assert all("figures" in failed for failed in found[1:])
     assert [holds(text, vkey) for text in cases] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [{"out": "T2", "into": "T1"}, {"into": "T3"}, {"site": "elsewhere"}, {"sop": "SOP-9"},
+     {"revision": 7}],
+    ids=str,
+)  # fmt: skip
+async def test_a_trade_signed_otherwise_than_accepted_is_refused_here_as_by_sopledger(
+    failed_checks, tmp_path, monkeypatch, otherwise
+):
+    sign = gateway_day.message
+
+    def signed(trade_id, kwh, out, into, **more):
+        return sign(trade_id, kwh, **{"out": out, "into": into, **more, **otherwise})
+
+    monkeypatch.setattr(gateway_day, "message", signed)
+    receipt, vkey = await made_receipt(tmp_path / "ledger", gateway_day.full_day().entries)
+    text = json.dumps(receipt)
+    assert failed_checks((text, vkey)) == [["trade"]]
+    assert not holds(text, vkey)
