@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from firmware_sim.device import SimulatedDevice, Undo
+from firmware_sim.claims import Undo
+from firmware_sim.device import Server, SimulatedDevice
 from firmware_sim.disturbances import BranchSwitch, disturb_station
 from firmware_sim.faces.modbus_tcp import ModbusTcpServer
 from firmware_sim.faces.registers import Unit
@@ -21,7 +22,7 @@ from firmware_sim.plant.firmware import Firmware
 from firmware_sim.plant.meter import Meter
 from firmware_sim.plant.ratings import DeviceSpec
 from firmware_sim.plant.sop import Sop
-from firmware_sim.plant.states import Event, OpState
+from firmware_sim.plant.states import ENERGISED, Event, OpState
 from firmware_sim.timebase import SimClock
 from firmware_sim.trace import Trace
 
@@ -86,13 +87,14 @@ class SopDevice(SimulatedDevice):
         )
         units: dict[int, Unit] = dict(enumerate(self.terminal_maps, 1))
         units[STATION_UNIT] = self.station_map
-        self.responder = Responder(units, refresh=self.advance)
+        self.responder = Responder(units, refresh=self.advance, settle=self.settle)
         self.station = ModbusTcpServer(self.responder)
         self.meter_servers = [
-            ModbusTcpServer(
-                Responder({1: meter_unit(options.meter_kind, m, self)}, refresh=self.advance)
+            ModbusTcpServer(Responder({1: unit}, refresh=self.advance))
+            for unit in (
+                meter_unit(options.meter_kind, meter, self, rated=rated)
+                for meter, rated in zip(self.meters, spec.terminals, strict=True)
             )
-            for m in self.meters
         ]
         self.trace: Trace | None = None
         self.bad_quality = False
@@ -110,6 +112,7 @@ class SopDevice(SimulatedDevice):
     def step(self, dt_us: int) -> None:
         """Advance the physics by one step."""
         sop, dt_s = self.sop, dt_us * 1e-6
+        sop.close_balance()
         for meter in self.meters:
             meter.count(dt_s)
         if self.dynamics is None:
@@ -124,6 +127,14 @@ class SopDevice(SimulatedDevice):
         if self.trace is not None:
             self.trace.sample()
 
+    @override
+    def settle(self) -> None:
+        """Bring the physics to this very instant; the fast model knows only whole steps."""
+        if self.dynamics is None:
+            super().settle()
+        else:
+            self.advance()
+
     # ------------------------------------------------------------------- life
 
     @override
@@ -137,14 +148,14 @@ class SopDevice(SimulatedDevice):
         return {"station": station, "meters": meters}
 
     @override
-    def servers(self, target: str = "all") -> list[ModbusTcpServer]:
-        """Servers by name."""
+    def servers(self, target: str = "all") -> list[Server]:
+        """Servers by name; the further faces of the station go with its first one."""
         if target == "station":
-            return [self.station]
+            return [self.station, *self.faces]
         if target == "meters":
             return list(self.meter_servers)
         if target == "all":
-            return [self.station, *self.meter_servers]
+            return [self.station, *self.faces, *self.meter_servers]
         return [self.meter_servers[self.meter_index(target)]]
 
     def meter_index(self, target: str) -> int:
@@ -157,21 +168,24 @@ class SopDevice(SimulatedDevice):
     def reboot(self, *, remembering: bool = False) -> None:
         """Power-cycle the station: set values and lease are gone, counters stay, no auto-start.
 
+        A pressed emergency stop and a lockout outlast it: only somebody on site releases them.
         ``remembering`` makes it a bad device that comes back at its old set values.
         """
-        sop = self.sop
-        goals = [(c.goal_p_w, c.goal_q_var) for c in sop.converters]
+        sop, old = self.sop, self.firmware
+        before = [(c.state, c.goal_p_w, c.goal_q_var) for c in sop.converters]
         was_running = any(c.modulating for c in sop.converters)
-        self.station.drop_connections()
-        for index in range(sop.n):
-            sop.raise_event(index, Event.POWER_OFF)
-            sop.raise_event(index, Event.POWER_ON)
+        for server in self.servers("station"):
+            server.drop_connections()
+        sop.power_cycle(remembering=remembering)
         self.firmware = Firmware(sop, limit_floor_us=self._floor_us)
         self.firmware.booted_us = self.now_us()
+        # A switch on its panel, and a fault that still lasts.
+        self.firmware.local, self.firmware.watchdog_disabled = old.local, old.watchdog_disabled
         if remembering and was_running:
-            for converter, (p_w, q_var) in zip(sop.converters, goals, strict=True):
-                converter.state = OpState.RUN
-                converter.accept(round(p_w), round(q_var))
+            for converter, (state, p_w, q_var) in zip(sop.converters, before, strict=True):
+                if state in ENERGISED:
+                    converter.state = OpState.RUN
+                    converter.accept(round(p_w), round(q_var))
         sop.close_balance()
 
     def estop(self) -> None:
@@ -194,19 +208,15 @@ class SopDevice(SimulatedDevice):
     @override
     def disturb(self, fault: str, order: Mapping[str, Any]) -> Undo | None:
         """Start a fault inside the device."""
-        return disturb_station(self, fault, order)
+        undo = disturb_station(self, fault, order)
+        self.sop.close_balance()
+        return undo
 
     @override
     def recover(self) -> None:
-        """Take the faults back."""
-        self.firmware.local = False
-        self.firmware.watchdog_disabled = False
+        """Take back what lasts; an emergency stop is released and reset, whoever gave it."""
+        self.claims.release()
         self.release_estop()
-        self.bad_quality = False
-        self.bomb_size = 0
-        self.sop.fan_failed = self.sop.door_open = False
-        self.clock.step_utc(0)
-        disturb_station(self, "derate", {"ratio": 1.0})
 
     # ------------------------------------------------------------------- truth
 

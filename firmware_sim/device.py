@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from firmware_sim.faces.modbus_tcp import ModbusTcpServer
-from firmware_sim.faces.responder import Responder
+from firmware_sim.claims import Claims, Undo
+from firmware_sim.faces.responder import Responder, Wire
 from firmware_sim.timebase import SimClock
 
 TICK_S: Final = 0.020
@@ -16,7 +16,21 @@ STEP_FAST_US: Final = 100_000
 # A longer pause of the host than this is simply lost, not caught up step by step.
 CATCH_UP_MAX_US: Final = 6 * 3600 * 1_000_000
 
-Undo = Callable[[], None]
+
+class Server(Protocol):
+    """A face that listens and whose link can be disturbed."""
+
+    responder: Responder
+    wire: Wire
+
+    def cut(self, *, silent: bool) -> None:
+        """Break the link."""
+
+    def drop_connections(self) -> None:
+        """Reset every open connection."""
+
+    async def close(self) -> None:
+        """Stop listening."""
 
 
 class SimulatedDevice(ABC):
@@ -28,6 +42,10 @@ class SimulatedDevice(ABC):
         self.responder: Responder
         self.step_us = STEP_SLOW_US if clock.base.factor <= 3.0 else STEP_FAST_US
         self._start_us = clock.elapsed_us()
+        self.claims = Claims()
+        # Further faces of the first port, which share its link, and those no fault of it reaches.
+        self.faces: list[Server] = []
+        self.beyond: list[str] = []
 
     # ------------------------------------------------------------------- time
 
@@ -50,9 +68,22 @@ class SimulatedDevice(ABC):
         if now_us - self.t_us > CATCH_UP_MAX_US:
             self._start_us += now_us - self.t_us
             return
-        while self.t_us + step_us <= now_us:
-            self.t_us += step_us
-            self.step(step_us)
+        # After an order between two steps the next one is shorter and ends on the grid again.
+        while (dt_us := step_us - self.t_us % step_us) <= now_us - self.t_us:
+            self.t_us += dt_us
+            self.step(dt_us)
+
+    def settle(self) -> None:
+        """Bring the physics to this very instant: something from outside is about to act.
+
+        Readings carry energy on to the instant; what they have shown must be counted before the
+        power changes, or a counter would fall.
+        """
+        self.advance()
+        rest_us = self.now_us() - self.t_us
+        if rest_us > 0:
+            self.t_us += rest_us
+            self.step(rest_us)
 
     async def run(self, wait: Callable[[float], Awaitable[None]]) -> None:
         """Keep the physics going while nobody asks."""
@@ -78,7 +109,7 @@ class SimulatedDevice(ABC):
         """Open all ports (0: free ones) and say which."""
 
     @abstractmethod
-    def servers(self, target: str = "all") -> list[ModbusTcpServer]:
+    def servers(self, target: str = "all") -> list[Server]:
         """Servers by name."""
 
     @abstractmethod
@@ -91,7 +122,7 @@ class SimulatedDevice(ABC):
 
     @abstractmethod
     def disturb(self, fault: str, order: Mapping[str, Any]) -> Undo | None:
-        """Start a fault inside the device; returns what takes it back."""
+        """Start a fault inside the device; returns what takes this one order back."""
 
     @abstractmethod
     def recover(self) -> None:

@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from firmware_sim.device import SimulatedDevice, Undo
+from firmware_sim.claims import Claims, Undo
+from firmware_sim.device import Server, SimulatedDevice
 from firmware_sim.faces.meter_maps import MODELS, MeterMap
 from firmware_sim.faces.modbus_tcp import ModbusTcpServer
 from firmware_sim.faces.registers import Unit
 from firmware_sim.faces.responder import Responder
 from firmware_sim.faces.sunspec_meter import SunSpecMeter
+from firmware_sim.orders import read_order
 from firmware_sim.overriding import override
 from firmware_sim.plant.meter import Meter, Wiring, arrangements
+from firmware_sim.plant.ratings import Ratings
 from firmware_sim.timebase import SimClock
 
 SUNSPEC_KINDS = {"sunspec203": 203, "sunspec213": 213}
@@ -23,10 +26,12 @@ METER_KINDS = (*MODELS, *SUNSPEC_KINDS)
 DAY_S = 86_400
 
 
-def meter_unit(kind: str, meter: Meter, device: SimulatedDevice) -> Unit:
-    """The Modbus unit of one make of meter."""
+def meter_unit(
+    kind: str, meter: Meter, device: SimulatedDevice, *, rated: Ratings | None = None
+) -> Unit:
+    """The Modbus unit of one make of meter; ``rated`` is what it is meant to measure."""
     if kind in SUNSPEC_KINDS:
-        return SunSpecMeter(SUNSPEC_KINDS[kind], meter, ahead_s=device.ahead_s)
+        return SunSpecMeter(SUNSPEC_KINDS[kind], meter, ahead_s=device.ahead_s, rated=rated)
     return MeterMap(MODELS[kind], meter, ahead_s=device.ahead_s)
 
 
@@ -97,9 +102,9 @@ class MeterDevice(SimulatedDevice):
         return {"meter": await self._server.start(port)}
 
     @override
-    def servers(self, target: str = "all") -> list[ModbusTcpServer]:  # noqa: ARG002
+    def servers(self, target: str = "all") -> list[Server]:  # noqa: ARG002
         """Servers by name."""
-        return [self._server]
+        return [self._server, *self.faces]
 
     @override
     def truth(self) -> Mapping[str, Any]:
@@ -124,38 +129,38 @@ class MeterDevice(SimulatedDevice):
     @override
     def disturb(self, fault: str, order: Mapping[str, Any]) -> Undo | None:
         """Start a fault inside the device."""
-        household, meter = self.household, self.meter
-        match fault:
-            case "load":
-                before_w = household.load_w
-                household.load_w = float(order["p_w"])
-                return lambda: setattr(household, "load_w", before_w)
-            case _ if disturb_meter(meter, fault, order):
-                return None
-            case _:
-                raise ValueError(f"no such fault {fault!r} for a meter")
+        household = self.household
+        if fault != "load":
+            return disturb_meter(self.claims, self.meter, fault, order)
+        return self.claims.hold(
+            ("load",), read_order(fault, order)["p_w"], rest=household.load_w,
+            put=lambda load_w: setattr(household, "load_w", load_w),
+        )  # fmt: skip
 
     @override
     def recover(self) -> None:
         """Take the faults back."""
-        self.meter.wiring = Wiring()
+        self.claims.release()
 
 
-def disturb_meter(meter: Meter, fault: str, order: Mapping[str, Any]) -> bool:
+def disturb_meter(
+    claims: Claims, meter: Meter, fault: str, order: Mapping[str, Any]
+) -> Undo | None:
     """Faults of meters: lost counters, another meter, wrong wiring, a jump of the counters."""
+    given = read_order(fault, order)
     match fault:
         case "meter_reset":
             meter.reset()
         case "meter_exchange":
-            meter.exchange(
-                int(order.get("serial", meter.serial_id + 1)),
-                float(order.get("import_wh", 0.0)),
-                float(order.get("export_wh", 0.0)),
-            )
+            serial = meter.serial_id + 1 if given["serial"] is None else given["serial"]
+            meter.exchange(serial, given["import_wh"], given["export_wh"])
         case "meter_counters":
-            meter.set_counters(float(order["import_wh"]), float(order["export_wh"]))
+            meter.set_counters(given["import_wh"], given["export_wh"])
         case "wiring":
-            meter.wiring = arrangements()[int(order["arrangement"])]
+            return claims.hold(
+                ("wiring", meter), arrangements()[given["arrangement"]], rest=meter.wiring,
+                put=lambda wiring: setattr(meter, "wiring", wiring),
+            )  # fmt: skip
         case _:
-            return False
-    return True
+            raise ValueError(f"no such fault {fault!r} here")
+    return None

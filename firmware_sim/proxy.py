@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random  # noqa: TID251 (type of the injected source only)
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from firmware_sim.faults import (
     FAULTS,
@@ -23,9 +23,11 @@ from firmware_sim.faults import (
     Frame,
     Send,
 )
+from firmware_sim.orders import between, not_below_zero, number
 
 ENDLESS_CHUNK = b"\x00" * 1024
 LOG_SIZE_MAX = 10_000
+AT_ONCE = frozenset(LINK_FAULTS) - {"frozen", "refuse"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class Rule:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def matches(self, frame: Frame, rng: random.Random) -> bool:
-        """Whether it applies to this request; uses up one of its times."""
+        """Whether it is due for this request."""
         if self.left_count == 0:
             return False
         if self.unit_id is not None and frame.unit_id != self.unit_id:
@@ -48,11 +50,73 @@ class Rule:
         kind = "write" if frame.pdu[0] in (*WRITES, 23) else "read"
         if self.functions and not {kind, str(frame.pdu[0])} & set(self.functions):
             return False
-        if self.rate_ratio < 1.0 and rng.random() >= self.rate_ratio:
+        return self.rate_ratio >= 1.0 or rng.random() < self.rate_ratio
+
+    def spend(self) -> bool:
+        """Use up one of its times; False where another connection took the last."""
+        if self.left_count is None:
+            return True
+        if self.left_count == 0:
             return False
-        if self.left_count is not None:
-            self.left_count -= 1
+        self.left_count -= 1
         return True
+
+
+# What a fault may be told besides whom it hits, and how its value is read.
+SETTINGS: Final[dict[str, dict[str, Callable[[Any], Any]]]] = {
+    "delay": {"delay_s": not_below_zero},
+    "late_reply": {"delay_s": not_below_zero},
+    "jitter": {"jitter_s": not_below_zero},
+    "dribble": {"gap_s": not_below_zero},
+    "stall": {"for_s": not_below_zero},
+    "exception": {"code": between(1, 255)},
+    "partial_write": {"registers": between(1, 123)},
+    "clip_write": {"limit": between(0, 0x7FFF_FFFF)},
+}
+WHOM: Final = ("rate", "times", "unit", "functions")
+
+
+def _rate(value: Any) -> float:
+    """A share of the requests: 0.1 or 10%."""
+    said = str(value)
+    found = number(said.removesuffix("%")) / 100 if said.endswith("%") else number(value)
+    if not 0.0 <= found <= 1.0:
+        raise ValueError(f"{value!r} is not 0 to 1, or 0% to 100%")
+    return found
+
+
+def _functions(value: Any) -> tuple[str, ...]:
+    """Words read and write, and numbers of function codes; separated by commas in a text."""
+    words = value.split(",") if isinstance(value, str) else [str(word) for word in value]
+    for word in words:
+        if word not in ("read", "write") and not word.isdigit():
+            raise ValueError(f"{word!r} is neither read nor write nor a function code")
+    return tuple(words)
+
+
+def read_rule(fault: str, order: Mapping[str, Any]) -> Rule:
+    """The rule of an order; ValueError names the key that is wrong or that nothing knows."""
+    if fault not in FAULTS:
+        raise ValueError(f"no such fault {fault!r}; one of {', '.join(FAULTS)}")
+    readers: dict[str, Callable[[Any], Any]] = {
+        "rate": _rate, "times": between(1, 1 << 31), "unit": between(0, 255),
+        "functions": _functions, **SETTINGS.get(fault, {}),
+    }  # fmt: skip
+    found: dict[str, Any] = {}
+    for key, value in order.items():
+        if key not in readers:
+            raise ValueError(f"{key}: {fault} takes no such setting; one of {', '.join(readers)}")
+        if value is None:
+            continue
+        try:
+            found[key] = readers[key](value)
+        except ValueError as wrong:
+            raise ValueError(f"{key}: {wrong}") from None
+    return Rule(
+        fault=fault, rate_ratio=found.get("rate", 1.0), left_count=found.get("times"),
+        unit_id=found.get("unit"), functions=found.get("functions", ()),
+        settings={key: value for key, value in found.items() if key not in WHOM},
+    )  # fmt: skip
 
 
 class FaultProxy:
@@ -99,29 +163,17 @@ class FaultProxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
-    def apply(
-        self,
-        fault: str,
-        *,
-        rate: float = 1.0,
-        times: int | None = None,
-        unit: int | None = None,
-        functions: Sequence[str] = (),
-        **settings: Any,
-    ) -> None:
-        """From now on commit this fault; several may be in force together."""
-        if fault not in FAULTS:
-            raise ValueError(f"no such fault {fault!r}; one of {', '.join(FAULTS)}")
+    def apply(self, fault: str, **order: Any) -> None:
+        """From now on commit this fault; several may be in force together.
+
+        Whom it hits: ``rate``, ``times``, ``unit``, ``functions``; the rest is its own.
+        """
+        rule = read_rule(fault, order)
         if fault == "reset":
-            self.log.append("reset")
+            self._note("reset")
             self.drop()
             return
-        self._rules.append(
-            Rule(
-                fault=fault, rate_ratio=rate, left_count=times, unit_id=unit,
-                functions=tuple(functions), settings=dict(settings),
-            )
-        )  # fmt: skip
+        self._rules.append(rule)
 
     def clear(self) -> None:
         """Be honest again."""
@@ -167,8 +219,8 @@ class FaultProxy:
         while True:
             frame = await _read_frame(reader)
             due = [rule for rule in self._rules if rule.matches(frame, self._rng)]
-            for rule in due:
-                self._note(rule.fault)
+            # A fault of time or of the connection hits every request; a lie only what it changes.
+            due = [r for r in due if r.fault not in AT_ONCE or self._commit(r)]
             names = {rule.fault for rule in due}
             if names & {"half_open", "lose_request"}:
                 continue
@@ -181,8 +233,9 @@ class FaultProxy:
                 writer.transport.abort()
                 return
             reply = await self._ask(frame, due, device_reader, device)
-            if "frozen" in names and reply.pdu[0] in (3, 4):
-                reply = self._remembered(frame, reply)
+            for rule in due:
+                if rule.fault == "frozen" and reply.pdu[0] in (3, 4) and self._commit(rule):
+                    reply = self._remembered(frame, reply)
             exchange = Exchange(request=frame, reply=reply, previous=previous)
             previous = reply
             if "lose_reply" in names:
@@ -199,13 +252,15 @@ class FaultProxy:
         sent: Frame | None = frame
         for rule in due:
             if sent is not None and rule.fault in REQUEST_LIES:
-                sent = REQUEST_LIES[rule.fault](sent, rule.settings, self._rng)
+                lie = REQUEST_LIES[rule.fault](sent, rule.settings, self._rng)
+                if lie != sent and self._commit(rule):
+                    sent = lie
         if sent is None:
             return _acknowledgement(frame)
         device.write(sent.encode())
         await device.drain()
         reply = await _read_frame(reader)
-        if sent is not frame and not reply.pdu[0] & 0x80:
+        if sent != frame and not reply.pdu[0] & 0x80:
             return _acknowledgement(frame)
         return reply
 
@@ -214,11 +269,21 @@ class FaultProxy:
         return Frame(transaction_id=reply.transaction_id, unit_id=reply.unit_id, pdu=first.pdu)
 
     def _lies(self, exchange: Exchange, due: Sequence[Rule]) -> Sequence[Send]:
+        honest = (Send(data=exchange.reply.encode()),)
         for rule in due:
             if rule.fault in REPLY_LIES:
                 exchange.settings = rule.settings
-                return REPLY_LIES[rule.fault](exchange, self._rng)
-        return (Send(data=exchange.reply.encode()),)
+                lie = tuple(REPLY_LIES[rule.fault](exchange, self._rng))
+                if lie != honest and self._commit(rule):
+                    return lie
+        return honest
+
+    def _commit(self, rule: Rule) -> bool:
+        """Use up one of a rule's times and say so in the log."""
+        if not rule.spend():
+            return False
+        self._note(rule.fault)
+        return True
 
     async def _deliver(
         self, writer: asyncio.StreamWriter, sends: Sequence[Send], due: Sequence[Rule]

@@ -68,6 +68,7 @@ async def _opcua(
     face, listening["opcua"] = await open_face(
         device, service.opcua_port, directory, security=service.opcua_security
     )
+    device.beyond.append("OPC UA")
     return face
 
 
@@ -85,6 +86,7 @@ async def serve(
         loop.add_signal_handler(number, quit_now.set)
     injector = Injector(device)
     faces = OpenFaces(device.responder, service.faces)
+    device.faces.extend(faces.servers)
     opcua = None
     control = ControlServer(DeviceControl(device, injector).carry_out, quit_now)
     out = service.trace.open("w") if service.trace is not None else None

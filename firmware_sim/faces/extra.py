@@ -31,6 +31,8 @@ class OpenFaces:
         self._bus = PtyBus(responder)
         self._rtu_tcp = RtuTcpServer(responder)
         self._tls = ModbusTcpServer(responder)
+        # Those with connections, which a cut link must reset; the serial line has none.
+        self.servers = (self._rtu_tcp, self._tls)
 
     async def start(self) -> Mapping[str, Any]:
         """Open what is wanted and say where it is."""

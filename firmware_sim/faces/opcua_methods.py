@@ -39,8 +39,8 @@ class Station(Protocol):
     sop: Sop
     firmware: Firmware
 
-    def advance(self) -> None:
-        """Bring the physics to now."""
+    def settle(self) -> None:
+        """Bring the physics to this very instant, before a command acts."""
 
     def now_us(self) -> int:
         """Simulated time of the device."""
@@ -112,7 +112,7 @@ class Commands:
             return ua.StatusCode(ua.StatusCodes.BadInvalidArgument)
         good = crc16(struct.pack(f">{len(values)}i", *values)) == crc
         staged = encode(_setpoints(values))
-        self._device.advance()
+        self._device.settle()
         firmware = self._device.firmware
         if not firmware.leased(self._device.now_us()) or owner == firmware.lease_owner_id:
             # Who does not hold the lease does not overwrite what its holder staged.
@@ -149,7 +149,7 @@ class Commands:
         if len(given) != 4:
             return MISSING
         watchdog_ds, failsafe, ramp, owner = given
-        self._device.advance()
+        self._device.settle()
         firmware, now_us = self._device.firmware, self._device.now_us()
         low, high = WATCHDOG_RANGE_DS
         leased = firmware.leased(now_us)
@@ -181,7 +181,7 @@ class Commands:
         owner: int = 0,
     ) -> int:
         device = self._device
-        device.advance()
+        device.settle()
         firmware = device.firmware
         firmware.request(
             Request(

@@ -57,6 +57,9 @@ class Station(Protocol):
     def advance(self) -> None:
         """Bring the physics to now."""
 
+    def settle(self) -> None:
+        """Bring the physics to this very instant."""
+
     def now_us(self) -> int:
         """Simulated time of the device."""
         ...

@@ -19,6 +19,7 @@ READ_MAX = 125
 WRITE_MAX = 123
 READ_WRITE_MAX = 121
 BITS_MAX = 2000
+NAME_SIZE_MAX = 64  # all three fit one answer
 _REGISTERS = [struct.Struct(f">{count}H") for count in range(READ_MAX + 1)]
 
 
@@ -47,7 +48,7 @@ def _serve(unit: Unit, unit_id: int, function: int, pdu: bytes) -> bytes:
         case 2:
             return _discrete(unit, pdu)
         case 17:
-            name = " ".join(unit.identity).encode("ascii")
+            name = _ascii(" ".join(unit.identity))
             return bytes((17, len(name) + 2, unit_id)) + b"\xff" + name
         case 22:
             address, keep, put = _unpack(">HHH", pdu)
@@ -122,7 +123,11 @@ def _identify(unit: Unit, pdu: bytes) -> bytes:
     if code == 4 and first > 2:
         raise ModbusRefusalError(ILLEGAL_ADDRESS)
     chosen = (first,) if code == 4 else range(first if first <= 2 else 0, 3)
-    objects = b"".join(
-        bytes((k, len(unit.identity[k]))) + unit.identity[k].encode("ascii") for k in chosen
-    )
+    names = {k: _ascii(unit.identity[k]) for k in chosen}
+    objects = b"".join(bytes((k, len(name))) + name for k, name in names.items())
     return bytes((43, 14, code, 0x81, 0, 0, len(chosen))) + objects
+
+
+def _ascii(name: str) -> bytes:
+    """A name as the wire can carry it; a device file may call a device anything."""
+    return name.encode("ascii", "replace")[:NAME_SIZE_MAX]

@@ -73,8 +73,9 @@ def f32(value: float) -> tuple[int, int]:
 
 
 def text(value: str, registers: int) -> tuple[int, ...]:
-    """ASCII padded with NUL, two characters a register."""
-    return struct.unpack(f">{registers}H", value.encode("ascii").ljust(2 * registers, b"\0"))
+    """ASCII padded with NUL, two characters a register; what is longer or foreign is cut."""
+    data = value.encode("ascii", "replace")[: 2 * registers]
+    return struct.unpack(f">{registers}H", data.ljust(2 * registers, b"\0"))
 
 
 def signed32(high: int, low: int) -> int:

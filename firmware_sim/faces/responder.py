@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from firmware_sim.faces.pdu import answer
 from firmware_sim.faces.registers import Unit
 
+WRITES = frozenset((5, 6, 15, 16, 22, 23))
+
 
 class Wire:
     """How the server's link behaves at the moment; shared by its connections."""
@@ -39,11 +41,19 @@ class Wire:
 class Responder:
     """Answers requests for a set of units; shared by all faces of one device."""
 
-    def __init__(self, units: Mapping[int, Unit], *, refresh: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        units: Mapping[int, Unit],
+        *,
+        refresh: Callable[[], None],
+        settle: Callable[[], None] | None = None,
+    ) -> None:
         self.units = units
         self.wire = Wire()
         self.request_count = 0
         self._refresh = refresh
+        # A write acts: what it finds must be the state of its very instant.
+        self._settle = settle or refresh
         self._memory: dict[tuple[int, bytes], bytes] = {}
 
     def freeze(self) -> None:
@@ -56,7 +66,7 @@ class Responder:
         self.request_count += 1
         if self.wire.exception_code:
             return bytes((pdu[0] | 0x80, self.wire.exception_code))
-        self._refresh()
+        (self._settle if pdu[0] in WRITES else self._refresh)()
         if self.wire.frozen and pdu[0] in (2, 3, 4):
             key = (unit_id, pdu)
             if key not in self._memory:

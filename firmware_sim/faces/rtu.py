@@ -145,7 +145,8 @@ class RtuTcpServer:
     """RTU frames inside TCP, as serial converters forward them."""
 
     def __init__(self, responder: Responder) -> None:
-        self._responder = responder
+        self.responder = responder
+        self.wire = responder.wire
         self._server: asyncio.Server | None = None
         self._transports: set[asyncio.Transport] = set()
 
@@ -153,23 +154,35 @@ class RtuTcpServer:
         """Listen on loopback and return the port."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _RtuConnection(self._responder, self._transports), "127.0.0.1", port
+            lambda: _RtuConnection(self.responder, self._transports), "127.0.0.1", port
         )
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
     async def close(self) -> None:
         """Stop listening."""
-        for transport in list(self._transports):
-            transport.abort()
+        self.drop_connections()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
 
+    def drop_connections(self) -> None:
+        """Reset every open connection."""
+        for transport in list(self._transports):
+            transport.abort()
+
+    def cut(self, *, silent: bool) -> None:
+        """Break the link: reset everything and refuse, or swallow everything without a word."""
+        self.wire.cut = True
+        self.wire.silent = silent
+        if not silent:
+            self.drop_connections()
+
 
 class _RtuConnection(asyncio.Protocol):
     def __init__(self, responder: Responder, transports: set[asyncio.Transport]) -> None:
+        self._wire = responder.wire
         self._framer = RtuFramer(responder)
         self._transports = transports
         self._transport: asyncio.Transport | None = None
@@ -177,6 +190,9 @@ class _RtuConnection(asyncio.Protocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        if self._wire.cut and not self._wire.silent:
+            transport.abort()
+            return
         self._transport = transport
         self._transports.add(transport)
 
@@ -184,9 +200,18 @@ class _RtuConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self._transport is not None:
             self._transports.discard(self._transport)
+        self._transport = None
 
     @override
     def data_received(self, data: bytes) -> None:
         reply = self._framer.feed(data)
-        if reply and self._transport is not None:
-            self._transport.write(reply)
+        if not reply:
+            return
+        if self._wire.delay_s > 0.0:
+            asyncio.get_running_loop().call_later(self._wire.delay_s, self._write, reply)
+        else:
+            self._write(reply)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._wire.cut:
+            self._transport.write(data)

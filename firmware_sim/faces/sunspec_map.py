@@ -92,6 +92,8 @@ class SunSpecMap:
         self._device = firmware()
         self._written = _at_start(index)
         self._reverts_us: dict[str, int] = {}
+        # OPERATEs of the station before each timer began: a later one replaced the set value.
+        self._operates_count: dict[str, int] = {}
         self.write_count = 0
         self._image_key: tuple[int, ...] = ()
         self._words: list[int] = []
@@ -251,6 +253,9 @@ class SunSpecMap:
             raise ModbusRefusalError(ILLEGAL_VALUE)
         if wanted["704.VarSetPri"] not in (0, 1):
             raise ModbusRefusalError(ILLEGAL_VALUE)
+        s = self._sop.converters[self._index].s_va
+        if math.hypot(wanted["704.WSetRvrt"], wanted["704.VarSetRvrt"]) > s:
+            raise ModbusRefusalError(ILLEGAL_VALUE)
         if not 1 <= wanted["704.WRmp"] <= 100:
             raise ModbusRefusalError(ILLEGAL_VALUE)
         if changes.keys() & {"704.WSet", "704.WSetEna", "704.VarSet", "704.VarSetEna"}:
@@ -290,6 +295,7 @@ class SunSpecMap:
             return
         if not self._sop.raise_event(self._index, event):
             raise ModbusRefusalError(DEVICE_FAILURE)
+        self._sop.close_balance()
 
     def _arm(self, name: str, wanted: Mapping[str, int], now_us: int) -> None:
         """Start the dead-man of a set value; each write to one of its points starts it anew.
@@ -300,6 +306,7 @@ class SunSpecMap:
         if wanted[f"704.{name}EnaRvrt"] and wanted[f"704.{name}Ena"] and life_s:
             life_us = max(life_s * 1_000_000, self._firmware().limit_floor_us)
             self._reverts_us[name] = now_us + life_us
+            self._operates_count[name] = self._firmware().counters.operate_count
         else:
             self._reverts_us.pop(name, None)
 
@@ -308,10 +315,11 @@ class SunSpecMap:
         self._look_for_restart()
         for name in [n for n, at_us in self._reverts_us.items() if now_us >= at_us]:
             del self._reverts_us[name]
-            value = self._written[f"704.{name}Rvrt"]
+            firmware = self._firmware()
+            # A fail-safe is on its way to less power: no set value turns it round.
+            value = 0 if firmware.failsafe_active else self._written[f"704.{name}Rvrt"]
             self._written[f"704.{name}"] = value
             self._image_key = ()
-            firmware = self._firmware()
-            if not firmware.leased(now_us):
+            if firmware.counters.operate_count == self._operates_count[name]:
                 p_w, q_var = (value, None) if name == "WSet" else (None, value)
                 firmware.revert(self._index, p_w=p_w, q_var=q_var)

@@ -8,49 +8,83 @@ from collections.abc import Callable, Mapping, Sequence
 from firmware_sim.faces.registers import ILLEGAL_ADDRESS, ModbusRefusalError, Table, f32, text
 from firmware_sim.faces.sunspec_layout import ABSENT, LAYOUTS, lay_out
 from firmware_sim.plant.meter import Meter
+from firmware_sim.plant.ratings import Ratings
 
 BASE = 40000
 _TOTALS = {"": "", "phA": "1", "phB": "2", "phC": "3", "PhA": "1", "PhB": "2", "PhC": "3"}
 
 
-def _points(float_model: bool) -> Mapping[str, tuple[str, float]]:  # noqa: FBT001
-    """Point name to (quantity of the reading, factor)."""
+def _points(scales: Mapping[str, int] | None) -> Mapping[str, tuple[str, float]]:
+    """Point name to (quantity of the reading, factor); without scales for a model of floats."""
+
+    def factor(name: str) -> float:
+        return 1.0 if scales is None else 10.0 ** -scales[name]
+
     points: dict[str, tuple[str, float]] = {}
-    scale = (lambda _: 1.0) if float_model else (lambda factor: factor)
     for suffix, phase in _TOTALS.items():
         lower, upper = f"ph{suffix[-1]}" if suffix else "", f"Ph{suffix[-1]}" if suffix else ""
-        points[f"A{lower}"] = (f"i{phase}", scale(10.0))
-        points[f"W{lower}"] = (f"p{phase}", scale(0.1))
-        points[f"VA{lower}"] = (f"s{phase}", scale(0.1))
-        points[f"VAR{lower}"] = (f"q{phase}", scale(0.1))
-        points[f"PF{lower}"] = (f"pf{phase}", scale(1000.0))
+        points[f"A{lower}"] = (f"i{phase}", factor("A_SF"))
+        points[f"W{lower}"] = (f"p{phase}", factor("W_SF"))
+        points[f"VA{lower}"] = (f"s{phase}", factor("VA_SF"))
+        points[f"VAR{lower}"] = (f"q{phase}", factor("VAR_SF"))
+        points[f"PF{lower}"] = (f"pf{phase}", factor("PF_SF"))
         points[f"TotWhExp{upper}"] = (f"e_exp{phase}", 1.0)
         points[f"TotWhImp{upper}"] = (f"e_imp{phase}", 1.0)
+    volts = factor("V_SF")
     for name, quantity in (("PhV", "u_ln"), ("PhVphA", "u1"), ("PhVphB", "u2"), ("PhVphC", "u3")):
-        points[name] = (quantity, scale(10.0))
-    line = "P" if not float_model else "PPV"
-    points["PPV"] = ("u_ll", scale(10.0))
+        points[name] = (quantity, volts)
+    points["PPV"] = ("u_ll", volts)
+    line = "PPVph" if scales is None else "PhVph"
     for pair, quantity in (("AB", "u12"), ("BC", "u23"), ("CA", "u31")):
-        points[f"{'PhVph' if line == 'P' else 'PPVph'}{pair}"] = (quantity, scale(10.0))
-    points["Hz"] = ("f", scale(100.0))
+        points[f"{line}{pair}"] = (quantity, volts)
+    points["Hz"] = ("f", factor("Hz_SF"))
     points["Evt"] = ("zero", 1.0)
     return points
 
 
 _SCALES = {"A_SF": -1, "V_SF": -1, "Hz_SF": -2, "W_SF": 1, "VA_SF": 1, "VAR_SF": 1, "PF_SF": -3,
            "TotWh_SF": 0, "TotVAh_SF": 0, "TotVArh_SF": 0}  # fmt: skip
+INT16_MAX = 32_767
+# How far beyond its rating a value must still be readable.
+BEYOND_RATIO = 1.3
+
+
+def _scales(rated: Ratings | None) -> Mapping[str, int]:
+    """Exponents at which a value beyond the rating still fits its 16 bits."""
+    if rated is None:
+        return _SCALES
+
+    def fitting(exponent: int, rating: float) -> int:
+        while rating * BEYOND_RATIO / 10**exponent > INT16_MAX:
+            exponent += 1
+        return exponent
+
+    power = fitting(_SCALES["W_SF"], rated.s_va)
+    return {
+        **_SCALES, "W_SF": power, "VA_SF": power, "VAR_SF": power,
+        "V_SF": fitting(_SCALES["V_SF"], rated.v_ac_nominal_v),
+        "A_SF": fitting(_SCALES["A_SF"], rated.i_nominal_a),
+    }  # fmt: skip
 
 
 class SunSpecMeter:
     """Models 1 and 203 or 213."""
 
-    def __init__(self, model_id: int, meter: Meter, *, ahead_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        model_id: int,
+        meter: Meter,
+        *,
+        ahead_s: Callable[[], float],
+        rated: Ratings | None = None,
+    ) -> None:
         self._model_id = model_id
         self.meter = meter
         self._ahead_s = ahead_s
         self.identity = ("sop-gateway bench", f"METER-{model_id}", "1.0")
         self._places, self._end = lay_out((1, model_id), BASE)
-        self._points = _points(model_id == 213)
+        self._scales = _scales(rated)
+        self._points = _points(None if model_id == 213 else self._scales)
         self.write_count = 0
 
     def read(self, table: Table, address: int, count: int) -> Sequence[int]:
@@ -86,13 +120,15 @@ class SunSpecMeter:
                 return text(common[name], size)
             return (1,) if name == "DA" else ABSENT[kind]
         if kind == "sf":
-            return (_SCALES[name] & 0xFFFF,)
+            return (self._scales[name] & 0xFFFF,)
         if name not in self._points:
             return ABSENT[kind]
         quantity, factor = self._points[name]
         value = reading[quantity] * factor
         if kind == "f32":
             return f32(value)
+        if kind == "i16" and abs(value) > INT16_MAX:
+            return ABSENT[kind]  # what does not fit must not come back as another value
         bits = (math.floor(value) if kind == "a32" else round(value)) & (1 << 16 * size) - 1
         return tuple(bits >> 16 * k & 0xFFFF for k in reversed(range(size)))
 

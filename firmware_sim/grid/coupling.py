@@ -10,6 +10,8 @@ from firmware_sim.grid.profile import Profile
 from firmware_sim.plant.sop import Sop
 
 PERIOD_US = 1_000_000
+# Below the threshold at which a terminal trips within 0.2 s.
+COLLAPSED_PU = 0.4
 
 
 class Coupling:
@@ -48,6 +50,7 @@ class Coupling:
             flow = self.grid.solve(p_w, q_var, load_ratio=load_ratio, sun_ratio=sun_ratio)
             node, v_pu = flow.lowest
             found[name] = {
+                "collapsed": flow.collapsed,
                 "loss_w": round(flow.loss_w),
                 "lowest_node": node,
                 "lowest_v_pu": round(v_pu, 5),
@@ -62,13 +65,11 @@ class Coupling:
             return
         self._next_us = sop.t_us + self.period_us
         load_ratio, sun_ratio = self.profile.at(day_s)
-        flow = self.grid.solve(
-            [c.p_w for c in sop.converters],
-            [c.q_var for c in sop.converters],
-            load_ratio=load_ratio,
-            sun_ratio=sun_ratio,
-        )
+        flow = self._solve(load_ratio, sun_ratio)
         self.flow = flow
+        if flow.collapsed:
+            self._collapse(load_ratio, sun_ratio)
+            return
         self.loss_wh += flow.loss_w * self.period_us / 3.6e9
         nodes = self.grid.network.terminals
         for converter, node, v_pu in zip(sop.converters, nodes, flow.terminal_v_pu, strict=True):
@@ -80,3 +81,30 @@ class Coupling:
                 converter.island_load_w, converter.island_load_var = load
             elif converter.energised:
                 converter.v_ac_v = converter.feeder_v_v
+
+    def _solve(self, load_ratio: float, sun_ratio: float, *, without: int | None = None) -> Flow:
+        """The flow at the powers of now; ``without`` leaves one terminal's power out."""
+        share = [0.0 if k == without else 1.0 for k in range(self.sop.n)]
+        return self.grid.solve(
+            [c.p_w * s for c, s in zip(self.sop.converters, share, strict=True)],
+            [c.q_var * s for c, s in zip(self.sop.converters, share, strict=True)],
+            load_ratio=load_ratio,
+            sun_ratio=sun_ratio,
+        )
+
+    def _collapse(self, load_ratio: float, sun_ratio: float) -> None:
+        """No operating point: the terminals that ask too much lose their voltage and will trip.
+
+        Those are the ones without whose power there is a solution; where no single one is to
+        blame, all that draw power. The others keep the voltage they had.
+        """
+        sop = self.sop
+        drawing = [k for k, c in enumerate(sop.converters) if c.p_w < 0.0]
+        weak = [
+            k for k in drawing if not self._solve(load_ratio, sun_ratio, without=k).collapsed
+        ] or drawing
+        for index in weak:
+            converter = sop.converters[index]
+            if not converter.feeder_held:
+                converter.feeder_v_v = COLLAPSED_PU * converter.rated.v_ac_nominal_v
+        sop.note("feeders collapsed at " + (" ".join(f"T{k + 1}" for k in weak) or "their loads"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from power_grid_model import CalculationMethod, PowerGridModel, initialize_array
+from power_grid_model.errors import IterationDiverge, SparseMatrixError
 
 from firmware_sim.grid.networks import Network
 
@@ -22,11 +23,15 @@ class Flow:
     loss_w: float
     node_v_pu: dict[str, float]
     terminal_v_pu: tuple[float, ...]
+    # The network has no operating point at these powers: its voltages have collapsed.
+    collapsed: bool = False
 
     @property
     def lowest(self) -> tuple[str, float]:
         """Node with the lowest voltage, per unit."""
         live = {name: v_pu for name, v_pu in self.node_v_pu.items() if v_pu > 0.0}
+        if not live:
+            return "", 0.0
         node = min(live, key=lambda n: live[n])
         return node, live[node]
 
@@ -138,7 +143,10 @@ class Grid:
         load_ratio: float = 1.0,
         sun_ratio: float = 0.0,
     ) -> Flow:
-        """Solve with the terminals' injections, positive into the network."""
+        """Solve with the terminals' injections, positive into the network.
+
+        Where there is no solution the flow says so; an overload is no end of the simulation.
+        """
         n, loads = len(self.network.terminals), self._loads
         p, q = self._update["p_specified"], self._update["q_specified"]
         p[:loads] = self._base_p * load_ratio
@@ -148,11 +156,17 @@ class Grid:
         p[loads + n :] = -self._sun_p * sun_ratio
         q[loads + n :] = 0.0
         self._model.update(update_data={"sym_load": self._update})
-        found = self._model.calculate_power_flow(
-            error_tolerance=TOLERANCE,
-            calculation_method=CalculationMethod.newton_raphson,
-            output_component_types={"node", "line"},
-        )
+        try:
+            found = self._model.calculate_power_flow(
+                error_tolerance=TOLERANCE,
+                calculation_method=CalculationMethod.newton_raphson,
+                output_component_types={"node", "line"},
+            )
+        except (IterationDiverge, SparseMatrixError):
+            return Flow(
+                loss_w=0.0, node_v_pu=dict.fromkeys(self._ids, 0.0),
+                terminal_v_pu=(0.0,) * n, collapsed=True,
+            )  # fmt: skip
         volts = found["node"]["u_pu"]
         lines = found["line"]
         voltages = {

@@ -192,6 +192,14 @@ class Converter:
         self.goal_q_var = float(q_var)
         self.apply_limits()
 
+    def forget(self) -> None:
+        """Come back from a power cycle: nothing that was written is left."""
+        self.mode = Mode.P_Q
+        self.p_set_rx_w = self.q_set_rx_var = self.fallback_w = 0
+        self.q_first = False
+        self.ramp_permille_per_s = 200
+        self.vdc_set_pu, self.droop_pu = 1.0, 0.05
+
     def release(self) -> None:
         """Aim at zero, keeping what was received for the record."""
         self.goal_p_w = self.goal_q_var = self.p_set_w = self.q_set_var = 0.0

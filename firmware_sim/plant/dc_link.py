@@ -41,26 +41,43 @@ def settle(converters: Sequence[Converter], master: Converter) -> float:
     return -sum(converter.p_w for converter in converters)
 
 
-def share_by_droop(converters: Sequence[Converter], link: DcLink) -> float:
-    """Quasi-static balance without a master: the droop terminals share it; returns the losses."""
-    droops = [c for c in converters if is_droop(c)]
-    if not droops:
+def share_by_droop(converters: Sequence[Converter], link: DcLink) -> float | None:
+    """Quasi-static balance without a master: the droop terminals share it; returns the losses.
+
+    A terminal carries no more than its available apparent power, the others take what it leaves;
+    None where all together cannot carry it.
+    """
+    free = [c for c in converters if is_droop(c)]
+    if not free:
         link.v_v = 0.0
         for converter in converters:
             converter.block()
         return 0.0
-    fixed = sum(c.p_w for c in converters if not is_droop(c))
-    gain = sum(c.rated.s_va / (c.droop_pu * c.vdc_set_pu * link.v_nominal_v) for c in droops)
+    while free:
+        _share(converters, free, link)
+        full = [c for c in free if abs(c.p_w) > c.s_va_available()]
+        if not full:
+            return -sum(c.p_w for c in converters)
+        for converter in full:
+            converter.p_w = math.copysign(converter.s_va_available(), converter.p_w)
+            converter.p_clean_w = converter.p_w
+        free = [c for c in free if c not in full]
+    return None
+
+
+def _share(converters: Sequence[Converter], free: Sequence[Converter], link: DcLink) -> None:
+    """Find the voltage at which the droop terminals with room balance the link."""
+    fixed = sum(c.p_w for c in converters if c not in free)
+    gain = sum(c.rated.s_va / (c.droop_pu * c.vdc_set_pu * link.v_nominal_v) for c in free)
     for _ in range(20):
         losses = sum(c.loss_w() for c in converters)
-        at_nominal = sum(droop_w(c, link.v_nominal_v, link.v_nominal_v) for c in droops)
+        at_nominal = sum(droop_w(c, link.v_nominal_v, link.v_nominal_v) for c in free)
         v_v = link.v_nominal_v - (fixed + losses + at_nominal) / gain
-        for converter in droops:
+        for converter in free:
             converter.p_w = converter.p_clean_w = droop_w(converter, v_v, link.v_nominal_v)
         if abs(v_v - link.v_v) < 1e-9:
             break
         link.v_v = v_v
-    return -sum(c.p_w for c in converters)
 
 
 class DcLink:

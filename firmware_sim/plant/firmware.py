@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from firmware_sim.plant.converter import Mode
+from firmware_sim.plant.dc_link import is_droop
 from firmware_sim.plant.setpoints import (
     BLOCK_LENGTH,
     RAMP_DEFAULT_PERMILLE,
@@ -181,9 +182,9 @@ class Firmware:
         self.sop.close_balance()
 
     def under_power(self) -> bool:
-        """Whether any terminal is asked for power."""
+        """Whether any terminal is asked for power, also where a limit holds it at zero for now."""
         return any(
-            c.state in MODULATING and (c.p_set_w != 0.0 or c.q_set_var != 0.0)
+            c.state in MODULATING and any((c.goal_p_w, c.goal_q_var, c.p_set_w, c.q_set_var))
             for c in self.sop.converters
         )
 
@@ -220,12 +221,16 @@ class Firmware:
             c.p_set_w == 0.0
             and c.p_ref_w == 0.0
             and c.q_ref_var == 0.0
-            and abs(c.p_clean_w) < AT_ZERO_RATIO * c.s_va
+            # A droop terminal keeps its share of the losses: only its own set value is zero.
+            and (is_droop(c) or abs(c.p_clean_w) < AT_ZERO_RATIO * c.s_va)
             for c in running
-            if c is not self.sop.master
+            if c is not self.sop.master or is_droop(c)
         )
         if running and at_zero and self.sop.master.q_ref_var == 0.0:
             self._each(Event.ENTER_STANDBY)
+            if self._heartbeat_us is None:
+                # Nobody commands the station itself: no OPERATE will ever end the fail-safe.
+                self.failsafe_active = False
 
     # ---------------------------------------------------------------- commands
 
@@ -404,6 +409,8 @@ class Firmware:
         q_var = converter.q_set_rx_var if q_var is None else q_var
         if math.hypot(p_w, q_var) > converter.s_va:
             return Ack.REJECTED_RANGE
+        if self.failsafe_active and (p_w or q_var):
+            return Ack.REJECTED_STATE
         planned = [
             Staged(
                 p_w=p_w if i == index else round(c.p_set_w),

@@ -51,6 +51,8 @@ class Meter:
     """Counters and readings of one meter."""
 
     __slots__ = (
+        "_even_export_j",
+        "_even_import_j",
         "_export_j",
         "_import_j",
         "_phase_export_j",
@@ -80,6 +82,8 @@ class Meter:
         self.import_start_wh = start_import_wh
         self.export_start_wh = start_export_wh
         self._import_j = self._export_j = 0.0
+        # Counted while it was wired as it should be: a third of it belongs to each phase.
+        self._even_import_j = self._even_export_j = 0.0
         self._phase_import_j = [0.0, 0.0, 0.0]
         self._phase_export_j = [0.0, 0.0, 0.0]
 
@@ -91,8 +95,10 @@ class Meter:
             energy = -self.source.p_w * self.gain_ratio * dt_s
             if energy >= 0.0:
                 self._import_j += energy
+                self._even_import_j += energy
             else:
                 self._export_j -= energy
+                self._even_export_j -= energy
             return
         phases = [p * dt_s for p in self._phase_powers()]
         total = sum(phases)
@@ -124,6 +130,8 @@ class Meter:
         """Put both counters to a value, to come near a rollover or to stand for another meter."""
         self.import_start_wh, self.export_start_wh = import_wh, export_wh
         self._import_j = self._export_j = 0.0
+        # Counted while it was wired as it should be: a third of it belongs to each phase.
+        self._even_import_j = self._even_export_j = 0.0
         self._phase_import_j = [0.0, 0.0, 0.0]
         self._phase_export_j = [0.0, 0.0, 0.0]
 
@@ -175,13 +183,17 @@ class Meter:
                 f"u{k + 1}": v_ln, f"u{k + 1}{(k + 1) % 3 + 1}": source.v_ac_v,
                 f"i{k + 1}": amps, f"p{k + 1}": p[k], f"q{k + 1}": q[k], f"s{k + 1}": own,
                 f"pf{k + 1}": p[k] / own if own > 1.0 else 1.0,
-                f"e_imp{k + 1}": self._phase_wh(k, import_wh, self._phase_import_j),
-                f"e_exp{k + 1}": self._phase_wh(k, export_wh, self._phase_export_j),
+                f"e_imp{k + 1}": self._phase_wh(k, import_wh - self.import_wh(), exports=False),
+                f"e_exp{k + 1}": self._phase_wh(k, export_wh - self.export_wh(), exports=True),
             }  # fmt: skip
         return values
 
-    def _phase_wh(self, index: int, total_wh: float, counted_j: list[float]) -> float:
-        if self.wiring.right:
-            return total_wh / 3.0
-        start = self.import_start_wh if counted_j is self._phase_import_j else self.export_start_wh
-        return start / 3.0 + counted_j[index] / 3600.0
+    def _phase_wh(self, index: int, ahead_wh: float, *, exports: bool) -> float:
+        """One phase's counter; another wiring changes how it goes on, never what it has counted."""
+        start_wh, even_j, counted_j = (
+            (self.export_start_wh, self._even_export_j, self._phase_export_j)
+            if exports
+            else (self.import_start_wh, self._even_import_j, self._phase_import_j)
+        )
+        third_wh = start_wh + even_j / 3600.0 + (ahead_wh if self.wiring.right else 0.0)
+        return third_wh / 3.0 + counted_j[index] / 3600.0

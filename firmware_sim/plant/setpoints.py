@@ -147,8 +147,10 @@ def judge(converters: Sequence[Converter], setpoints: Sequence[Staged], master_i
         if not converter.energised and not idle:
             return Ack.REJECTED_STATE
         live = converter.feeder_v_v > 0.1 * converter.rated.v_ac_nominal_v
-        if live == (staged.mode_code == Mode.VAC_F):
-            # Never V/f on a live feeder, never anything else on a dead one.
+        forms = staged.mode_code == Mode.VAC_F
+        if (forms and live) or (not forms and not live and converter.energised):
+            # Never V/f on a live feeder, never anything else on a dead one; a terminal that has
+            # tripped there carries nothing and must not hold up the others.
             return Ack.REJECTED_STATE
     if not regulating:
         return Ack.ACCEPTED

@@ -29,6 +29,8 @@ LOCKOUT_WINDOW_S = 900.0
 BREAKER_S = 0.2
 # Only somebody on site may decide that these are over.
 HARD_FAULTS = Fault.EARTH_FAULT | Fault.BREAKER_FAIL
+# States no power cycle ends, with what leads into them.
+LATCHED = {OpState.ESTOP: Event.ESTOP, OpState.LOCKOUT: Event.HARD_FAULT}
 _STARTS = {
     "off": OpState.OFF,
     "stopped": OpState.STOPPED,
@@ -119,10 +121,29 @@ class Sop:
             self._unbalanced = True
         return True
 
+    def power_cycle(self, *, remembering: bool = False) -> None:
+        """Switch off and on: what a converter only remembers is gone, what is latched stays.
+
+        An emergency stop and a lockout are latched in hardware: they come back with the power.
+        """
+        for index, converter in enumerate(self.converters):
+            before = converter.state
+            self.raise_event(index, Event.POWER_OFF)
+            self.raise_event(index, Event.POWER_ON)
+            if before in LATCHED:
+                self.raise_event(index, LATCHED[before])
+            else:
+                converter.faults = Fault(0)
+            if not remembering:
+                converter.forget()
+        if not remembering:
+            self.droop_only = False
+            self._regulate_only(self.master_index)
+
     def set_master(self, index: int) -> bool:
         """Hand the DC voltage over: the new one regulates first, the old one keeps its power."""
         new, old = self.converters[index], self.master
-        if not new.energised:
+        if not new.energised or new.state is OpState.ISLAND:
             return False
         if new is not old and old.modulating:
             old.p_set_rx_w = round(old.p_w)
@@ -213,7 +234,12 @@ class Sop:
         self._unbalanced = False
         master = self.master
         if self.droop_only and any(c.energised for c in self.converters):
-            self.loss_w = share_by_droop(self.converters, self.link)
+            losses_w = share_by_droop(self.converters, self.link)
+            if losses_w is None:
+                drawn = sum(c.p_w + c.loss_w() for c in self.converters) > 0.0
+                self.lose_link(Fault.DC_UNDERVOLTAGE if drawn else Fault.DC_OVERVOLTAGE)
+            else:
+                self.loss_w = losses_w
         elif master.energised:
             if master.modulating:
                 master.q_var += (master.q_ref_var - master.q_var) * min(

@@ -11,6 +11,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from firmware_sim.control import ON_STATION
 from firmware_sim.device_file import device_from
+from firmware_sim.orders import SETTINGS, read_order
 from firmware_sim.plant.converter import Mode
 from firmware_sim.plant.firmware import Failsafe, Order
 from firmware_sim.plant.ratings import SPECS, DeviceSpec
@@ -137,6 +138,7 @@ def _action(reader: Reader, entry: CommentedMap, kind: str, names: list[str], li
             settings["terminal"] = 1 + names.index(reader.word(entry, "master", names))
     elif kind == "inject":
         word = reader.word(entry, "inject", (*ON_STATION, "clear"))
+        _judge_order(reader, entry, word, settings, len(names))
     elif kind == "link":
         word = reader.word(entry, "link", ("cut", "restored"))
     return Action(
@@ -162,6 +164,23 @@ def _settings(reader: Reader, entry: CommentedMap) -> dict[str, Any]:
     if "with" not in entry:
         return {}
     return {str(k): v for k, v in reader.mapping(entry, "with", entry["with"]).items()}
+
+
+def _judge_order(
+    reader: Reader, entry: CommentedMap, fault: str, settings: Mapping[str, Any], n: int
+) -> None:
+    """What the fault would refuse when its time comes is a mistake of the file."""
+    where = entry
+    if isinstance(entry.get("with"), CommentedMap):
+        where = entry["with"]
+        reader.known(where, SETTINGS.get(fault, {}))
+    try:
+        read_order(fault, settings, terminals_count=n)
+    except ValueError as wrong:
+        key = str(wrong).partition(":")[0]
+        reader.complain(where, key if key in where else "inject", str(wrong))
+    if fault == "branch_out" and "grid" not in reader.root:
+        reader.complain(entry, "inject", "branch_out needs feeders: grid")
 
 
 def _powers(reader: Reader, entry: CommentedMap, names: list[str]) -> dict[int, SetPower]:

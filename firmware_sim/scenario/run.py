@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from firmware_sim.bench import Options, SopDevice
-from firmware_sim.disturbances import disturb_station
 from firmware_sim.faces.registers import Table
 from firmware_sim.plant.converter import Mode
 from firmware_sim.plant.dynamics import Dynamics
@@ -207,9 +206,11 @@ class Run:
             self._note(f"{action.word} left out: the station is real")
             return
         if action.word == "clear":
+            # What was to end later has ended: its own way back finds nothing left to do.
             self._device.recover()
+            self._note("clear")
             return
-        undo = disturb_station(self._device, action.word, action.settings)
+        undo = self._device.disturb(action.word, action.settings)
         if undo is not None and action.for_s is not None:
             self._later(action.for_s, undo)
         self._note(f"injected {action.word}")

@@ -1,4 +1,4 @@
-"""A simulated device as its own process, and a client that knows only the manual."""
+"""A simulated device as its own process or in this one, and a client that knows the manual."""
 
 import json
 import socket
@@ -201,6 +201,89 @@ class Rig:
         """Stage, SELECT and OPERATE; returns both answers."""
         self.stage(powers, **kw)
         return self.command(7), self.command(8)
+
+
+class Bench:
+    """A whole device with its faces in one process, on a time that only the test moves."""
+
+    def __init__(self, kind="lv4x250", *, factor=1.0, spec=None, **options):
+        from firmware_sim.bench import Options, SopDevice
+        from firmware_sim.control import Injector
+        from firmware_sim.plant.ratings import SPECS
+        from firmware_sim.timebase import SimClock, TimeBase
+
+        self.ns, self.factor = 0, factor
+        base = TimeBase(epoch_ns=0, utc_epoch_us=0, factor=factor)
+        self.device = SopDevice(
+            SPECS[kind] if spec is None else spec,
+            SimClock(base, lambda: self.ns),
+            Options(bias_ratio_max=0.0, noise_ratio=0.0, **options),
+        )
+        self.injector = Injector(self.device)
+        self.seq = self.beat = 0
+
+    @property
+    def states(self):
+        return [c.state.name for c in self.device.sop.converters]
+
+    @property
+    def powers(self):
+        return [c.p_w for c in self.device.sop.converters]
+
+    def wait(self, seconds, *, heartbeat=True):
+        """Let simulated time pass, with a heartbeat every second unless told otherwise."""
+        while seconds > 0:
+            part = min(1.0, seconds)
+            self.ns += round(part * 1e9 / self.factor)
+            seconds -= part
+            self.device.advance()
+            self.injector.tick()
+            if heartbeat:
+                self.beat += 1
+                self.write(4, [self.beat & 0xFFFF])
+
+    def write(self, address, values):
+        """A write to the station as a face carries it out."""
+        n = len(values)
+        pdu = struct.pack(f">BHHB{n}H", 16, address, n, 2 * n, *values)
+        assert self.device.responder.respond(100, pdu)[0] == 16
+
+    def command(self, code, *, arg=0, crc=0, ttl_s=900):
+        self.seq += 1
+        self.beat += 1
+        words = [self.seq, code, arg, crc, self.beat & 0xFFFF, 50, 1, 200, 0, 1, ttl_s, 7]
+        self.write(0, words)
+        return int(self.device.firmware.ack_code)
+
+    def operate(self, powers):
+        """SELECT and OPERATE with the master in force; both answers."""
+        from firmware_sim.plant.setpoints import Staged, block_bytes, crc16, encode
+
+        words = encode(
+            [
+                Staged(
+                    p_w=p_w, q_var=0, mode_code=int(k == self.device.sop.master_index),
+                    ramp_permille_per_s=200, vdc_permille=0, fallback_w=0, droop_permille=0,
+                )
+                for k, p_w in enumerate(powers)
+            ]
+        )  # fmt: skip
+        self.write(20, words)
+        crc = crc16(block_bytes(words))
+        return self.command(7, crc=crc), self.command(8, crc=crc)
+
+    def inject(self, fault, **order):
+        self.injector.inject(fault, order)
+
+
+@pytest.fixture
+def make_bench():
+    return Bench
+
+
+@pytest.fixture
+def bench():
+    return Bench()
 
 
 @pytest.fixture

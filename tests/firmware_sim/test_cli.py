@@ -97,6 +97,27 @@ def test_a_proxy_before_a_device(start):
         process.stdout.close()
 
 
+def test_a_fault_of_a_running_proxy_by_the_program(start, tmp_path):
+    device = start()
+    control = str(tmp_path / "proxy.ctl")
+    command = [sys.executable, "-m", "firmware_sim", "proxy", "--control", control]
+    command += ["--to", f"127.0.0.1:{device.listening['station']}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        wire = device.wire(json.loads(process.stdout.readline())["listening"]["proxy"])
+        order = ("inject", "exception", "--control", control, "--set", "times=2")
+        assert run(*order, "--set", "unit=100", "--set", "functions=read").exit_code == 0
+        assert wire.write(4, [1]) == 0
+        assert [wire.read(4, 1000, 1) for _ in range(3)] == [6, 6, [5]]
+        assert run(*order, "--for", "30s").exit_code == 2
+        assert run(*order, "--target", "station").exit_code == 2
+        assert wire.read(4, 1000, 1) == [5]
+    finally:
+        process.terminate()
+        assert process.wait(5) == 0
+        process.stdout.close()
+
+
 def test_a_device_in_its_feeders(start):
     device = start("--grid", "ieee33-4t", "--speed", "60", kind="mv4x3000")
     wire = device.wire()

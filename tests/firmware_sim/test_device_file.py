@@ -57,3 +57,14 @@ def test_a_device_from_a_file_runs(start, tmp_path):
     assert len(device.listening["meters"]) == 3
     assert device.wire().read(4, 1180, 1) == [5]
     assert device.wire().read(4, 1220, 1) == 2
+
+
+@pytest.mark.parametrize("kind", ["四端柔性开关", "four-terminal-soft-open-point-" + "x" * 300])
+def test_a_name_the_wire_cannot_carry_is_cut_and_not_the_connection(make_bench, tmp_path, kind):
+    path = tmp_path / "named.yaml"
+    path.write_text(GOOD.replace("pilot", kind))
+    device = make_bench(spec=read_device(path)).device
+    model_1 = device.responder.respond(1, bytes((3, 0x9C, 0x44, 0, 66)))
+    assert len(model_1) == 2 + 2 * 66
+    for pdu in (bytes((17,)), bytes((43, 14, 1, 0))):
+        assert 0 < len(device.responder.respond(1, pdu)) <= 253

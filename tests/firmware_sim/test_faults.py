@@ -211,7 +211,7 @@ async def test_reset_and_refuse(bench):
 @pytest.mark.parametrize("fault", ["split", "dribble"])
 async def test_slow_bytes_are_a_whole_answer_in_the_end(bench, fault):
     _, proxy, client, _ = bench
-    proxy.apply(fault, gap_s=0.001)
+    proxy.apply(fault, **({"gap_s": 0.001} if fault == "dribble" else {}))
     assert await client.ask(READ) == HONEST
 
 
@@ -248,6 +248,84 @@ async def test_rate_times_unit_and_function_select_the_victims(bench):
     proxy.apply("exception", rate=0.3)
     seen = [(await client.ask(READ))[0] == 0x83 for _ in range(40)]
     assert 0 < sum(seen) < 30
+
+
+@pytest.mark.parametrize(
+    ("fault", "settings"),
+    [
+        ("lost_write", {}),
+        ("flip_write", {}),
+        ("partial_write", {}),
+        ("clip_write", {"limit": 30_000}),
+        ("echo_address", {}),
+        ("echo_count", {}),
+    ],
+)
+async def test_a_lie_about_writes_is_not_used_up_nor_logged_by_what_it_cannot_change(
+    bench, fault, settings
+):
+    unit, proxy, client, _ = bench
+    proxy.apply(fault, times=1, **settings)
+    for _ in range(3):
+        assert await client.ask(READ) == HONEST
+    assert proxy.log == []
+    if fault.startswith("echo"):
+        with pytest.raises(LiedError):
+            await client.ask(WRITE)
+    else:
+        await client.ask(WRITE)
+        assert unit.words[20:24] != [0, 50_000, 0xFFFF, 0]
+    assert proxy.log == [fault]
+    await client.ask(WRITE)
+    assert unit.words[20:24] == [0, 50_000, 0xFFFF, 0]
+    assert proxy.log == [fault]
+
+
+async def test_a_lie_about_values_leaves_writes_alone(bench):
+    _, proxy, client, _ = bench
+    proxy.apply("all_zero", times=1)
+    await client.ask(WRITE)
+    assert proxy.log == []
+    assert await client.ask(READ) != HONEST
+
+
+async def test_a_write_within_the_limit_is_not_clipped(bench):
+    unit, proxy, client, _ = bench
+    proxy.apply("clip_write", limit=70_000)
+    await client.ask(WRITE)
+    assert unit.words[20:24] == [0, 50_000, 0xFFFF, 0]
+    assert proxy.log == []
+
+
+async def test_settings_as_a_command_line_gives_them(bench):
+    unit, proxy, client, _ = bench
+    before = list(unit.words)
+    proxy.apply("lost_write", rate="100%", times="1", unit="1", functions="write,16")
+    await client.ask(READ)
+    await client.ask(WRITE)
+    assert unit.words == before
+    await client.ask(WRITE)
+    assert unit.words != before
+
+
+@pytest.mark.parametrize(
+    ("fault", "order", "key"),
+    [
+        ("wrong_tid", {"rate": "often"}, "rate"),
+        ("wrong_tid", {"rate": 2}, "rate"),
+        ("wrong_tid", {"times": "0"}, "times"),
+        ("wrong_tid", {"unit": "east"}, "unit"),
+        ("wrong_tid", {"functions": "writes"}, "functions"),
+        ("wrong_tid", {"for_s": 30.0}, "for_s"),
+        ("wrong_tid", {"target": "station"}, "target"),
+        ("delay", {"delay_s": "long"}, "delay_s"),
+        ("exception", {"code": 256}, "code"),
+    ],
+)
+def test_a_setting_nobody_understands_is_refused(fault, order, key):
+    proxy = FaultProxy("127.0.0.1", 1, rng=random.Random(1), wait=asyncio.sleep)
+    with pytest.raises(ValueError, match=f"^{key}: "):
+        proxy.apply(fault, **order)
 
 
 async def test_the_same_seed_lies_the_same_way(bench):

@@ -8,6 +8,7 @@ from firmware_sim.faces.meter_maps import MODELS, MeterMap, four_quadrant
 from firmware_sim.faces.registers import ModbusRefusalError, Table
 from firmware_sim.faces.sunspec_meter import SunSpecMeter
 from firmware_sim.plant.meter import Meter
+from firmware_sim.plant.ratings import SPECS
 
 H, IN = Table.HOLDING, Table.INPUT
 
@@ -166,3 +167,30 @@ def test_sunspec_213_offsets_from_the_model_id():
     assert f32(m.read(H, at + 60, 2)) == pytest.approx(1_234_567)
     assert f32(m.read(H, at + 68, 2)) == pytest.approx(12_345_678)
     assert m.read(H, at + 126, 2) == [0xFFFF, 0]
+
+
+class Strong(Line):
+    p_w, q_var, v_ac_v = -1_500_000.0, -300_000.0, 10_000.0
+
+
+def sunspec_value(m, offset, scale_offset):
+    (value,) = struct.unpack(">h", raw(m.read(H, 40070 + offset, 1)))
+    (exponent,) = struct.unpack(">h", raw(m.read(H, 40070 + scale_offset, 1)))
+    return value * 10.0**exponent
+
+
+def test_sunspec_203_shows_the_powers_and_voltages_of_a_strong_terminal():
+    rated = SPECS["mv4x3000"].terminals[0]
+    meter = Meter(Strong(), serial_id=9)
+    m = SunSpecMeter(203, meter, ahead_s=lambda: 0.0, rated=rated)
+    assert sunspec_value(m, 18, 22) == pytest.approx(1_500_000, abs=1000)
+    assert sunspec_value(m, 23, 27) == pytest.approx(1_529_706, abs=1000)
+    assert sunspec_value(m, 28, 32) == pytest.approx(300_000, abs=1000)
+    assert sunspec_value(m, 11, 15) == pytest.approx(10_000, abs=10)
+    assert sunspec_value(m, 2, 6) == pytest.approx(88.3, abs=0.1)
+
+
+def test_sunspec_203_never_shows_another_value_than_the_one_that_does_not_fit():
+    m = SunSpecMeter(203, Meter(Strong(), serial_id=9), ahead_s=lambda: 0.0)
+    assert m.read(H, 40070 + 18, 1) == [0x8000]
+    assert m.read(H, 40070 + 11, 1) == [0x8000]

@@ -285,6 +285,17 @@ async def test_an_endpoint_below_the_promised_security(start, tmp_path):
     assert [e.SecurityMode for e in found] == [ua.MessageSecurityMode.None_]
 
 
+async def test_a_fault_of_the_wire_that_leaves_this_face_out_is_refused(start, tmp_path):
+    device = start("--opcua", "0", "--certs", str(tmp_path), "--opcua-security", "none")
+    for fault in ("link_cut", "delay", "exception"):
+        answer = device.ask({"inject": fault, "target": "station"})
+        assert not answer["ok"]
+        assert "does not reach OPC UA" in answer["error"]
+    assert device.wire().read(4, 1000, 1) == [5]
+    assert device.ask({"inject": "exception", "target": "station", "face": "modbus"})["ok"]
+    assert device.wire().read(4, 1000, 1) == 6
+
+
 async def test_nothing_without_security(served):
     client = Client(served[0].listening["opcua"], timeout=60)
     with pytest.raises((ua.UaError, ConnectionError, asyncio.TimeoutError)):

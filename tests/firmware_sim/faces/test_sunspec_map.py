@@ -186,3 +186,40 @@ def test_priority_of_vars(rig, terminal):
     terminal.write(40333, [0])
     assert not rig.sop.converters[1].q_first
     assert code_of(terminal.write, 40333, [2]) == 3
+
+
+def test_a_lease_without_an_operate_does_not_take_the_dead_man_away(rig, terminal):
+    hold(terminal, 100_000, life_s=10)
+    rig.stage([0, 0, 0, 0])
+    assert rig.command(7) == 1
+    rig.wait(5, each=lambda: terminal.tick(rig.sop.t_us))
+    assert rig.firmware.leased(rig.sop.t_us)
+    assert rig.powers[1] == pytest.approx(100_000, abs=1)
+    rig.wait(10, each=lambda: terminal.tick(rig.sop.t_us))
+    assert rig.powers[1] == pytest.approx(0, abs=1)
+    assert terminal.read(Table.HOLDING, 40320, 2) == [0, 0]
+
+
+def test_an_operate_replaces_a_set_value_and_its_dead_man(rig, terminal):
+    hold(terminal, 100_000, life_s=10)
+    rig.operate([0, 40_000, 0, 0])
+    rig.wait(12, each=lambda: terminal.tick(rig.sop.t_us))
+    assert rig.powers[1] == pytest.approx(40_000, abs=1)
+
+
+def test_a_reversion_adds_no_power_to_a_fail_safe(rig, terminal):
+    put_i32(terminal, 40322, 50_000)
+    hold(terminal, 100_000, life_s=10)
+    rig.stage([0, 0, 0, 0])
+    rig.firmware.watchdog_ds = 90
+    assert rig.command(7) == 1
+    rig.wait(12, heartbeat=False, each=lambda: terminal.tick(rig.sop.t_us))
+    assert rig.firmware.failsafe_active
+    assert rig.sop.converters[1].p_set_w == 0
+
+
+def test_the_value_of_a_reversion_is_judged_like_the_set_value(terminal):
+    assert code_of(put_i32, terminal, 40322, 10_000_000) == 3
+    assert code_of(put_i32, terminal, 40336, -250_001) == 3
+    put_i32(terminal, 40322, 250_000)
+    assert code_of(put_i32, terminal, 40336, 1000) == 3

@@ -169,3 +169,28 @@ def test_a_terminal_forms_the_grid_of_its_dead_section(make_rig):
     assert other.sop.converters[0].state.name == "ISLAND"
     assert other.powers[0] == 150_000
     assert other.sop.converters[0].q_var == 60_000
+
+
+@pytest.mark.parametrize(("network", "factor"), [(ieee33_4t, -10e6), (cigre_lv, -2e6)])
+def test_a_network_without_an_operating_point_says_so_and_recovers(network, factor):
+    grid = Grid(network())
+    n = len(grid.network.terminals)
+    whole = grid.solve([0.0] * n)
+    lost = grid.solve([factor] + [0.0] * (n - 1))
+    assert lost.collapsed
+    assert lost.lowest == ("", 0.0)
+    assert grid.solve([0.0] * n) == whole
+    assert not whole.collapsed
+
+
+def test_a_terminal_that_draws_its_feeder_down_trips_and_the_others_live_on(make_rig):
+    rig = make_rig("mv4x3000", master_index=1)
+    coupling = Coupling(Grid(ieee33_4t()), rig.sop, constant())
+    assert rig.operate([-2_900_000, 0, 1_000_000, 0], ramp_permille_per_s=[1000] * 4) == (1, 2)
+    rig.wait(5, each=lambda: coupling.step(0.0))
+    assert any("feeders collapsed at T1" in what for _, what in rig.sop.events)
+    assert [c.state.name for c in rig.sop.converters] == ["FAULT", "RUN", "RUN", "RUN"]
+    rig.wait(2, each=lambda: coupling.step(0.0))
+    assert not coupling.flow.collapsed
+    assert rig.sop.converters[0].feeder_v_v > 8_500
+    assert not coupling.truth(0.0)["with"]["collapsed"]

@@ -2,6 +2,8 @@
 
 import pytest
 
+from firmware_sim.plant.states import Event
+
 ACCEPTED, EXECUTED, STATE, RANGE, CRC, LOCAL, NOT_SELECTED, TIMEOUT, LEASE = range(1, 10)
 START, STOP, RESET, ENTER, EXIT, ESTOP, SELECT, OPERATE, CANCEL, MASTER = range(1, 11)
 ZERO = 0.005 * 250_000
@@ -270,3 +272,84 @@ def test_direct_setpoint_only_while_nobody_leases(rig):
     rig.operate([0, 50_000, 0, 0])
     assert rig.firmware.direct(1, p_w=10_000, q_var=None, now_us=rig.sop.t_us) == LEASE
     assert rig.firmware.direct(1, p_w=10**6, q_var=None, now_us=10**12) == RANGE
+
+
+@pytest.mark.parametrize("limit", ["derate_ratio", "clip_w"])
+def test_a_limit_at_zero_does_not_outlive_the_setpoint_it_holds_down(make_rig, limit):
+    rig = make_rig("lv2x250")
+    rig.ttl_s = 30
+    assert rig.operate([0, 100_000]) == (ACCEPTED, EXECUTED)
+    rig.wait(10)
+    converter = rig.sop.converters[1]
+    whole = getattr(converter, limit)
+    setattr(converter, limit, 0.0)
+    converter.apply_limits()
+    rig.wait(25)
+    assert rig.powers[1] == pytest.approx(0, abs=1)
+    setattr(converter, limit, whole)
+    converter.apply_limits()
+    rig.wait(20)
+    assert abs(rig.powers[1]) <= ZERO
+    assert state_of(rig) == "STANDBY"
+    assert rig.firmware.failsafe_active
+
+
+def test_nothing_but_operate_turns_a_fail_safe_round(rig):
+    rig.operate([0, 200_000, -100_000, 0])
+    rig.wait(10)
+    rig.wait(6, heartbeat=False)
+    assert rig.firmware.failsafe_active
+    assert not rig.firmware.leased(rig.sop.t_us)
+
+    def direct(p_w):
+        return rig.firmware.direct(1, p_w=p_w, q_var=0, now_us=rig.sop.t_us)
+
+    assert direct(150_000) == STATE
+    assert direct(0) == EXECUTED
+    rig.wait(20, heartbeat=False)
+    assert state_of(rig) == "STANDBY"
+    assert abs(rig.powers[1]) <= ZERO
+    assert direct(150_000) == STATE
+    assert rig.operate([0, 50_000, 0, 0]) == (ACCEPTED, EXECUTED)
+
+
+def test_without_a_station_controller_a_fail_safe_ends_once_at_zero(rig):
+    from firmware_sim.plant.converter import Fault
+
+    for index in range(rig.sop.n):
+        rig.sop.raise_event(index, Event.EXIT_STANDBY)
+    assert rig.firmware.direct(2, p_w=50_000, q_var=0, now_us=0) == EXECUTED
+    rig.wait(5, heartbeat=False)
+    rig.sop.trip(0, Fault.INTERNAL)
+    rig.wait(0.1, heartbeat=False)
+    assert rig.firmware.failsafe_active
+    assert rig.firmware.direct(2, p_w=50_000, q_var=0, now_us=rig.sop.t_us) == STATE
+    rig.wait(8, heartbeat=False)
+    assert rig.sop.converters[2].state.name == "STANDBY"
+    assert rig.firmware.direct(2, p_w=50_000, q_var=0, now_us=rig.sop.t_us) == EXECUTED
+
+
+def test_a_terminal_tripped_on_its_dead_feeder_does_not_hold_up_the_others(rig):
+    rig.operate([0, 100_000, 0, -100_000])
+    rig.sop.converters[2].feeder_v_v = 0.0
+    rig.wait(5)
+    assert rig.sop.converters[2].state.name == "FAULT"
+    assert rig.operate([0, 50_000, 0, -50_000]) == (ACCEPTED, EXECUTED)
+    rig.stage([0, 50_000, 1000, -50_000])
+    assert rig.command(SELECT) == STATE  # but it carries nothing
+
+
+def test_an_island_cannot_hold_the_dc_voltage(rig):
+    rig.sop.converters[2].feeder_v_v = 0.0
+    rig.operate([0, 0, 0, 0], modes=[1, 0, 3, 0])
+    rig.wait(1)
+    assert rig.sop.converters[2].state.name == "ISLAND"
+    assert rig.command(MASTER, arg=3) == STATE
+    assert rig.sop.master_index == 0
+
+
+def test_a_fail_safe_with_two_droop_terminals_ends_in_standby(rig):
+    rig.operate([0, 100_000, -50_000, 0], modes=[2, 0, 0, 2])
+    rig.wait(5)
+    rig.wait(20, heartbeat=False)
+    assert state_of(rig) == "STANDBY"

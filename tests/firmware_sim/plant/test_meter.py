@@ -82,3 +82,28 @@ def test_reset_and_exchange():
     assert m.import_wh() == 0
     m.exchange(77, 12_345.0, 9.0)
     assert (m.serial_id, m.import_wh(), m.export_wh()) == (77, 12_345.0, 9.0)
+
+
+def test_another_wiring_changes_no_phase_counter_that_was_counted():
+    m = meter(-36_000.0, start_import_wh=300.0)
+    m.count(100.0)
+
+    def phases():
+        reading = m.reading()
+        return [reading[f"e_imp{k}"] for k in (1, 2, 3)] + [reading[f"e_exp{k}"] for k in (1, 2, 3)]
+
+    before = phases()
+    assert before == pytest.approx([1300 / 3] * 3 + [0] * 3)
+    m.wiring = Wiring(polarity_level=(1, -1, 1))
+    assert phases() == pytest.approx(before)
+    m.count(100.0)
+    wrong = [2300 / 3, 1300 / 3, 2300 / 3, 0, 1000 / 3, 0]
+    assert phases() == pytest.approx(wrong)
+    m.wiring = Wiring()
+    assert phases() == pytest.approx(wrong)
+    m.count(100.0)
+    assert phases()[:3] == pytest.approx([3300 / 3, 2300 / 3, 3300 / 3])
+    ahead = m.reading(ahead_s=100.0)
+    assert ahead["e_imp2"] == pytest.approx(3300 / 3)
+    m.reset()
+    assert phases() == [0] * 6

@@ -197,3 +197,23 @@ def test_other_devices_balance_too(make_rig, kind):
     rig.wait(10)
     assert rig.powers[1] == pytest.approx(s / 2, abs=1)
     assert math.fsum(rig.powers) == pytest.approx(-rig.sop.loss_w, abs=1e-3)
+
+
+def test_a_droop_terminal_carries_no_more_than_it_has_and_the_others_take_the_rest(rig):
+    rig.operate([0, 90_000, 90_000, 0], modes=[2, 0, 0, 2])
+    rig.wait(6)
+    assert rig.powers[0] == pytest.approx(rig.powers[3], rel=0.01)
+    rig.sop.converters[0].derate_ratio = 0.2
+    rig.wait(2)
+    assert rig.powers[0] == pytest.approx(-50_000, abs=1)
+    assert sum(rig.powers) == pytest.approx(-rig.sop.loss_w, abs=1e-3)
+    assert rig.powers[3] < -130_000
+    assert rig.sop.link.v_v < 0.98 * 800
+
+
+def test_droop_terminals_that_cannot_carry_the_link_lose_it(rig):
+    rig.operate([0, 140_000, 140_000, 0], modes=[2, 0, 0, 0])
+    rig.wait(10)
+    assert [c.state.name for c in rig.sop.converters] == ["FAULT"] * 4
+    assert rig.sop.converters[0].faults & Fault.DC_UNDERVOLTAGE
+    assert rig.powers == [0, 0, 0, 0]

@@ -133,6 +133,65 @@ def test_judging():
     assert not expect(point="state", from_s=0, to_s=4, word="STANDBY").passed
 
 
+CLEARED = """\
+version: 1
+duration: 30 s
+bias: 0 %
+noise: 0 %
+timeline:
+  - {at: 0 s, inject: stuck, with: {terminal: 2}, for: 20 s}
+  - {at: 0 s, inject: clip, with: {terminal: 3, limit_w: 10000}}
+  - {at: 0 s, inject: breaker_stuck, with: {terminal: 4}}
+  - {at: 0 s, inject: feeder, with: {terminal: 4, v_v: 380}}
+  - {at: 1 s, inject: clear}
+  - {at: 2 s, operate: {T2: 100 kW, T3: -100 kW}}
+  - {at: 15 s, inject: stuck, with: {terminal: 2}}
+  - {at: 21 s, operate: {T2: 50 kW}}
+expect:
+  - {at: 14 s, point: T2.p, is: 100 kW, within: 1 kW}
+  - {at: 14 s, point: T3.p, is: -100 kW, within: 1 kW}
+  - {at: 14 s, point: T4.v, is: 400 V, within: 1 V}
+  - {at: end, point: T2.p, is: 100 kW, within: 1 kW}
+"""
+
+
+def test_clear_takes_back_every_fault_and_what_was_to_end_it(tmp_path):
+    path = tmp_path / "cleared.yaml"
+    path.write_text(CLEARED)
+    outcome = Run(read_scenario(path)).run()
+    assert [(c.expectation.title, c.detail) for c in outcome.checks if not c.passed] == []
+
+
+WRONG_FAULTS = """\
+version: 1
+duration: 5 s
+timeline:
+  - {at: 1 s, inject: trip}
+  - {at: 1 s, inject: stuck, with: {terminal: 7}}
+  - {at: 1 s, inject: feeder, with: {terminal: 2, v_v: 300 V}}
+  - {at: 1 s, inject: clip, with: {terminal: 2, limit: 5}}
+  - {at: 1 s, inject: branch_out, with: {branch: "16-17"}}
+expect:
+  - {at: end, point: state, equals: STANDBY}
+"""
+
+
+def test_a_fault_that_could_not_be_injected_is_a_mistake_of_the_file(tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(WRONG_FAULTS)
+    done = CliRunner().invoke(main, ["run", str(path)])
+    assert done.exit_code == 3
+    for place, words in (
+        (":4:15: ", "terminal is missing"),
+        (":5:37: ", "7 is not 1 to 4"),
+        (":6:51: ", "'300 V' is no number"),
+        (":7:49: ", "did you mean limit_w?"),
+        (":8:15: ", "needs feeders"),
+    ):
+        (line,) = (x for x in done.stderr.splitlines() if place in x)
+        assert words in line
+
+
 MIXED = """\
 version: 1
 name: a station at an address in simulated feeders
@@ -161,9 +220,12 @@ def test_a_real_address_takes_the_place_of_the_simulated_station(start, tmp_path
     path.write_text(
         MIXED.format(port=device.listening["station"], meter=device.listening["meters"][1])
     )
-    began_us = device.truth()["t_us"]
+    began_us = None
 
     def pace(t_s):
+        nonlocal began_us
+        if began_us is None:  # what it takes to set the run up is no time of the scenario
+            began_us = device.truth()["t_us"] - t_s * 1e6
         while device.truth()["t_us"] - began_us < t_s * 1e6:
             time.sleep(0.005)
 
