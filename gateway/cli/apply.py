@@ -32,16 +32,18 @@ def apply(*, plan_id: str, confirm: str, config_path: Path) -> None:
     import asyncio
 
     from gateway.cli import field as fields
+    from gateway.cli.plan import store_of
+    from gateway.cli.refusals import refusals_told
     from gateway.cli.root import cli
     from gateway.commissioning.plan import Level, PlanGone
 
     async def check() -> HardwarePlan:
         fields.refuse_when_read_only()
-        async with fields.opened(config_path, None) as field:
-            try:
-                found = field.plans.load(plan_id)
-            except PlanGone as gone:
-                fail(ExitCode.REFUSED, str(gone), code="H003", help="sopgw plan ls")
+        try:
+            found = store_of(config_path).load(plan_id)
+        except PlanGone as gone:
+            fail(ExitCode.REFUSED, str(gone), code="H003", help="sopgw plan ls")
+        async with fields.opened(config_path, found.sop) as field:
             reasons = await fields.recheck(field, found)
             if reasons:
                 fail(
@@ -58,7 +60,7 @@ def apply(*, plan_id: str, confirm: str, config_path: Path) -> None:
             except PlanGone as gone:
                 fail(ExitCode.REFUSED, str(gone), code="H003")
 
-    with fields.refusals_told():
+    with refusals_told():
         taken = asyncio.run(check())
     say(f"apply {taken.id}: sopgw {' '.join(taken.command)}")
     arguments = [*taken.command, "--applied", taken.id, "-c", str(config_path)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.commissioning.session import TestRefused
 from gateway.model.errors import JournalError
 from gateway.ports import LedgerStatus
 from gateway.runtime.control import ANSWER_BYTES_MAX, ask_on
@@ -63,7 +64,8 @@ class BorrowedJournal:
         """Have one entry written; return its index once it is durable.
 
         Raises:
-            JournalError: the gateway refused it, took control back, or is gone.
+            TestRefused: the gateway refused it: it is beyond a limit in force.
+            JournalError: the gateway took control back, or is gone.
         """
         request = {"verb": "record", "kind": kind, "fields": dict(fields)}
         try:
@@ -72,7 +74,8 @@ class BorrowedJournal:
         except (OSError, ValueError) as error:
             raise JournalError(f"the gateway took control back: {error}") from error
         if not answer.get("ok"):
-            raise JournalError(f"the gateway refused an entry: {answer.get('error')}")
+            what = f"the gateway refused an entry: {answer.get('error')}"
+            raise TestRefused("gateway", what, str(answer.get("cause")))
         index = int(answer["index"])
         self._size = index + 1
         return index, dict(fields)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.perform import power_options
-from gateway.cli.running import refuse_when_read_only
+from gateway.cli.running import ask_gateway, refuse_when_read_only
 
 if TYPE_CHECKING:
     from gateway.cli.field import Field
@@ -40,11 +40,13 @@ def consented(
     import asyncio
 
     from gateway.cli import field as fields
+    from gateway.cli.refusals import refusals_told
 
     refuse_when_read_only()
+    served = _served(config_path)
 
     async def go() -> dict[str, Any]:
-        async with fields.opened(config_path, None) as field:
+        async with fields.opened(config_path, served) as field:
             preview = fields.Preview(
                 command=tuple(words), level=level(field), lines=tuple(lines(field)), frames=()
             )
@@ -55,5 +57,14 @@ def consented(
             taken = field.plans.load(applied, suffix=".applied")
             return {"state": dict(taken.state), "site_sha256": taken.site_sha256}
 
-    with fields.refusals_told():
+    with refusals_told():
         return asyncio.run(go())
+
+
+def _served(config_path: Path) -> str | None:
+    """Ask the service which SOP it has, where the site has several; None for its only one."""
+    from gateway.config.site_file import load_site
+
+    if len(load_site(config_path).sops) < 2:
+        return None
+    return str(ask_gateway(config_path, {"verb": "status"})["status"]["sop"])

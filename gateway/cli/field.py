@@ -35,11 +35,9 @@ from gateway.commissioning.plan import (
     stale,
 )
 from gateway.commissioning.sat.record import CheckOutcome
-from gateway.commissioning.session import NotBack, TestRefused
 from gateway.config.site_file import DeviceConfig, Site, load_site
-from gateway.devices.guard import GuardReason, GuardRefused
 from gateway.journal.ledger_journal import LedgerJournal
-from gateway.model.errors import DeviceError, JournalError
+from gateway.model.errors import JournalError
 from gateway.model.terminal import Terminal as SopTerminal
 from gateway.ports import Clock
 from gateway.runtime.clock import BenchClock, SystemClock
@@ -379,55 +377,7 @@ async def answers(path: Path) -> bool:
     return True
 
 
-# Errors and answers
-
-
-@contextlib.contextmanager
-def refusals_told() -> Any:
-    """Give refusals of devices and guards their exit code and AddCause word."""
-    try:
-        yield
-    except TestRefused as refused:
-        locked = refused.cause == "locked-by-other-client"
-        raise CommandFailed(
-            ExitCode.LOCKED if locked else ExitCode.REFUSED,
-            [
-                Finding(
-                    code="H010" if locked else "H005",
-                    message=f"{refused.cause}: {refused.what}",
-                    where=refused.device,
-                    help="nothing was moved by the refused step; see `sopgw check network`",
-                )
-            ],
-            data={"cause": refused.cause},
-        ) from None
-    except GuardRefused as refused:
-        locked = refused.reason is GuardReason.LEASE
-        raise CommandFailed(
-            ExitCode.LOCKED if locked else ExitCode.REFUSED,
-            [Finding(code="H006", message=refused.what, where=refused.device)],
-            data={"cause": str(refused.reason)},
-        ) from None
-    except NotBack as stuck:
-        raise CommandFailed(
-            ExitCode.UNVERIFIED,
-            [
-                Finding(
-                    code="H007",
-                    message=stuck.what,
-                    where=stuck.device,
-                    help="look at the device's own display; press its emergency stop if it moves",
-                )
-            ],
-        ) from None
-    except DeviceError as error:
-        if type(error).__name__ in ("OutcomeUnknown", "BadAnswer"):
-            # Only reads go unanswered here: a write that does is brought to zero first.
-            raise CommandFailed(
-                ExitCode.UNREACHABLE,
-                [Finding(code="D107", message=error.what, where=error.device)],
-            ) from None
-        raise
+# Answers
 
 
 def outcome_data(outcome: CheckOutcome) -> dict[str, Any]:

@@ -12,29 +12,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.field import Field, Preview, known_device, known_terminal, progress
+from gateway.cli.field import Field, known_device, known_terminal, progress
 from gateway.cli.hold_elsewhere import hold_elsewhere
 from gateway.cli.output import ExitCode, fail, say
-from gateway.commissioning.plan import Level, level_of
+from gateway.cli.preview import Targets
+from gateway.commissioning import sweep
 from gateway.commissioning.runs import panel, passive, silence, steps, wire
 from gateway.commissioning.runs.holding import HoldOrder, run_hold
 from gateway.commissioning.runs.silence import WatchdogOrder
 from gateway.commissioning.runs.steps import StepOrder, SweepOrder
 from gateway.commissioning.runs.wire import WiringOrder
 from gateway.commissioning.sat.record import CheckOutcome
-from gateway.commissioning.session import LIFE_S, Power, Session
+from gateway.commissioning.session import Power
 from gateway.commissioning.watchdog import How
 from gateway.model.capability import Capability
 from gateway.runtime.clock import BenchClock
 
 Parameters = Mapping[str, Any]
 Run = Callable[[Field, Parameters], Awaitable[CheckOutcome]]
-Moves = Callable[[Field, Parameters], Mapping[str, Power]]
+Moves = Callable[[Field, Parameters], Targets]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One check or test: how it runs, and what it moves at most (None: it only reads).
+    """One check or test: how it runs, and where it moves what (None: it only reads).
 
     One for a ``station`` is refused where the terminals have converters of their own.
     """
@@ -45,60 +46,6 @@ class Operation:
     station: bool = False
 
 
-async def preview(
-    field: Field, operation: Operation, command: tuple[str, ...], given: Parameters
-) -> Preview:
-    """Say what an operation would write, with the first frame in full."""
-    assert operation.moves is not None
-    powers = operation.moves(field, given)
-    sop = field.equipment.sop
-    level = Level.MODERATE
-    for terminal_id, power in powers.items():
-        if level_of(p_w=power.p_w, s_va=sop.terminal(terminal_id).s_va) is Level.SEVERE:
-            level = Level.SEVERE
-        terminal = sop.terminal(terminal_id)
-        if not terminal.p_w_min <= power.p_w <= terminal.p_w_max:
-            fail(
-                ExitCode.REFUSED,
-                f"{terminal_id} {power.p_w / 1000:.0f} kW is outside its guard "
-                f"{terminal.p_w_min / 1000:.0f} … {terminal.p_w_max / 1000:.0f} kW",
-                code="H004",
-                help="choose less power",
-            )
-    lines = list(operation.lines(field, given)) if operation.lines else []
-    for terminal_id, power in powers.items():
-        terminal = sop.terminal(terminal_id)
-        lines.append(
-            f"{terminal_id} up to {power.p_w / 1000:+.1f} kW {power.q_var / 1000:+.1f} kvar; guard "
-            f"{terminal.p_w_min / 1000:.0f} … {terminal.p_w_max / 1000:.0f} kW, ramp "
-            f"{terminal.ramp_w_per_s / 1000:.0f} kW/s, setpoints live {LIFE_S} s and more"
-        )
-    lines.append(
-        f"on failure the station goes to zero by its own watchdog "
-        f"({field.equipment.device_timeout_ms / 1000:.0f} s); at the end everything is at zero"
-    )
-    frame = await _frame(field, powers)
-    return Preview(command=command, level=level, lines=tuple(lines), frames=(frame,))
-
-
-async def _frame(field: Field, powers: Mapping[str, Power]) -> str:
-    """Write what would go over the wire first."""
-    session = Session(field.rack, journal=None, say=lambda _: None)
-    instruction = session.instruction(powers)
-    if field.equipment.converters:
-        station = field.rack.station()
-        await station.read()  # the scale factors of set values are the device's own
-        words = station.staged_block(instruction).hex(" ", 2).upper()
-        return f"set values of {', '.join(s.terminal for s in instruction.setpoints)} = {words}"
-    staged = session.station.staged_block(instruction)
-    at = field.equipment.station.profile.each_terminal
-    if at is None:  # OPC UA: the block travels in one call
-        return f"Select, int32 × {len(staged) // 4} = {staged.hex(' ', 4).upper()}"
-    first = at.block("staged").register
-    words = " ".join(staged[i : i + 2].hex().upper() for i in range(0, len(staged), 2))
-    return f"FC16 {first.text} ×{len(staged) // 2} = {words}"
-
-
 # Checks that only read
 
 
@@ -106,9 +53,17 @@ async def _signs(field: Field, given: Parameters) -> CheckOutcome:
     meters = [given["device"]] if given["device"] else list(field.equipment.meters)
     outcomes = []
     for meter in meters:
-        known_device(field, meter)
+        _known_meter(field, meter)
         outcomes.append(await passive.sign_check(field.rack, meter, span_s=given["span"] / 1000))
     return joined(meters, outcomes)
+
+
+def _known_meter(field: Field, name: str) -> str:
+    """Return the name if it is a meter's; exit 2 otherwise."""
+    if known_device(field, name) not in field.equipment.meters:
+        meters = ", ".join(field.equipment.meters)
+        fail(ExitCode.USAGE, f"{name} is not a meter", code="E002", help=f"one of {meters}")
+    return name
 
 
 def joined(names: list[str], outcomes: list[CheckOutcome]) -> CheckOutcome:
@@ -148,9 +103,7 @@ async def _network(field: Field, given: Parameters) -> CheckOutcome:
 
 
 def _wiring_order(field: Field, given: Parameters) -> WiringOrder:
-    meter = known_device(field, given["device"])
-    if meter not in field.equipment.meters:
-        fail(ExitCode.USAGE, f"{meter} is not a meter", code="E002")
+    meter = _known_meter(field, given["device"])
     via = given["via"] or ""
     if not via or via == field.equipment.sop.master:
         via = wire.default_via(field.rack, meter)
@@ -164,9 +117,9 @@ def _wiring_order(field: Field, given: Parameters) -> WiringOrder:
     )
 
 
-def _wiring_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+def _wiring_moves(field: Field, given: Parameters) -> Targets:
     order = _wiring_order(field, given)
-    return {order.via: Power(p_w=order.p_w)}
+    return {order.via: (Power(p_w=order.p_w), Power(p_w=-order.p_w))}
 
 
 def _wiring_lines(field: Field, given: Parameters) -> list[str]:
@@ -193,10 +146,6 @@ async def _wiring(field: Field, given: Parameters) -> CheckOutcome:
 # Tests
 
 
-def _terminal_power(field: Field, given: Parameters) -> Mapping[str, Power]:
-    return {known_terminal(field, given["terminal"] or _first_slave(field)): Power(p_w=given["to"])}
-
-
 def _first_slave(field: Field) -> str:
     return field.equipment.sop.slaves[0].id
 
@@ -212,9 +161,10 @@ def _step_order(field: Field, given: Parameters) -> StepOrder:
     )
 
 
-def _step_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+def _step_moves(field: Field, given: Parameters) -> Targets:
     order = _step_order(field, given)
-    return {order.terminal: Power(p_w=max((order.to_w, order.from_w), key=abs))}
+    first_w = (order.from_w,) if order.from_w else ()  # at zero it stands already
+    return {order.terminal: tuple(Power(p_w=p_w) for p_w in (*first_w, order.to_w))}
 
 
 async def _step(field: Field, given: Parameters) -> CheckOutcome:
@@ -258,11 +208,30 @@ def _sweep_order(field: Field, given: Parameters) -> SweepOrder:
     )
 
 
-def _sweep_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+def _sweep_moves(field: Field, given: Parameters) -> Targets:
+    """Every point it may visit, those it will skip for their voltage too."""
     order = _sweep_order(field, given)
     terminal = field.equipment.sop.terminal(order.terminal)
-    highest = min(terminal.p_w_max, round(max(order.radii) * terminal.s_va))
-    return {order.terminal: Power(p_w=highest)}
+    steps = [
+        step
+        for v0_v in (0.0, 1.0)  # which way the first steps go, the feeder's voltage decides
+        for step in sweep.first_steps(
+            v0_v=v0_v,
+            v_mid_v=0.5,
+            s_va=terminal.s_va,
+            p_w_min=terminal.p_w_min,
+            p_w_max=terminal.p_w_max,
+            radius_ratio_max=max(order.radii),
+        )
+    ]
+    points = sweep.spiral(
+        s_va=terminal.s_va,
+        p_w_min=terminal.p_w_min,
+        p_w_max=terminal.p_w_max,
+        angles_count=order.angles_count,
+        radii=order.radii,
+    )
+    return {terminal.id: tuple(Power(p_w=t.p_w, q_var=t.q_var) for t in (*steps, *points))}
 
 
 async def _sweep(field: Field, given: Parameters) -> CheckOutcome:
@@ -291,7 +260,20 @@ def capability_text(capability: Capability) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _of_station(field: Field, given: Parameters) -> None:
+    """End with exit 2 where another device than the SOP's station was named."""
+    station = field.equipment.station.name
+    if given["device"] != station:
+        fail(
+            ExitCode.USAGE,
+            f"{field.equipment.sop.id} is tested at {station}, not at “{given['device']}”",
+            code="E002",
+            help=f"{station}, or --sop NAME for the SOP of another station",
+        )
+
+
 def _watchdog_order(field: Field, given: Parameters) -> WatchdogOrder:
+    _of_station(field, given)
     terminal = known_terminal(field, given["terminal"] or _first_slave(field))
     return WatchdogOrder(
         how=How(given["how"]),
@@ -301,9 +283,9 @@ def _watchdog_order(field: Field, given: Parameters) -> WatchdogOrder:
     )
 
 
-def _watchdog_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+def _watchdog_moves(field: Field, given: Parameters) -> Targets:
     order = _watchdog_order(field, given)
-    return {order.terminal: Power(p_w=order.p_w)}
+    return {order.terminal: (Power(p_w=order.p_w),)}
 
 
 async def _watchdog(field: Field, given: Parameters) -> CheckOutcome:
@@ -328,9 +310,9 @@ def _hold_order(field: Field, given: Parameters) -> HoldOrder:
     )
 
 
-def _hold_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+def _hold_moves(field: Field, given: Parameters) -> Targets:
     order = _hold_order(field, given)
-    return {order.terminal: Power(p_w=order.p_w)}
+    return {order.terminal: (Power(p_w=order.p_w),)}
 
 
 async def _hold(field: Field, given: Parameters) -> CheckOutcome:
@@ -339,13 +321,14 @@ async def _hold(field: Field, given: Parameters) -> CheckOutcome:
     )
 
 
-def _estop_moves(field: Field, given: Parameters) -> Mapping[str, Power]:
+def _estop_moves(field: Field, given: Parameters) -> Targets:
+    _of_station(field, given)
     terminal = known_terminal(field, given["terminal"] or _first_slave(field))
-    return {terminal: Power(p_w=given["power"])}
+    return {terminal: (Power(p_w=given["power"]),)}
 
 
 async def _estop(field: Field, given: Parameters) -> CheckOutcome:
-    ((terminal, power),) = _estop_moves(field, given).items()
+    ((terminal, (power,)),) = _estop_moves(field, given).items()
     return await panel.run_estop(
         field.rack,
         field.person,
@@ -366,6 +349,7 @@ def _signals_of(names: tuple[str, ...]) -> tuple[panel.Signal, ...]:
 
 
 async def _signals(field: Field, given: Parameters) -> CheckOutcome:
+    _of_station(field, given)
     names = tuple(n for text in given["only"] for n in text.split(","))
     return await panel.run_signals(field.rack, field.person, _signals_of(names))
 
@@ -375,12 +359,12 @@ async def _interlock(field: Field, given: Parameters) -> CheckOutcome:
     return await panel.run_interlocks(field.rack, field.person, _signals_of(names))
 
 
-def _nothing(_field: Field, _given: Parameters) -> Mapping[str, Power]:
+def _nothing(_field: Field, _given: Parameters) -> Targets:
     return {}
 
 
 def _interlock_lines(_field: Field, _given: Parameters) -> list[str]:
-    return ["SELECT of zero power at every terminal while the interlock is active; no OPERATE"]
+    return ["SELECT of zero power at every terminal before and while it is active; no OPERATE"]
 
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -63,7 +63,9 @@ def perform(
     import asyncio
 
     from gateway.cli import field as fields
-    from gateway.cli.operations import OPERATIONS, preview
+    from gateway.cli.operations import OPERATIONS
+    from gateway.cli.preview import preview
+    from gateway.cli.refusals import refusals_told
 
     operation = OPERATIONS[name]
     if sop_id is not None and command:
@@ -74,7 +76,9 @@ def perform(
             if operation.station:
                 fields.refuse_without_station(field, name)
             if operation.moves is not None:
-                shown = await preview(field, operation, command, given)
+                lines = operation.lines(field, given) if operation.lines else ()
+                targets = operation.moves(field, given)
+                shown = await preview(field, targets, command=command, lines=lines)
                 await fields.consent(
                     field, shown, fields.Consent(yes=yes, confirm=confirm, applied=applied)
                 )
@@ -85,6 +89,6 @@ def perform(
             after = field.journal.status().size if field.journal else 0
             return outcome, list(range(before, after))
 
-    with fields.refusals_told():
+    with refusals_told():
         outcome, entries = asyncio.run(go())
     fields.answer(outcome, extra or {}, entries=entries)

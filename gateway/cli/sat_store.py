@@ -18,15 +18,16 @@ import click
 from gateway.cli.field import (
     Field,
     clock_of,
-    refusals_told,
     sat_folder,
     station_wanted,
     take_control,
     user,
 )
 from gateway.cli.operations import OPERATIONS
-from gateway.cli.output import CommandFailed, ExitCode, fail
+from gateway.cli.output import CommandFailed, ExitCode, end_of, fail
 from gateway.cli.person import Terminal
+from gateway.cli.preview import refuse_beyond_guards
+from gateway.cli.refusals import refusals_told
 from gateway.cli.sat_rehearsal import REHEARSAL, rehearse
 from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.runs.person import Answer
@@ -40,6 +41,7 @@ from gateway.config.problem import ConfigFileError, Problem
 from gateway.config.site_file import Site
 from gateway.config.yaml_reader import Document, Node, read_file
 from gateway.journal.owner import as_owner
+from gateway.model.errors import ConfigError
 from gateway.runtime.clock import SystemClock
 
 SIGNED = "signatures.jsonl"
@@ -191,6 +193,11 @@ class Executor:
             return CheckOutcome(
                 verdict=Verdict.UNDECIDED, note=station_wanted(self._field, check.run)
             )
+        try:
+            if operation.moves is not None:
+                refuse_beyond_guards(self._field, operation.moves(self._field, given))
+        except CommandFailed as failed:
+            return failed_outcome(failed, check)
         if operation.moves is not None:
             refusal = await self._power(check)
             if refusal is not None:
@@ -201,6 +208,9 @@ class Executor:
                 outcome = await operation.run(self._field, given)
         except CommandFailed as failed:
             return failed_outcome(failed, check)
+        except ConfigError as wrong:  # what the device says of itself is not what its profile says
+            end = end_of(wrong)
+            return failed_outcome(CommandFailed(end.exit_code, end.findings), check)
         if size >= 0 and operation.moves is not None:
             return _with_entry(outcome, size)
         return outcome

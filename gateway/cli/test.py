@@ -323,6 +323,7 @@ def _hold_under(
     from gateway.cli.hold_elsewhere import HOLDING
     from gateway.cli.hold_elsewhere import under as lent_by
     from gateway.cli.output import ExitCode, fail
+    from gateway.cli.refusals import refusals_told
     from gateway.commissioning.runs.holding import HoldOrder, run_hold
 
     async def go() -> None:
@@ -335,5 +336,5 @@ def _hold_under(
             field.rack.owner = lent.owner_id
             await run_hold(field.rack, order, journal=lent, holding=lambda: lent.tell(HOLDING))
 
-    with fields.refusals_told():
+    with refusals_told():
         asyncio.run(go())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import enum
 import json
+import math
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,9 +67,10 @@ class HardwarePlan:
         }  # fmt: skip
 
 
-def level_of(*, p_w: int, s_va: int) -> Level:
-    """Return the level of an operation by its largest power."""
-    return Level.MODERATE if abs(p_w) <= MODERATE_RATIO_MAX * s_va else Level.SEVERE
+def level_of(*, p_w: int, s_va: int, q_var: int = 0) -> Level:
+    """Return the level of an operation by its largest power, reactive power counted in."""
+    largest_va = math.hypot(p_w, q_var)
+    return Level.MODERATE if largest_va <= MODERATE_RATIO_MAX * s_va else Level.SEVERE
 
 
 def fingerprint(seen: StationTelemetry) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Passive check of signs: what power in one direction must do to meter and counters.
 
-No write; it uses whatever flows. Below 5 % of the rating nothing is said.
+No write; it uses whatever flows. Below 5 % of the rating nothing is said, of the converter as of
+the meter: a meter that reads nothing agrees with nobody.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from gateway.commissioning.finding import Finding, Punch, Verdict
 
 FLOOR_RATIO = 0.05  # of the rating: below it auxiliaries and noise may turn the sign
+SURE_RATIO = 0.8  # of the samples with power have to agree, or to be against
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +30,12 @@ class SignSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignResult:
-    """Verdict with the findings and how many samples carried enough power."""
+    """Verdict with the findings, and in how many samples converter and meter had enough power."""
 
     verdict: Verdict
     findings: tuple[Finding, ...]
     loaded_count: int
+    told_count: int = 0  # of the loaded, those in which the meter had enough as well
 
 
 def judge(
@@ -47,10 +50,10 @@ def judge(
         return SignResult(verdict=Verdict.UNDECIDED, findings=(), loaded_count=len(loaded))
     sign = -1.0 if import_positive else 1.0
     findings: list[Finding] = []
-    agreement = [sign * s.meter_p_w * s.converter_p_w for s in loaded]
-    against = sum(a < 0 for a in agreement) / len(agreement)
-    undecided = 0.2 < against < 0.8
-    if against >= 0.8:
+    told = [s for s in loaded if abs(s.meter_p_w) >= FLOOR_RATIO * s_va]
+    against_count = sum(sign * s.meter_p_w * s.converter_p_w < 0 for s in told)
+    agree_count = len(told) - against_count
+    if against_count >= SURE_RATIO * len(loaded):
         findings.append(
             Finding(
                 code="sign",
@@ -63,10 +66,15 @@ def judge(
         )
     findings += _phases(meter, loaded, sign=sign)
     findings += _counters(meter, samples, s_va=s_va)
-    verdict = Verdict.UNDECIDED if undecided else Verdict.OK
+    verdict = Verdict.OK if agree_count >= SURE_RATIO * len(loaded) else Verdict.UNDECIDED
     if findings:
         verdict = Verdict.FAULT
-    return SignResult(verdict=verdict, findings=tuple(findings), loaded_count=len(loaded))
+    return SignResult(
+        verdict=verdict,
+        findings=tuple(findings),
+        loaded_count=len(loaded),
+        told_count=len(told),
+    )
 
 
 def _phases(meter: str, loaded: Sequence[SignSample], *, sign: float) -> list[Finding]:

@@ -3,8 +3,10 @@
 A soft open point injects a small balanced ±P; the *change* each meter phase sees, divided by
 the change it should see, is a complex number whose angle is a multiple of 60°: 0 good, 180 a
 reversed CT, ±120 a CT on another phase, ±60 both. Loads switch while we look, so the change
-across each sign change is a sample and the median decides. Not enough evidence is ``undecided``;
-a wrong answer is never an option. Pure: samples in, verdict out.
+across each sign change is a sample and the median decides. What a phase should see is what the
+terminal measured itself to deliver, not what it was asked for: a ramp, a derating or a converter
+that is a little off are no fault of the meter. Not enough evidence is ``undecided``; a wrong
+answer is never an option. Pure: samples in, verdict out.
 
 What it cannot see: a voltage lead *and* a CT on the same wrong phase give right totals under
 wrong labels; a pairing fault on two phases does not tell which of the two pairs is crossed; the
@@ -25,11 +27,20 @@ from gateway.commissioning.ratio import RatioName, name_ratio
 
 PHASES = ("L1", "L2", "L3")
 DROP_S = 3.0  # the ramp, the meter's averaging and its latency lie in the first seconds of a half
+METER_S = 2.5  # of these, averaging and latency: they come after a longer ramp as well
+SETTLED_RATIO = 0.05  # of what was ordered: this near to its end a terminal has arrived
+SETTLED_COUNT = 3  # readings; fewer say nothing of where a terminal stands
+SETTLED_DEVIATIONS = 2.5  # of its noise, where that is more
+DELIVERED_RATIO_MIN = 0.5  # of what was ordered: a change below is no injection to measure with
 EDGE_S = 4.0  # settled samples are taken this close to a sign change: fewer loads switch meanwhile
 RESIDUAL_DEG_MAX = 15.0  # half of the distance to the border between two multiples of 60°
 SPREAD_DEG_MAX = 25.0  # 95 % bound of the angle; border at 30° is never reached inside it
 CHANGES_MIN_COUNT = 3  # a median of fewer is a sample, not a median
-RATIO_MIN, RATIO_MAX = 0.8, 1.25
+RATIO_OFF = 0.05  # a ratio surely farther from 1 is a fault: CT classes add up to 3 %
+RATIO_FINE = 0.08  # one surely nearer is fine; between them, or unsure, it is undecided
+PHASE_OFF = 0.12  # a single phase scatters more than the three together …
+PHASE_CHANGES_MIN_COUNT = 7  # … and needs more changes to be accused alone
+DEVIATES_95, DEVIATES_99 = 1.96, 2.58  # standard deviations either side
 INJECTION_FACTOR = 1.5  # injection over largest load step; below it weak tests go wrong
 T_95 = (12.7, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)  # Student, 1 to 10 degrees
 
@@ -45,11 +56,66 @@ class PhaseSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Half:
-    """One half period of the injection: ``p_w`` at the terminal, positive into the feeder."""
+    """One half period of the injection: powers at the meter's terminal, positive into the feeder.
+
+    ``p_w`` was ordered, ``delivered_w`` was measured there from ``t_settled_s`` on; None: as
+    ordered, at once.
+    """
 
     t_start_s: float
     t_end_s: float
     p_w: float
+    delivered_w: float | None = None
+    t_settled_s: float | None = None
+
+    @property
+    def at_terminal_w(self) -> float:
+        """What the terminal gave."""
+        return self.p_w if self.delivered_w is None else self.delivered_w
+
+    @property
+    def t_ready_s(self) -> float:
+        """From when on a meter shows it."""
+        settled_s = self.t_start_s if self.t_settled_s is None else self.t_settled_s
+        return max(self.t_start_s + DROP_S, settled_s + METER_S)
+
+
+def measured_half(
+    *, t_start_s: float, t_end_s: float, p_w: float, terminal: Sequence[tuple[float, float]]
+) -> Half:
+    """Return a half with what its terminal delivered, from readings of it as (s, W).
+
+    One that was not read, or moved until the end, settles at the end: nothing is told from it.
+    """
+    inside = [(t, p) for t, p in terminal if t_start_s <= t <= t_end_s and math.isfinite(p)]
+    if len(inside) < SETTLED_COUNT:
+        return Half(
+            t_start_s=t_start_s, t_end_s=t_end_s, p_w=p_w, delivered_w=0.0, t_settled_s=t_end_s
+        )
+    powers = [p for _t, p in inside]
+    final_w = statistics.median(powers[-SETTLED_COUNT:])
+    runs = len(inside) - SETTLED_COUNT + 1
+    band_w = max(SETTLED_RATIO * abs(p_w), SETTLED_DEVIATIONS * _noise(powers))
+    moving = [
+        k
+        for k in range(runs)
+        if abs(statistics.median(powers[k : k + SETTLED_COUNT]) - final_w) > band_w
+    ]
+    first = moving[-1] + SETTLED_COUNT - 1 if moving else 0
+    return Half(
+        t_start_s=t_start_s,
+        t_end_s=t_end_s,
+        p_w=p_w,
+        delivered_w=statistics.median(powers[first:]),
+        t_settled_s=inside[first][0] if moving else t_start_s,
+    )
+
+
+def _noise(values: Sequence[float]) -> float:
+    """Standard deviation of single values, from successive ones: a ramp is no noise."""
+    steps = [b - a for a, b in pairwise(values)]
+    usual = statistics.median(steps)
+    return _sigma([step - usual for step in steps]) / math.sqrt(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +152,8 @@ class WiringResult:
     phases: tuple[PhaseWiring, ...]
     changes_count: int
     ratio_name: RatioName | None
+    off: tuple[str, ...] = ()  # phases whose ratio is surely wrong
+    ratio_told: bool = False  # whether the ratio could be judged, and the arrangement before it
 
     def findings(self, meter: str) -> tuple[Finding, ...]:
         """List the faults with their mends; empty when ok or undecided."""
@@ -102,7 +170,7 @@ class WiringResult:
             for phase in self.phases
             if phase.reversed
         ]
-        off = [p for p in self.phases if not RATIO_MIN < p.ratio < RATIO_MAX]
+        off = [p for p in self.phases if p.phase in self.off]
         if off:
             named = self.ratio_name
             phases = ", ".join(p.phase for p in off)
@@ -111,7 +179,7 @@ class WiringResult:
                 Finding(
                     code=named.code if named else "ratio",
                     where=f"{meter} {phases}",
-                    what=f"reads {mean:.3g} times the injected power on {phases}"
+                    what=f"reads {mean:.3g} times the delivered power on {phases}"
                     + (f": {named.meaning}" if named else ""),
                     mend="compare the CT's nameplate with the meter's setting and the profile",
                     punch=Punch.A,
@@ -176,20 +244,72 @@ def judge(
         return WiringResult(
             verdict=Verdict.UNDECIDED, phases=phases, changes_count=len(changes), ratio_name=None
         )
-    off = [p.ratio for p in phases if not RATIO_MIN < p.ratio < RATIO_MAX]
-    good = not off and all(p.sees == p.phase and not p.reversed for p in phases)
+    along = [_along([c[i] for c in changes]) for i in range(3)]
+    off, told = _ratios(along)
+    in_place = all(p.sees == p.phase and not p.reversed for p in phases)
+    verdict = Verdict.OK if told else Verdict.UNDECIDED
+    mean = statistics.fmean(phases[i].ratio for i in off) if off else 1.0
     return WiringResult(
-        verdict=Verdict.OK if good else Verdict.FAULT,
+        verdict=Verdict.FAULT if off or not in_place else verdict,
         phases=phases,
         changes_count=len(changes),
-        ratio_name=name_ratio(statistics.fmean(off), ct_primary_a=ct_primary_a) if off else None,
+        ratio_name=name_ratio(mean, ct_primary_a=ct_primary_a),
+        off=tuple(PHASES[i] for i in off),
+        ratio_told=told,
     )
 
 
+def _along(ratios: Sequence[complex]) -> list[float]:
+    """Return the ratios of a phase along the direction of their median, whichever that is."""
+    centre = _centre(ratios)
+    return sorted((r * centre.conjugate()).real / abs(centre) for r in ratios)
+
+
+def _centre(ratios: Sequence[complex]) -> complex:
+    return complex(
+        statistics.median(r.real for r in ratios), statistics.median(r.imag for r in ratios)
+    )
+
+
+def _ratios(along: Sequence[Sequence[float]]) -> tuple[list[int], bool]:
+    """Return the places of phases whose ratio is surely off, and whether all could be told.
+
+    A CT ratio is mostly wrong on all three: together they say it sooner than one alone. Bounds of
+    a median from its ranks hold whatever the loads do.
+    """
+    alone = len(along[0]) >= PHASE_CHANGES_MIN_COUNT
+    off = [i for i in range(3) if alone and _surely_off(_bounds(along[i], DEVIATES_99))]
+    low, high = _bounds(sorted(r for phase in along for r in phase), DEVIATES_95)
+    medians = [statistics.median(phase) for phase in along]
+    if _surely_off((low, high)):
+        off = [i for i in range(3) if abs(medians[i] - 1) > RATIO_OFF]
+    near = max(abs(m - 1) for m in medians) <= PHASE_OFF
+    fine = near and low >= 1 - RATIO_FINE and high <= 1 + RATIO_FINE
+    return off, bool(off) or fine
+
+
+def _surely_off(bounds: tuple[float, float]) -> bool:
+    return bounds[0] > 1 + RATIO_OFF or bounds[1] < 1 - RATIO_OFF
+
+
+def _bounds(values: Sequence[float], deviates: float) -> tuple[float, float]:
+    """Return between which of the sorted values their median lies."""
+    rank = max(0, int(len(values) / 2 - deviates * math.sqrt(len(values)) / 2))
+    return values[rank], values[-1 - rank]
+
+
 def _swing_w(halves: Sequence[Half]) -> float:
-    """Half of the mean step across a sign change: the injected amplitude."""
-    steps = [abs(b.p_w - a.p_w) for a, b in pairwise(halves) if a.p_w * b.p_w < 0]
-    return statistics.fmean(steps) / 2 if steps else 0.0
+    """Half of the mean step across a sign change: the amplitude at the terminal."""
+    steps = [b.at_terminal_w - a.at_terminal_w for a, b in pairwise(halves) if _told(a, b)]
+    return statistics.fmean(abs(step) for step in steps) / 2 if steps else 0.0
+
+
+def _told(before: Half, after: Half) -> bool:
+    """Tell whether the terminal changed its sign as ordered, by much of what was ordered."""
+    if before.p_w * after.p_w >= 0:
+        return False
+    gave = (after.at_terminal_w - before.at_terminal_w) / (after.p_w - before.p_w)
+    return gave >= DELIVERED_RATIO_MIN
 
 
 def _changes(
@@ -198,17 +318,13 @@ def _changes(
     """Return measured over expected change, one complex number a phase, per sign change."""
     found = []
     for before, after in pairwise(halves):
-        if before.p_w * after.p_w >= 0:
+        if not _told(before, after):
             continue
-        early = _settled(
-            samples, max(before.t_start_s + DROP_S, before.t_end_s - EDGE_S), before.t_end_s
-        )
-        late = _settled(
-            samples, after.t_start_s + DROP_S, min(after.t_end_s, after.t_start_s + DROP_S + EDGE_S)
-        )
+        early = _settled(samples, max(before.t_ready_s, before.t_end_s - EDGE_S), before.t_end_s)
+        late = _settled(samples, after.t_ready_s, min(after.t_end_s, after.t_ready_s + EDGE_S))
         if early is None or late is None:
             continue
-        expected_w = sign * (after.p_w - before.p_w) / 3
+        expected_w = sign * (after.at_terminal_w - before.at_terminal_w) / 3
         found.append(
             (
                 (late[0] - early[0]) / expected_w,
@@ -222,8 +338,12 @@ def _changes(
 def _settled(
     samples: Sequence[PhaseSample], t_start_s: float, t_end_s: float
 ) -> tuple[complex, complex, complex] | None:
-    """Median power of each phase in a window; None without samples."""
-    inside = [s for s in samples if t_start_s <= s.t_s <= t_end_s]
+    """Median power of each phase in a window; None without samples that have a value."""
+    inside = [
+        s
+        for s in samples
+        if t_start_s <= s.t_s <= t_end_s and all(math.isfinite(x) for x in (*s.p_w, *s.q_var))
+    ]
     if not inside:
         return None
     p = [statistics.median(s.p_w[i] for s in inside) for i in range(3)]
@@ -238,9 +358,7 @@ def _phase(name: str, ratios: Sequence[complex], *, swing_w: float) -> PhaseWiri
             phase=name, expected_w=swing_w, p_w=0.0, q_var=0.0, ratio=0.0, angle_deg=0.0,
             spread_deg=180.0, verdict=Verdict.UNDECIDED, sees="", reversed=False,
         )  # fmt: skip
-    centre = complex(
-        statistics.median(r.real for r in ratios), statistics.median(r.imag for r in ratios)
-    )
+    centre = _centre(ratios)
     angle_deg = math.degrees(cmath.phase(centre))
     spread_deg = _spread_deg(ratios, centre)
     step = round(angle_deg / 60)

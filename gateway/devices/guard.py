@@ -94,6 +94,8 @@ class StationGuard:
         masters = [s.terminal for s in instruction.setpoints if s.mode is ControlMode.VDC_Q]
         if len(masters) > 1:
             raise self._no(GuardReason.MASTER, f"{' and '.join(masters)} would both hold Vdc")
+        for master in masters:
+            self._check_rest(self._terminals[master], instruction)
         moving = any(s.p_w or s.q_var for s in instruction.setpoints)
         if not (1 if moving else 0) <= instruction.ttl_s <= 0xFFFF:
             raise self._no(GuardReason.TIME_TO_LIVE, f"{instruction.ttl_s} s")
@@ -138,6 +140,17 @@ class StationGuard:
             limits = self._staged[name].range
             if limits is not None and not limits[0] <= value <= limits[1]:
                 raise self._no(GuardReason.RANGE, f"{terminal.id}.{name} {value}")
+
+    def _check_rest(self, master: Terminal, instruction: Instruction) -> None:
+        """Hold what the others leave the master against its rating.
+
+        Its limits of power are the core's to keep: it lets tracking pass them for a while.
+        """
+        rest_w = -sum(s.p_w for s in instruction.setpoints if s.terminal != master.id)
+        if abs(rest_w) > master.s_va:
+            raise self._no(
+                GuardReason.RATING, f"{master.id} as master {rest_w} W over {master.s_va} VA"
+            )
 
     def _check_ramp(self, terminal: Terminal, ramp_permille_per_s: int) -> None:
         limits = self._staged["ramp_set"].range

@@ -194,20 +194,34 @@ def _swapped_fits(
 ) -> bool:
     """Tell whether every identity holds once the words of each value are swapped."""
     points: dict[str, float] = {}
-    for point_name, codec in codecs_of(profile).items():
-        point: Point = codec.point
-        if point.register is None or point.register_count < 2:
+    codecs = codecs_of(profile)
+    for point_name, codec in codecs.items():
+        words = _words_of(codec.point, poll)
+        if len(words) < 2:
             continue
-        at = point.register.address
-        words = [poll.registers.get(at + i) for i in range(point.register_count)]
-        if any(w is None for w in words):
-            continue
-        value, _quality = codec.decode([w for w in reversed(words) if w is not None])
+        exponent = 0
+        if codec.point.scale_point is not None:
+            scale_of = codecs[codec.point.scale_point]  # one register: it has no order of words
+            one_word = _words_of(scale_of.point, poll)
+            found = scale_of.decode(one_word)[0] if one_word else None
+            if not isinstance(found, int):
+                continue
+            exponent = found
+        value, _quality = codec.decode(words[::-1], exponent=exponent)
         if isinstance(value, int | float):
             points[point_name] = float(value)
     lines = scale.identities(name, points, v_nominal_v=phase_v, floor_w=floor_w)
     said = [line for line in lines if line.verdict is not Verdict.UNDECIDED]
     return len(said) >= 3 and all(line.verdict is Verdict.OK for line in said)
+
+
+def _words_of(point: Point, poll: Poll) -> list[int]:
+    """Return the registers of a point as they were read; none where one of them was not."""
+    if point.register is None:
+        return []
+    at = point.register.address
+    words = [poll.registers.get(at + i) for i in range(point.register_count)]
+    return [w for w in words if w is not None] if None not in words else []
 
 
 async def _station_balance(rack: Rack) -> CheckOutcome:
@@ -255,7 +269,10 @@ async def _station_balance(rack: Rack) -> CheckOutcome:
 async def sign_samples(rack: Rack, meter: str, *, span_s: float, period_s: float = 1.0) -> list[
     signs.SignSample
 ]:  # fmt: skip
-    """Poll converter and meter together over a span."""
+    """Poll converter and meter together over a span; polls without the meter's power are left out.
+
+    What was not read is no zero.
+    """
     reader = rack.reader(meter)
     terminal = rack.equipment.terminal_of(meter)
     wanted = [p for p in ("p", "p1", "p2", "p3", *SETTLEMENT) if reader.has(p)]
@@ -264,9 +281,10 @@ async def sign_samples(rack: Rack, meter: str, *, span_s: float, period_s: float
     while rack.now_s() < end_s:
         seen = await rack.station().read()
         poll = await reader.read(wanted)
-        samples.append(
-            _sign_sample(poll, next(t.p_w for t in seen.terminals if t.id == terminal.id))
-        )
+        if "p" in poll.points:
+            samples.append(
+                _sign_sample(poll, next(t.p_w for t in seen.terminals if t.id == terminal.id))
+            )
         await rack.pause(period_s)
     return samples
 
@@ -277,7 +295,7 @@ def _sign_sample(poll: Poll, converter_p_w: float) -> signs.SignSample:
     return signs.SignSample(
         t_s=poll.t_s,
         converter_p_w=converter_p_w,
-        meter_p_w=poll.points.get("p", 0.0),
+        meter_p_w=poll.points["p"],
         phases_p_w=phases if len(phases) == 3 else (),
         import_wh=counters[0],
         export_wh=counters[1],
@@ -300,10 +318,21 @@ async def sign_check(rack: Rack, meter: str, *, span_s: float = 30.0) -> CheckOu
             Row(name="samples with enough power", value_text=str(result.loaded_count), limit="≥ 3"),
         ),
         findings=result.findings,
-        note=""
-        if result.loaded_count >= 3
-        else "too little power flows; check wiring injects its own",
+        note=_sign_note(meter, samples, result),
     )
+
+
+def _sign_note(meter: str, samples: Sequence[signs.SignSample], result: signs.SignResult) -> str:
+    """Say why too little can be said."""
+    if result.verdict is not Verdict.UNDECIDED:
+        return ""
+    if not samples:
+        return f"{meter} gave no active power"
+    if result.loaded_count < 3:
+        return "too little power flows; check wiring injects its own"
+    if result.told_count < result.loaded_count / 2:
+        return f"{meter} shows too little of it: is it connected? check wiring injects its own"
+    return f"{meter} agrees now and then only; check wiring injects its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ class WiringRun:
     samples: list[PhaseSample] = field(default_factory=list)
     polls: list[Poll] = field(default_factory=list)
     halves: list[Half] = field(default_factory=list)
+    terminal: list[tuple[float, float]] = field(default_factory=list)  # s, W the meter's own gave
     elsewhere_w: dict[str, list[float]] = field(default_factory=dict)  # meter -> P, one a half
     load_step_w: float = 0.0
     plausible: bool = True
@@ -128,10 +129,11 @@ async def _inject(
         )
         await rack.clock.sleep_until(round((sent_s + order.half_s) * 1e6))
         run.halves.append(
-            Half(
+            wiring.measured_half(
                 t_start_s=sent_s,
                 t_end_s=rack.now_s(),
                 p_w=float(sign * direction * order.p_w),
+                terminal=run.terminal,
             )
         )
         await _look_elsewhere(rack, run)
@@ -148,8 +150,8 @@ async def _look_elsewhere(rack: Rack, run: WiringRun) -> None:
     """Read the other terminals' meters once a half: the injection may show at the wrong one."""
     sop = rack.equipment.sop
     for terminal in sop.terminals:
-        if terminal.meter == run.order.meter or terminal.id == sop.master:
-            continue  # the master's meter sees every injection
+        if terminal.meter == run.order.meter or terminal.id in (sop.master, run.order.via):
+            continue  # the master's meter sees every injection, as that of who injects has to
         reader = rack.reader(terminal.meter)
         seen_w = float("nan")
         if reader.has("p"):
@@ -162,8 +164,7 @@ def sees_instead(run: WiringRun) -> str:
     """Name the meter that sees the injection while the one under test sees nothing; or ""."""
     if run.result is None or not run.halves:
         return ""
-    # What was not measured is no silence: a ratio that is no number accuses nobody.
-    if not all(p.ratio <= QUIET_RATIO for p in run.result.phases):
+    if not _quiet(run.result):
         return ""
     for meter, values in run.elsewhere_w.items():
         with_half = [
@@ -180,6 +181,14 @@ def sees_instead(run: WiringRun) -> str:
     return ""
 
 
+def _quiet(result: WiringResult) -> bool:
+    """Tell whether the meter showed nothing of what its terminal gave.
+
+    What was not measured is no silence: without a change, or a number, nobody is accused.
+    """
+    return result.changes_count > 0 and all(p.ratio <= QUIET_RATIO for p in result.phases)
+
+
 def judged(rack: Rack, run: WiringRun) -> WiringResult:
     """Judge what was seen so far."""
     profile = rack.equipment.device(run.order.meter).profile
@@ -190,8 +199,9 @@ def judged(rack: Rack, run: WiringRun) -> WiringResult:
 async def _polling(
     rack: Rack, meter: str, names: Sequence[str], run: WiringRun
 ) -> AsyncIterator[None]:
-    """Poll the meter beside the injection; a lost poll is a gap, not an end."""
+    """Poll the meter and its terminal beside the injection; a lost poll is a gap, not an end."""
     reader = rack.reader(meter)
+    terminal = rack.equipment.terminal_of(meter).id
 
     async def poll_on() -> None:
         while True:
@@ -199,6 +209,10 @@ async def _polling(
                 poll = await reader.read(names)
                 run.polls.append(poll)
                 run.samples.append(_sample(poll))
+            with contextlib.suppress(DeviceError):
+                seen = await rack.station().read()
+                p_w = next(t.p_w for t in seen.terminals if t.id == terminal)
+                run.terminal.append((seen.mono_us / 1e6, float(p_w)))
             await rack.pause(POLL_S)
 
     async with asyncio.TaskGroup() as group:
@@ -240,7 +254,7 @@ def outcome(rack: Rack, run: WiringRun) -> CheckOutcome:
             verdict=Verdict.UNDECIDED,
             note=f"loads step by {run.load_step_w / 1000:.1f} kW: inject at least {need_kw:.1f} kW",
         )
-    rows = [_phase_row(p) for p in run.result.phases]
+    rows = [_phase_row(p, off=p.phase in run.result.off) for p in run.result.phases]
     findings = list(run.result.findings(meter))
     other = sees_instead(run)
     if other:
@@ -265,18 +279,41 @@ def outcome(rack: Rack, run: WiringRun) -> CheckOutcome:
     )
     verdict = Verdict.FAULT if findings else run.result.verdict
     note = f"±{order.p_w / 1000:.0f} kW at {order.via}, {len(run.halves)} halves"
+    if verdict is Verdict.UNDECIDED:
+        note = "; ".join((note, *_why_undecided(rack, run, run.result)))
     return CheckOutcome(verdict=verdict, rows=tuple(rows), findings=tuple(findings), note=note)
 
 
-def _phase_row(phase: wiring.PhaseWiring) -> Row:
+def _why_undecided(rack: Rack, run: WiringRun, result: WiringResult) -> list[str]:
+    """Say what stood in the way, and what helps."""
+    own = rack.equipment.terminal_of(run.order.meter).id
+    least_w = wiring.DELIVERED_RATIO_MIN * run.order.p_w
+    late = [h for h in run.halves if h.t_ready_s >= h.t_end_s]
+    gave_w = [abs(h.at_terminal_w) for h in run.halves if h not in late]
+    if not run.terminal:
+        return [f"{own} could not be read meanwhile"]
+    if late and result.changes_count < wiring.CHANGES_MIN_COUNT:
+        return [f"{own} moves until the end of a half: longer ones (--half) or less power"]
+    if gave_w and statistics.median(gave_w) < least_w:
+        return [f"{own} gave {statistics.median(gave_w) / 1000:.1f} kW: is it derated or held?"]
+    if _quiet(result):
+        return [f"{run.order.meter} shows nothing of it"]
+    if result.changes_count and all(p.sees for p in result.phases):
+        mean = statistics.fmean(p.ratio for p in result.phases)
+        return [f"in order but for the ratio, {mean:.2f} and not sure: more power or time"]
+    return []
+
+
+def _phase_row(phase: wiring.PhaseWiring, *, off: bool) -> Row:
+    words = "ratio off" if off and phase.words == "ok" else phase.words
     return Row(
         name=phase.phase,
         value_text=f"{phase.p_w / 1000:+.2f} {phase.q_var / 1000:+.2f}j kW, ratio "
-        f"{phase.ratio:.2f}, {phase.angle_deg:+.1f}° ±{phase.spread_deg:.1f}°: {phase.words}",
+        f"{phase.ratio:.2f}, {phase.angle_deg:+.1f}° ±{phase.spread_deg:.1f}°: {words}",
         limit=f"{phase.expected_w / 1000:+.2f} +0.00j kW",
         verdict=Verdict.UNDECIDED
         if phase.verdict is Verdict.UNDECIDED
-        else (Verdict.OK if phase.words == "ok" else Verdict.FAULT),
+        else (Verdict.OK if words == "ok" else Verdict.FAULT),
     )
 
 

@@ -44,6 +44,9 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
     for key in ("plan", "revision"):
         if a["plan"][key] != b["plan"][key]:
             odd.append(f"{key}: {a['plan'][key]} against {b['plan'][key]}")
+    if not odd and a["plan"] != b["plan"]:
+        other_text = ", ".join(_other_checks(a["plan"], b["plan"])) or "its head"
+        odd.append(f"plan: the same id and revision, other content: {other_text}")
     titles = {c["id"]: c["title"] for s in a["plan"]["steps"] for c in s["checks"]}
     other = {c["id"]: c for c in b["checks"]}
     differences: list[Difference] = []
@@ -52,17 +55,12 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
         twin = other.pop(check["id"], None)
         if twin is None:
             odd.append(f"check {check['id']} is only in the first")
+            differences.append(_status(check, titles, "missing"))
             continue
         count += 1
         title = titles.get(check["id"], "")
         if check["status"] != twin["status"]:
-            differences.append(
-                Difference(
-                    check=check["id"], title=title, name="", first_text=check["status"],
-                    second_text=twin["status"], change_pct=None,
-                    worse=check["status"] == "ok" and twin["status"] != "skipped",
-                )
-            )  # fmt: skip
+            differences.append(_status(check, titles, twin["status"]))
         rows = {r["name"]: r for r in twin["rows"]}
         for row in check["rows"]:
             match = rows.get(row["name"])
@@ -79,6 +77,29 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
     return Comparison(
         differences=tuple(differences), not_comparable=tuple(odd), compared_count=count
     )
+
+
+def _status(check: Mapping[str, Any], titles: Mapping[str, str], second_text: str) -> Difference:
+    """Return how the status differs; what is skipped or missing there did not pass there."""
+    return Difference(
+        check=check["id"],
+        title=titles.get(check["id"], ""),
+        name="",
+        first_text=check["status"],
+        second_text=second_text,
+        change_pct=None,
+        worse=check["status"] == "ok",
+    )
+
+
+def _other_checks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return the steps and checks that the two plans do not have alike."""
+    a, b = (
+        {s["id"]: {**s, "checks": None} for s in plan["steps"]}
+        | {c["id"]: c for s in plan["steps"] for c in s["checks"]}
+        for plan in (first, second)
+    )
+    return [id_ for id_ in sorted(a.keys() | b.keys()) if a.get(id_) != b.get(id_)]
 
 
 def change_pct(first: str, second: str) -> float | None:

@@ -1,17 +1,19 @@
 """The record of one acceptance run: a file of events that only grows, folded into a state.
 
 An interrupted run goes on where it stopped: what is in the file happened, what is not did not.
-Every line is written and flushed to the disk before the next check begins.
+Every line is written and flushed to the disk before the next check begins. Several commands may
+work on a run at once: each line is written under a lock, after what others wrote meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.sat.canonical import canonical
@@ -162,11 +164,10 @@ class RunState:
 class RunRecord:
     """Appends events to the run's file and folds them."""
 
-    def __init__(
-        self, folder: Path, events: list[dict[str, Any]], now_us: Callable[[], int]
-    ) -> None:
+    def __init__(self, folder: Path, now_us: Callable[[], int]) -> None:
         self.folder = folder
-        self._events = events
+        self._events: list[dict[str, Any]] = []
+        self._read_size = 0  # bytes of the file that the events are of
         self._now_us = now_us
 
     @property
@@ -186,7 +187,7 @@ class RunRecord:
         """Begin a run in a new folder."""
         with as_owner(folder):
             folder.mkdir(parents=True, exist_ok=False)
-        record = cls(folder, [], now_us)
+        record = cls(folder, now_us)
         record.append("new", {"header": dict(header), "plan": plan.data()})
         return record
 
@@ -194,37 +195,54 @@ class RunRecord:
     def open(cls, folder: Path, *, now_us: Callable[[], int]) -> RunRecord:
         """Read a run; a last line cut short by a power failure is dropped, another one is not."""
         path = folder / EVENTS
+        record = cls(folder, now_us)
         try:
-            raw = path.read_bytes()
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                cut = record._read_on(file)
+                if cut:
+                    with as_owner(folder):
+                        os.truncate(path, record._read_size)
         except FileNotFoundError:
             raise RecordError(f"no run in {folder}") from None
-        whole, _newline, rest = raw.rpartition(b"\n")
-        events: list[dict[str, Any]] = []
-        for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
+        if not record._events:
+            raise RecordError(f"{path} holds no event")
+        return record
+
+    def _read_on(self, file: BinaryIO) -> bytes:
+        """Read what was written since; return what stands after the last whole line."""
+        path = self.folder / EVENTS
+        if os.fstat(file.fileno()).st_size < self._read_size:
+            raise RecordError(f"{path} was cut by somebody else")
+        file.seek(self._read_size)
+        whole, newline, rest = file.read().rpartition(b"\n")
+        found: list[dict[str, Any]] = []
+        for number, line in enumerate(whole.split(b"\n") if newline else [], len(self._events) + 1):
             try:
                 event = json.loads(line)
             except ValueError:
                 raise RecordError(f"{path}:{number}: not a record line") from None
             if not isinstance(event, dict) or event.get("seq") != number:
                 raise RecordError(f"{path}:{number}: line {number} has another number")
-            events.append(event)
-        if not events:
-            raise RecordError(f"{path} holds no event")
-        if rest:
-            with as_owner(folder), path.open("rb+") as file:
-                file.truncate(len(raw) - len(rest))
-                os.fsync(file.fileno())
-        return cls(folder, events, now_us)
+            found.append(event)
+        self._events += found
+        self._read_size += len(whole) + len(newline)
+        return rest
 
     def append(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Write one event; it is on the disk when this returns."""
-        event = {"seq": len(self._events) + 1, "utc_us": self._now_us(), "kind": kind, **fields}
-        line = canonical(event) + b"\n"
-        assert len(line) <= LINE_BYTES_MAX
-        with as_owner(self.folder), (self.folder / EVENTS).open("ab") as file:
+        """Write one event, after those that other commands wrote; on the disk when this returns."""
+        canonical(dict(fields))  # what cannot be written is told before anything is read
+        with as_owner(self.folder), (self.folder / EVENTS).open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self._read_on(file):
+                file.truncate(self._read_size)  # half a line of one that died: it did not happen
+            event = {"seq": len(self._events) + 1, "utc_us": self._now_us(), "kind": kind, **fields}
+            line = canonical(event) + b"\n"
+            assert len(line) <= LINE_BYTES_MAX
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
+            self._read_size += len(line)
         self._events.append(json.loads(line))
 
     def begin(self, check_id: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from gateway.commissioning.sat import html, sign
 from gateway.commissioning.sat.canonical import canonical, sha256
+from gateway.commissioning.sat.plan import from_record
+from gateway.commissioning.sat.record import CheckState, PunchItem, RunState
 from gateway.commissioning.sat.report import SCHEMA, json_bytes
 from gateway.model.errors import GatewayError
 
@@ -151,14 +153,26 @@ def _redraw(
 
 
 def _verdict(record: Mapping[str, Any], result: Verification) -> None:
-    """The verdict must follow from the checks and the punch list it stands beside."""
-    states = [c["status"] for c in record["checks"]]
-    open_a = [p for p in record["punch"] if p["closed_us"] < 0 and p["number"].startswith("A")]
-    good = record["verdict"] in ("accepted", "accepted with reservations")
-    if good and (open_a or any(s not in ("ok", "skipped") for s in states)):
-        result.problems.append("the verdict does not follow from the checks")
-    else:
+    """The verdict must follow from the checks, punch list and witnesses it stands beside."""
+    plan = from_record(record["plan"])
+    if record["plan_sha256"] != plan.digest():
+        result.problems.append("the plan does not lead to the digest shown")
+    if [c["id"] for c in record["checks"]] != [c.id for c in plan.checks()]:
+        result.problems.append("the checks are not those of the plan")
+    state = RunState(
+        header=record["header"],
+        plan=plan,
+        checks={c["id"]: CheckState(id=c["id"], status=c["status"]) for c in record["checks"]},
+        punch=[PunchItem(**item) for item in record["punch"]],
+        witnessed=record["witnessed"],
+    )
+    if record["verdict"] == state.verdict:
         result.checked.append(f"the verdict “{record['verdict']}” follows from the checks")
+    else:
+        result.problems.append(
+            f"the verdict “{record['verdict']}” does not follow from the checks, punch list and "
+            f"witnesses: they lead to “{state.verdict}”"
+        )
 
 
 def _signatures(

@@ -191,6 +191,7 @@ def test_a_station_in_local_refuses_with_its_addcause(site, sopgw):
     [
         (("check", "scale", "m9"), 2),
         (("check", "wiring", "station", "--yes"), 2),
+        (("check", "signs", "station"), 2),
         (("test", "step", "T1", "--to", "10kW", "--yes"), 2),
         (("test", "step", "T2", "--to", "25", "--yes"), 2),
         (("test", "step", "T2", "--to", "0kW", "--yes"), 2),

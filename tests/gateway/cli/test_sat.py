@@ -64,6 +64,14 @@ def test_a_step_that_only_reads_the_machine_runs_without_devices(site, run, sopg
     assert closing.exit_code == 5
 
 
+def test_a_mute_device_is_a_finding_and_the_walk_goes_on(site, run, sopgw):
+    answer = sopgw("sat", "step", "3", "--json")
+    assert answer.exit_code == 1
+    checks = sopgw("sat", "status", "--json").json["data"]["checks"]
+    assert [c["status"] for c in checks if c["id"].startswith("3.")] == ["fault"] * 5
+    assert {p["where"] for p in answer.json["data"]["punch"]} == {"station", "m1", "m2", "m3", "m4"}
+
+
 def test_without_a_run_each_command_says_how_to_begin(site, sopgw):
     for words in (("status",), ("run",), ("report",), ("skip", "1", "--why", "x")):
         answer = sopgw("sat", *words, "--json")

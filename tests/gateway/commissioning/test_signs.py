@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from gateway.commissioning import signs
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.signs import SignSample
@@ -57,3 +59,26 @@ def test_mixed_signs_are_undecided():
         for t, s in enumerate(mixed)
     ]
     assert judge(plain).verdict is Verdict.UNDECIDED
+
+
+def test_a_meter_that_reads_nothing_under_load_is_undecided():
+    dead = [
+        SignSample(
+            t_s=t, converter_p_w=100_000.0, meter_p_w=0.0, phases_p_w=(0.0,) * 3, import_wh=5,
+            export_wh=5,
+        )
+        for t in range(30)
+    ]  # fmt: skip
+    result = judge(dead)
+    assert (result.verdict, result.findings) == (Verdict.UNDECIDED, ())
+    assert (result.loaded_count, result.told_count) == (30, 0)
+    noisy = [replace(s, meter_p_w=-12_000.0) for s in dead]
+    assert judge(noisy).verdict is Verdict.UNDECIDED, "below the floor there is no sign"
+
+
+def test_a_few_silent_samples_do_not_hide_a_sound_meter():
+    some = samples(50_000, export_wh=14, n=10)
+    assert judge([*some[:9], replace(some[9], meter_p_w=0.0)]).verdict is Verdict.OK
+    assert judge([*some[:5], *(replace(s, meter_p_w=0.0) for s in some[5:])]).verdict is (
+        Verdict.UNDECIDED
+    )

@@ -161,3 +161,129 @@ def test_the_injection_is_balanced_and_changes_often():
 def test_halves_follow_each_other_without_a_gap():
     plan = injection.halves((1, -1), p_w=5000, half_s=10, t_start_s=100)
     assert [(h.t_start_s, h.t_end_s, h.p_w) for h in plan] == [(100, 110, 5000), (110, 120, -5000)]
+
+
+def driven(*, ramp_w_per_s=1e9, gives=1.0, reads=1.0, p_w=10_000, half_s=10.0, count=8):
+    """Samples and halves of a terminal with a ramp of its own that gives a share of what is asked."""
+    order = [1 if k % 2 == 0 else -1 for k in range(count)]
+    samples, terminal, now_w = [], [], 0.0
+    for k in range(int(count * half_s * 2)):
+        t_s = k / 2
+        goal_w = order[int(t_s // half_s)] * p_w * gives
+        now_w += max(-ramp_w_per_s / 2, min(ramp_w_per_s / 2, goal_w - now_w))
+        terminal.append((t_s + 0.2, now_w))
+        samples.append(
+            wiring.PhaseSample(t_s=t_s + 0.25, p_w=(-reads * now_w / 3,) * 3, q_var=(0.0,) * 3)
+        )
+    halves = [
+        wiring.measured_half(
+            t_start_s=k * half_s, t_end_s=(k + 1) * half_s, p_w=sign * p_w, terminal=terminal
+        )
+        for k, sign in enumerate(order)
+    ]
+    return samples, halves
+
+
+def judged(samples, halves):
+    return wiring.judge(samples, halves, import_positive=True)
+
+
+@pytest.mark.parametrize("ramp_w_per_s", [1000, 2500, 3000, 4000, 5000, 8000, 50_000])
+@pytest.mark.parametrize("p_w", [10_000, 22_500])
+@pytest.mark.parametrize("half_s", [10.0, 20.0])
+def test_a_sound_meter_behind_a_slow_ramp_is_never_accused(ramp_w_per_s, p_w, half_s):
+    result = judged(*driven(ramp_w_per_s=ramp_w_per_s, p_w=p_w, half_s=half_s))
+    assert result.verdict is not Verdict.FAULT
+    in_time = 2 * p_w / ramp_w_per_s < half_s / 2
+    assert result.verdict is Verdict.OK or not in_time
+
+
+@pytest.mark.parametrize("ramp_w_per_s", [1000, 2500, 4000, 50_000])
+def test_a_slow_ramp_hides_no_wrong_ratio(ramp_w_per_s):
+    result = judged(*driven(ramp_w_per_s=ramp_w_per_s, reads=1.6))
+    assert result.verdict is not Verdict.OK
+    assert judged(*driven(ramp_w_per_s=2500, reads=1.6, half_s=20.0)).verdict is Verdict.FAULT
+
+
+@pytest.mark.parametrize(("gives", "verdict"), [(0.6, Verdict.OK), (0.3, Verdict.UNDECIDED)])
+def test_a_derated_terminal_is_no_fault_of_the_meter(gives, verdict):
+    assert judged(*driven(gives=gives)).verdict is verdict
+    assert judged(*driven(gives=gives, reads=1.2)).verdict is not Verdict.OK
+
+
+@pytest.mark.parametrize("gives", [0.0, -1.0])
+def test_a_terminal_that_reads_nothing_or_the_other_way_accuses_no_meter(gives):
+    assert judged(*driven(gives=gives)).verdict is Verdict.UNDECIDED
+
+
+def test_a_terminal_that_was_not_read_tells_nothing():
+    samples, halves = driven()
+    blind = [
+        wiring.measured_half(t_start_s=h.t_start_s, t_end_s=h.t_end_s, p_w=h.p_w, terminal=[])
+        for h in halves
+    ]
+    assert judged(samples, blind).verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    "reads", [600 / 500, 300 / 250, 1200 / 1000, 500 / 600, 250 / 300, 1.1, 0.92, 200 / 250]
+)
+def test_the_next_size_of_ct_is_not_ok(reads):
+    result = judged(*driven(reads=reads))
+    assert result.verdict is Verdict.FAULT
+    (finding,) = result.findings("m2")
+    assert finding.where == "m2 L1, L2, L3"
+    assert f"{reads:.3g} times" in finding.what
+
+
+@pytest.mark.parametrize("reads", [0.97, 1.0, 1.03])
+def test_what_the_classes_of_ct_and_meter_add_up_to_is_ok(reads):
+    assert judged(*driven(reads=reads)).verdict is Verdict.OK
+
+
+def test_one_ct_of_the_next_size_is_named_with_its_phase():
+    samples, halves = driven()
+    one = [
+        wiring.PhaseSample(t_s=s.t_s, p_w=(s.p_w[0], 1.2 * s.p_w[1], s.p_w[2]), q_var=s.q_var)
+        for s in samples
+    ]
+    (finding,) = judged(one, halves).findings("m2")
+    assert finding.where == "m2 L2"
+
+
+def test_loads_switching_do_not_hide_the_next_size_of_ct_and_make_none_up():
+    found = {1.0: set(), 1.2: set()}
+    for seed in range(20):
+        for ratio, verdicts in found.items():
+            samples, plan = bench.scene(
+                GOOD, injected_w=10_000, length_s=240, step_w_max=3000, rng=random.Random(seed)
+            )
+            scaled = [
+                wiring.PhaseSample(
+                    t_s=s.t_s,
+                    p_w=tuple(ratio * v for v in s.p_w),
+                    q_var=tuple(ratio * v for v in s.q_var),
+                )
+                for s in samples
+            ]
+            results = (judged(scaled, plan[:n]).verdict for n in range(4, len(plan) + 1))
+            decided = next((v for v in results if v is not Verdict.UNDECIDED), Verdict.UNDECIDED)
+            verdicts.add(decided)
+    assert Verdict.FAULT not in found[1.0]
+    assert Verdict.OK not in found[1.2]
+
+
+@pytest.mark.parametrize("begin_s", range(0, 60, 7))
+@pytest.mark.parametrize("count", [1, 4, 12, 200])
+def test_samples_without_a_value_are_gaps(begin_s, count):
+    samples, halves = driven()
+    nan = math.nan
+    holes = [
+        wiring.PhaseSample(t_s=s.t_s, p_w=(nan, *s.p_w[1:]), q_var=s.q_var)
+        if begin_s <= s.t_s < begin_s + count / 2
+        else s
+        for s in samples
+    ]
+    assert judged(holes, halves).verdict is not Verdict.FAULT
+    no_q = [wiring.PhaseSample(t_s=s.t_s, p_w=s.p_w, q_var=(nan,) * 3) for s in samples]
+    assert judged(no_q, halves).verdict is Verdict.UNDECIDED

@@ -76,12 +76,12 @@ async def test_the_first_failure_is_raised_as_it_is(bench, fault, error):
 
 async def test_a_refused_set_value_after_others_is_unknown(bench):
     await bench.ready()
-    wanted = instruction(0, 230_000, 230_000, 0)  # together more than the master carries
+    wanted = instruction(0, 125_000, 125_000, 0)  # with the losses more than the master carries
     await bench.station.select(wanted)
     with pytest.raises(OutcomeUnknown, match=r"T2 set, T3 is not \("):
         await bench.station.operate(wanted)
-    assert bench.set_w() == [0, 230_000, 0, 0]
-    alone = instruction(0, 230_000, 230_000, 0, id=2)
+    assert bench.set_w() == [0, 125_000, 0, 0]
+    alone = instruction(0, 125_000, 125_000, 0, id=2)
     bench.wait(0.5)  # the same again is a write like another
     await bench.station.read()
     await bench.station.select(alone)

@@ -77,6 +77,29 @@ def test_each_reason(wanted, seen, reason):
     assert not caught.value.retryable
 
 
+def test_what_the_others_leave_the_master_stays_within_its_rating():
+    third = replace(T2, id="T3", index=2)
+    staged = {
+        name: Point(name=name, range=None if name != "ramp_set" else (Decimal(0), Decimal(1)))
+        for name in ("p_set", "q_set", "ramp_set")
+    }
+    three = StationGuard(name="s", terminals=(T1, T2, third), staged=staged, owner=7)
+
+    def wanted(p2_w, p3_w):
+        powers = (("T1", ControlMode.VDC_Q, 0), ("T2", ControlMode.P_Q, p2_w))
+        powers += (("T3", ControlMode.P_Q, p3_w),)
+        return instruction(
+            setpoints=tuple(Setpoint(terminal=t, mode=m, p_w=p) for t, m, p in powers)
+        )
+
+    for p2_w, p3_w in ((50_000, 50_000), (80_000, -90_000), (-50_000, -50_000), (0, 0)):
+        three.check(wanted(p2_w, p3_w), seen=SEEN, now_us=0)
+    for p2_w, p3_w in ((50_000, 50_001), (-50_001, -50_000)):
+        with pytest.raises(GuardRefused, match="T1 as master") as caught:
+            three.check(wanted(p2_w, p3_w), seen=SEEN, now_us=0)
+        assert caught.value.reason is GuardReason.RATING
+
+
 def test_zero_is_let_through_where_power_is_not():
     for seen in (None, replace(SEEN, state=State.FAULT), replace(SEEN, status_bits=1 << 12)):
         guard().check(instruction(0, ttl_s=0), seen=seen, now_us=0)

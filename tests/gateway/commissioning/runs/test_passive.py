@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
+from gateway.commissioning.equipment import Poll
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import passive
+from gateway.devices.profile import Point, PointType, Register
 
 
 def codes(outcome):
@@ -41,6 +45,26 @@ async def test_swapped_words_are_named_as_one_fault(bench):
     assert "word_order: little" in outcome.findings[0].mend
 
 
+async def test_swapped_words_are_named_where_a_scale_factor_stands_beside(bench):
+    """Volts in tenths as two words, the low one first, and a factor of one word with them."""
+    async with bench() as b:
+        meter, equipment = b.rack.reader("m2").profile, b.rack.equipment
+    table = meter.point("v1").register.table
+    volts = tuple(
+        Point(
+            name=f"v{n}", register=Register(table=table, address=2 * n), type=PointType.INT32,
+            unit="V", scale_point="sf.v",
+        )
+        for n in (1, 2, 3)
+    )  # fmt: skip
+    factor = Point(name="sf.v", register=Register(table=table, address=10), type=PointType.SUNSSF)
+    profile = replace(meter, points=(*volts, factor))
+    words = {10: 0xFFFF} | {2 * n: 2309 for n in (1, 2, 3)} | {2 * n + 1: 0 for n in (1, 2, 3)}
+    seen = {f"v{n}": 2309 * 6553.6 for n in (1, 2, 3)}
+    poll = Poll(t_s=0, width_s=0, points=seen, registers=words)
+    assert codes(passive.judge_scales(equipment, profile, "m2", poll)) == [("word-order", "m2")]
+
+
 async def test_under_load_identities_speak_too(bench):
     async with bench("loads:30000") as b:
         outcome = await passive.scales(b.rack, "m2")
@@ -67,6 +91,30 @@ async def test_signs_say_nothing_without_power(bench):
         outcome = await passive.sign_check(b.rack, "m2", span_s=5)
     assert outcome.verdict is Verdict.UNDECIDED
     assert "check wiring" in outcome.note
+
+
+class Mute:
+    """A meter that answers, and has no value for its power now and then."""
+
+    def __init__(self, reader):
+        self.reader, self.count = reader, 0
+        self.profile, self.has = reader.profile, reader.has
+
+    async def read(self, names):
+        poll = await self.reader.read(names)
+        self.count += 1
+        if self.count % 2:
+            return poll
+        points = {k: v for k, v in poll.points.items() if k != "p"}
+        return replace(poll, points=points, missing=("p",))
+
+
+async def test_a_poll_without_power_is_no_sample(bench):
+    async with bench() as b:
+        mute = Mute(b.rack.reader("m2"))
+        b.rack.reader = lambda _name: mute
+        found = await passive.sign_samples(b.rack, "m2", span_s=6)
+    assert 0 < len(found) <= mute.count / 2 + 1
 
 
 async def test_the_station_clock_is_told_from_its_ticks(bench):

@@ -1,10 +1,13 @@
 import random
+from dataclasses import replace
 
 import pytest
 
+from gateway.commissioning import wiring
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import wire
-from gateway.commissioning.runs.wire import WiringOrder
+from gateway.commissioning.runs.wire import WiringOrder, WiringRun
+from gateway.commissioning.wiring import PhaseSample
 
 
 async def check(opened, meter, *plants, p_w=10_000, before_s=5, span_s=80, seed=5):
@@ -36,6 +39,7 @@ async def test_a_good_meter_is_ok_and_the_terminal_is_back_at_zero(bench):
         ("reversed:m2:L2", "m2", [("ct-reversed", "m2 L2")]),
         ("crossed:m3", "m3", [("phase-order", "m3 L1 and L2")]),
         ("ratio:m4:0.5", "m4", [("ct-ratio", "m4 L1, L2, L3")]),
+        ("ratio:m4:1.2", "m4", [("ratio", "m4 L1, L2, L3")]),
         ("counters:m2", "m2", [("counters-swapped", "m2 counters")]),
         ("reversed:m1:L3", "m1", [("ct-reversed", "m1 L3")]),
         ("energy:m3:10", "m3", [("scale-10", "m3 counters")]),
@@ -77,3 +81,39 @@ async def test_readings_that_cannot_be_end_it_before_anything_moves(bench):
         assert opened.site.write_count == writes
     assert outcome.verdict is Verdict.UNDECIDED
     assert "scale or word order first" in outcome.note
+
+
+@pytest.mark.parametrize(("half_s", "verdict"), [(10.0, Verdict.UNDECIDED), (20.0, Verdict.OK)])
+async def test_a_slow_ramp_wants_longer_halves_and_makes_no_fault(bench, half_s, verdict):
+    async with bench(factor=20) as b:
+        sop = b.rack.equipment.sop
+        slow = tuple(replace(t, ramp_w_per_s=2500) for t in sop.terminals)
+        b.rack.equipment = replace(b.rack.equipment, sop=replace(sop, terminals=slow))
+        order = WiringOrder(
+            meter="m2", via="T2", p_w=10_000, half_s=half_s, before_s=5, span_s_max=8 * half_s
+        )
+        run = await wire.run_wiring(b.rack, order, random.Random(5).random)
+        outcome = wire.outcome(b.rack, run)
+    assert (outcome.verdict, codes(outcome)) == (verdict, [])
+    assert ("T2 moves until the end of a half" in outcome.note) is (half_s == 10.0)
+
+
+async def test_at_the_masters_meter_the_meter_of_who_injects_is_not_accused(bench):
+    _outcome, _powers, run = await check(bench, "m1")
+    assert run.order.via == "T2"
+    assert run.elsewhere_w.keys() == {"m3", "m4"}
+
+
+async def test_a_meter_that_shows_nothing_is_said_to_and_swapped_with_nobody(bench):
+    async with bench() as b:
+        run = WiringRun(order=WiringOrder(meter="m1", via="T2", p_w=10_000))
+        for k in range(4):
+            p_w = -10_000.0 if k % 2 else 10_000.0
+            run.halves.append(wiring.Half(t_start_s=10.0 * k, t_end_s=10.0 * k + 10, p_w=p_w))
+        run.samples = [PhaseSample(t_s=t / 2, p_w=(0.0,) * 3, q_var=(0.0,) * 3) for t in range(80)]
+        run.terminal = [(0.0, 10_000.0)]
+        run.elsewhere_w = {"m3": [0.0] * 4, "m4": [0.0] * 4}
+        run.result = wire.judged(b.rack, run)
+        outcome = wire.outcome(b.rack, run)
+    assert (outcome.verdict, codes(outcome)) == (Verdict.UNDECIDED, [])
+    assert "m1 shows nothing of it" in outcome.note

@@ -41,6 +41,27 @@ def test_other_plans_and_missing_checks_are_said(bench_and_site):
         "revision: 3 against 4",
         f"check {gone['id']} is only in the first",
     )
+    (missing,) = [d for d in result.differences if d.second_text == "missing"]
+    assert (missing.check, missing.worse) == (gone["id"], True)
+
+
+def test_what_passed_on_the_bench_and_was_skipped_on_site_is_worse(go, run):
+    go(witness="w")
+    bench = report.assemble(report.record_of(run), language="en")
+    run.skip("2.2", reason="no time", by="e")
+    result = compare(bench, report.assemble(report.record_of(run), language="en"))
+    assert result.worse
+    back = compare(report.assemble(report.record_of(run), language="en"), bench)
+    assert not back.worse
+
+
+def test_other_content_under_the_same_id_and_revision_is_said(bench_and_site):
+    bench = bench_and_site[0]
+    other = copy.deepcopy(bench)
+    other["record"]["plan"]["steps"][0]["checks"][0]["arguments"] = ["--for", "1s"]
+    assert compare(bench, other).not_comparable == (
+        "plan: the same id and revision, other content: 1.1",
+    )
 
 
 def test_change_needs_two_numbers_in_one_unit():

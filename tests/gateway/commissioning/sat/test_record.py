@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -112,3 +113,45 @@ def test_each_line_is_canonical_json(run):
         assert line == json.dumps(
             json.loads(line), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         )
+
+
+def test_two_commands_on_one_run_write_one_after_the_other(run, clock):
+    run.begin("1.1")
+    second = RunRecord.open(run.folder, now_us=clock)
+    second.skip("2.2", reason="no labels on this bench", by="e")
+    run.done("1.1", CheckOutcome(verdict=Verdict.OK), by="e")
+    second.begin("2.1")
+    again = RunRecord.open(run.folder, now_us=clock)
+    assert [e["seq"] for e in again.events] == [1, 2, 3, 4, 5]
+    assert run.state().checks["2.2"].status == "skipped", "the walk sees what was skipped meanwhile"
+    assert again.state().checks["1.1"].status == "ok"
+
+
+def test_many_commands_at_once_leave_a_run_that_reads(run, clock):
+    def note(number):
+        record = RunRecord.open(run.folder, now_us=clock)
+        for _ in range(10):
+            record.append("note", {"by": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(note, range(8)))
+    assert len(RunRecord.open(run.folder, now_us=clock).events) == 81
+
+
+def test_half_a_line_of_a_command_that_died_is_dropped_by_the_next_that_writes(run, clock):
+    path = run.folder / EVENTS
+    with path.open("ab") as file:
+        file.write(b'{"seq":2,"kind":"beg')
+    run.begin("1.1")
+    assert [e["kind"] for e in RunRecord.open(run.folder, now_us=clock).events] == ["new", "begin"]
+
+
+def test_a_file_that_was_cut_or_changed_meanwhile_is_not_written_on(run):
+    path = run.folder / EVENTS
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    with pytest.raises(RecordError, match="was cut"):
+        run.begin("1.1")
+    path.write_bytes(whole + whole)
+    with pytest.raises(RecordError, match="line 2"):
+        run.begin("1.1")

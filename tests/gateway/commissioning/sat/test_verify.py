@@ -101,6 +101,42 @@ def test_a_verdict_that_does_not_follow_fails(go, site, run, agent):
     assert any("does not follow" in p for p in check(html.render(forged), agent).problems)
 
 
+ITEM = {
+    "number": "B-01", "check": "1.1", "code": "x", "where": "w", "what": "x", "mend": "m",
+    "opened_us": 1, "closed_us": -1, "closed_by": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, ""),
+        ({"punch": [ITEM]}, "accepted with reservations"),
+        ({"witnessed": {}}, "incomplete"),
+        ({"skipped": "1.1"}, "accepted with reservations"),
+        ({"gone": "4.1"}, "not those of the plan"),
+        ({"plan_sha256": "0" * 64}, "plan does not lead"),
+    ],
+    ids=["as it was", "open B", "no witness", "skipped", "a check left out", "another plan"],
+)
+def test_accepted_is_recomputed_from_everything_it_rests_on(changes, wrong, go, run, agent):
+    go(witness="w")
+    record = report.record_of(run) | {"verdict": "accepted"}
+    skipped, gone = changes.get("skipped"), changes.get("gone")
+    record["checks"] = [
+        c | {"status": "skipped"} if c["id"] == skipped else c
+        for c in record["checks"]
+        if c["id"] != gone
+    ]
+    record |= {k: v for k, v in changes.items() if k in record}
+    found = check(report.json_bytes(report.assemble(record, language="en")), agent)
+    if wrong:
+        assert any(wrong in p for p in found.problems)
+    else:
+        assert found.problems == []
+        assert any("follows from the checks" in t for t in found.checked)
+
+
 def test_anchors_are_asked_for(signed, agent):
     good = report.assemble(
         signed["record"],
