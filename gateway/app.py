@@ -18,7 +18,7 @@ from gateway.config.site_file import Site as SiteFile
 from gateway.config.site_file import SopConfig
 from gateway.core.state import Site, State
 from gateway.devices.connect import Endpoints, open_converters, open_meter, open_station
-from gateway.journal.anchoring import Anchoring, kept_here, known_outside, trust
+from gateway.journal.anchoring import Anchoring, kept_here, known_outside, trust, vouched
 from gateway.journal.keys import answer_key
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.journal.recovery import recover
@@ -28,12 +28,10 @@ from gateway.market.mqtt import Broker, MarketLink, broker_from
 from gateway.market.node_link import NodeLink
 from gateway.market.office import MarketOffice
 from gateway.market.topics import Topics
-from gateway.model.errors import ConfigError, DeviceError, JournalError
+from gateway.model.errors import ConfigError, JournalError
 from gateway.model.reason import Reason, ReasonCode
-from gateway.model.setpoint import Command
 from gateway.operating import Operating, operating
 from gateway.ports import Clock, Meter, Station
-from gateway.runtime.clock import SystemClock
 from gateway.runtime.desk import TradeDesk
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.loop import Scan
@@ -156,7 +154,8 @@ def ledger_of(
 
     It is not opened when anybody knows a longer or a different one.
     """
-    place = site.ledger
+    place, known = site.ledger, list(known)
+    witnesses = [(w.url, w.vkey) for w in place.witnesses]
     journal = LedgerJournal.open(
         directory=place.dir,
         origin=place.origin,
@@ -164,8 +163,9 @@ def ledger_of(
         clock=clock,
         passphrase=place.passphrase(),
         known=[*known, *kept_here(place.dir, place.dir.parent / RECEIPTS)],
+        vouched=vouched(place.dir, known, witnesses, place.policy_file),
     )
-    policy = trust(journal.vkey, [(w.url, w.vkey) for w in place.witnesses], place.policy_file)
+    policy = trust(journal.vkey, witnesses, place.policy_file)
     anchoring = Anchoring(
         place.dir,
         policy,
@@ -468,25 +468,3 @@ async def _close(parts: Parts, why: Reason) -> None:
         for meter in parts.meters.values():
             await meter.close()
         await parts.journal.close()
-
-
-async def stop_directly(site: SiteFile) -> str:
-    """Bring every SOP of a site to zero without a running gateway; the word of each station.
-
-    Nothing is written to the ledger here; what keeps it stopped is the latch that the caller leaves
-    (``runtime.latch``): the gateway that takes it records the stop.
-    """
-    words = []
-    for config in site.sops:
-        core = core_site(site, config)
-        station = station_of(site, config, core, SystemClock(), Endpoints())
-        try:
-            await station.read()
-            ack = await station.command(Command.ENTER_STANDBY)
-            words.append(ack.name.lower())
-        except DeviceError as error:
-            words.append(str(error))
-        finally:
-            await station.close()
-    refused = [w for w in words if w not in ("executed", "accepted")]
-    return "; ".join(refused) or words[0]

@@ -114,6 +114,7 @@ class _Files:
 
         parts = urlsplit(url)
         name = f"{parts.hostname}-{parts.port or 4840}"
+        pki = pki.absolute()  # the URL holds for whoever reads the site file, wherever that is
         self.own = pki / "own"
         self.trusted = pki / "trusted" / name
         self.pinned = pki / "servers" / f"{name}.der"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.cli.output import (
     CommandFailed,
@@ -12,6 +13,14 @@ from gateway.cli.output import (
     emit,
     site_option,
 )
+
+if TYPE_CHECKING:
+    from gateway.config.site_file import Site as SiteFile
+    from gateway.ports import Station
+
+DONE = ("executed", "accepted")
+TRIES = 3
+PAUSE_S = 1.0  # longer than a driver waits after a failure
 
 
 @command(
@@ -50,7 +59,7 @@ def stop(config_path: Path) -> None:
         way, outcome, kept, denied = "gateway", str(answer.get("outcome")), True, False
     data = {"way": way, "outcome": outcome}
     findings = []
-    if outcome not in ("executed", "accepted"):
+    if outcome not in DONE:
         findings.append(
             Finding(
                 code="G003",
@@ -92,7 +101,60 @@ def _directly(config_path: Path) -> str:
     """Tell the station itself; only now everything is needed that speaks to devices."""
     import asyncio
 
-    from gateway.app import stop_directly
     from gateway.config.site_file import load_site
 
     return asyncio.run(stop_directly(load_site(config_path)))
+
+
+async def stop_directly(site: SiteFile) -> str:
+    """Bring every SOP of a site to zero without a running gateway; the word of each station.
+
+    Nothing is written to the ledger here; what keeps it stopped is the latch that is left then
+    (``runtime.latch``): the gateway that takes it records the stop.
+    """
+    from gateway.app import station_of
+    from gateway.config.core_site import core_site
+    from gateway.devices.connect import Endpoints
+    from gateway.runtime.clock import SystemClock
+
+    words = []
+    for config in site.sops:
+        core = core_site(site, config)
+        station = station_of(site, config, core, SystemClock(), Endpoints())
+        try:
+            words.append(await to_zero(station, separate=config.separate))
+        finally:
+            await station.close()
+    refused = [w for w in words if w not in DONE]
+    return "; ".join(refused) or words[0]
+
+
+async def to_zero(station: Station, *, separate: bool) -> str:
+    """Tell one station; its word, or why nobody knows.
+
+    Nothing is asked first that could keep the stop from leaving. A station that does not take the
+    way to standby (a foreign lease, a lost answer) is told to stop. Converters of their own are
+    told the same again instead: a master that opens while a slave still feeds loses its voltage.
+    """
+    import asyncio
+    from contextlib import suppress
+
+    from gateway.model.errors import DeviceError
+    from gateway.model.setpoint import Command
+
+    with suppress(DeviceError):
+        await station.read()  # what it holds, who has it: good to know, not needed
+    word = ""
+    for number in range(TRIES):
+        if number:
+            await asyncio.sleep(PAUSE_S)
+        again = Command.ENTER_STANDBY if separate else Command.STOP
+        try:
+            ack = await station.command(again if number else Command.ENTER_STANDBY)
+        except DeviceError as error:
+            word = str(error)
+        else:
+            word = ack.name.lower()
+            if word in DONE:
+                break
+    return word

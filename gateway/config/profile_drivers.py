@@ -95,7 +95,7 @@ def check_drivers(document: Document, names: Names, root: Node) -> None:
             )
         for name, dimension in DIMENSIONS.items():
             _dimension(document, names.expanded.get(name), dimension)
-        if not opcua and root.get("command") is not None:
+        if opcua or root.get("command") is not None:
             _fixed(document, names, root)
     elif kind.text == "converter" and "p_set" in names.plain:  # without, it is only looked at
         missing = [name for name in POINTS_NEEDED if name not in names.plain]
@@ -111,7 +111,7 @@ def check_drivers(document: Document, names: Names, root: Node) -> None:
 
 
 def _fixed(document: Document, names: Names, root: Node) -> None:
-    """Note what a profile says otherwise than the driver of Modbus stations has it fixed."""
+    """Note what a profile says otherwise than the drivers of stations have it fixed."""
     sign = root.get("sign")
     for name, _, node in sign.pairs() if sign is not None else ():
         if node.text == "import_positive":
@@ -125,17 +125,23 @@ def _fixed(document: Document, names: Names, root: Node) -> None:
             message = f"the station's driver reads no factor of “{point.full_name}”"
             document.add(58, message, factor, help="write the factor as `scale:`")
             break
+    command = root.get("command")
     codes: dict[str | None, type[enum.IntEnum]] = {
         "state.code": State,
         "t1.state": State,
         "t1.mode_set": ControlMode,
         root.word("command", "code"): Command,
-        root.word("command", "echo", "code"): Ack,
+        root.word("command", "echo", "code") if command else "ack.code": Ack,
     }
     fixed: dict[str | None, Mapping[str, int]] = {
         name: {_word(code): int(code) for code in words} for name, words in codes.items()
     }
-    fixed[root.word("command", "watchdog", "failsafe")] = FAILSAFES
+    failsafe = root.word("command", "watchdog", "failsafe") if command else "wdg.failsafe"
+    fixed[failsafe] = FAILSAFES
+    for key, dimension in (("timeout", "time"), ("ramp", "ratio_rate")):
+        point_name = root.word("command", "watchdog", key) if command else f"wdg.{key}"
+        _dimension(document, names.expanded.get(point_name or ""), dimension)
+    _dimension(document, names.expanded.get(root.word("command", "ttl") or ""), "time")
     for known, numbers in fixed.items():
         coded = names.expanded.get(known or "")
         table = coded.node.get("enum") if coded is not None else None

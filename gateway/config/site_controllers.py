@@ -13,10 +13,11 @@ from gateway.config.site_shape import SopShape, TerminalShape
 from gateway.config.site_words import read_ramp
 from gateway.config.yaml_reader import Node, nearest
 from gateway.devices.converter import lacking
-from gateway.devices.profile import Profile, Protocol, Sign
+from gateway.devices.profile import Point, Profile, Protocol, Sign
 
 SEPARATE = 39
 UNDRIVABLE = 50
+TIMEOUT_STEP_S = Decimal("0.1")  # as fine as the gateway tells a watchdog's time
 NAMED_MAX = 4  # of the points a profile lacks
 
 
@@ -49,12 +50,14 @@ def check_controllers(known: Known, sop_id: str, key: Node, sop: Node) -> str:
         once(known.document, known.converters, converter, terminal_id, 49, "converter")
     profile = known.profiles.get(name or "")
     for _, _, terminal in rows:
-        if terminal.get("converter") is not None:
-            _ramp(known, terminal, "converter", 100, None)
-        elif profile is not None:
-            _ramp(known, terminal, "station", 1000, _range(profile, "t1.ramp_set"))
+        ramp = _ramp(terminal)
+        if ramp is not None and terminal.get("converter") is not None:
+            _not_too_slow(known, ramp, "converter", 100)
+        elif ramp is not None and profile is not None:
+            _not_too_slow(known, ramp, "station", 1000)
     if profile is not None:
-        _watchdog(known, sop, _range(profile, "wdg.timeout"))
+        _told_ramp(known, [terminal for _, _, terminal in rows], profile)
+        _watchdog(known, sop, profile)
     on_loss = sop.get("heartbeat", "on_loss")
     if own and on_loss is not None and on_loss.text == "block":
         message = "converters of their own go back to zero, they cannot be told to block"
@@ -100,51 +103,71 @@ def _misspelt(node: Node, shape: type[Shape], wanted: str) -> bool:
     return any(name not in known and nearest(name, known) == wanted for name, _, _ in node.pairs())
 
 
-def _range(profile: Profile, name: str) -> tuple[Decimal, Decimal] | None:
-    """The least and the most a point takes, in base units, where the profile says so."""
-    return next((p.range for p in profile.all_points(1) if p.name == name), None)
+def _point(profile: Profile, name: str) -> Point | None:
+    return next((p for p in profile.all_points(1) if p.name == name), None)
 
 
-def _watchdog(known: Known, sop: Node, limits: tuple[Decimal, Decimal] | None) -> None:
+def _watchdog(known: Known, sop: Node, profile: Profile) -> None:
     """Note a time of the watchdog that the station does not take."""
     node = sop.get("heartbeat", "device_timeout")
-    if node is None or limits is None:
+    point = _point(profile, profile.command.watchdog.timeout if profile.command else "wdg.timeout")
+    if node is None or point is None:
         return
     try:
         timeout_s = read_quantity(node.value, "time")
     except PydanticCustomError:
         return  # noted by the shape
-    if not limits[0] <= timeout_s <= limits[1]:
-        message = f"the station's watchdog cannot be set to {node.text}"
-        help_text = f"its profile says {limits[0]:f} s to {limits[1]:f} s"
+    message = f"the station's watchdog cannot be set to {node.text}"
+    low_s, high_s = point.range or (timeout_s, timeout_s)
+    if not low_s <= timeout_s <= high_s:
+        help_text = f"its profile says {low_s:f} s to {high_s:f} s"
+        known.document.add(RANGE, message, node, help=help_text)
+    elif point.to_base and timeout_s % max(point.to_base, TIMEOUT_STEP_S):
+        help_text = f"it counts {max(point.to_base, TIMEOUT_STEP_S):f} s"
         known.document.add(RANGE, message, node, help=help_text)
 
 
-def _ramp(
-    known: Known,
-    terminal: Node,
-    owner: str,
-    steps: int,
-    limits: tuple[Decimal, Decimal] | None,
-) -> None:
-    """Note a ramp that a device cannot be told: it counts ``steps`` in its rating a second."""
+def _ramp(terminal: Node) -> tuple[Decimal, Node] | None:
+    """A terminal's ramp in ratings a second, and where it stands; None where that is malformed."""
     node, rating = terminal.get("guard", "ramp"), terminal.get("s")
     if node is None or rating is None:
-        return
+        return None
     try:
         dimension, amount = read_ramp(node.value)
         s_va = read_quantity(rating.value, "apparent_power")
     except PydanticCustomError:
-        return  # noted by the shape
-    whole = 1_000_000 if dimension == "ratio_rate" else s_va
-    if amount * steps < whole:
+        return None  # noted by the shape
+    whole = Decimal(1_000_000) if dimension == "ratio_rate" else s_va
+    return (amount / whole, node) if whole > 0 else None
+
+
+def _not_too_slow(known: Known, ramp: tuple[Decimal, Node], owner: str, steps: int) -> None:
+    """Note a ramp that a device cannot be told: it counts ``steps`` in its rating a second."""
+    ratio, node = ramp
+    if ratio * steps < 1:
         message = f"the ramp {node.text} is slower than a {owner} can be told"
         least = f"write {100 / steps:g} %/s of the rating or more"
         known.document.add(RANGE, message, node, help=least)
-    elif limits is not None and amount > limits[1] * whole:
-        message = f"the ramp {node.text} is faster than the station can be told"
-        most = f"its profile says {100 * limits[1]:f} %/s of the rating at most"
-        known.document.add(RANGE, message, node, help=most)
+
+
+def _told_ramp(known: Known, terminals: Sequence[Node], profile: Profile) -> None:
+    """Note where the one ramp that a station is told, the slowest, is none that it takes."""
+    found = [ramp for terminal in terminals if (ramp := _ramp(terminal)) is not None]
+    if not found:
+        return
+    ratio, node = min(found, key=lambda ramp: ramp[0])
+    watchdog = profile.command.watchdog.ramp if profile.command else "wdg.ramp"
+    for point in (_point(profile, "t1.ramp_set"), _point(profile, watchdog)):
+        if ratio * 1000 < 1 or point is None or point.range is None:
+            continue
+        low, high = point.range
+        if not low <= ratio <= high:
+            word = "slower" if ratio < low else "faster"
+            message = f"the ramp {node.text} is {word} than the station can be told"
+            least, most = (f"{(100 * limit).normalize():f} %/s" for limit in point.range)
+            help_text = f"its profile says {least} to {most} of the rating"
+            known.document.add(RANGE, message, node, help=help_text)
+            return
 
 
 def _indexes(known: Known, sop_id: str, rows: Sequence[tuple[str, Node, Node]]) -> None:

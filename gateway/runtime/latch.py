@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from gateway.model.errors import JournalError
 from gateway.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,17 @@ class StopLatch:
             return
         user = self._user()
         log.warning("a stop was left while no gateway answered: taken, power again once armed")
-        await self._stop(user)
+        try:
+            await self._stop(user)
+        except JournalError:
+            raise  # it may not stand in the ledger: it is taken again at the next start
+        except Exception:  # a driver's defect: it is in the ledger, and again would be without end
+            self._gone(found)
+            raise
+        self._gone(found)
+
+    def _gone(self, found: tuple[int, int]) -> None:
+        """Take the file away that was carried out."""
         self._taken = found
         if self._there() != found:  # another one meanwhile, after which somebody may have armed
             return

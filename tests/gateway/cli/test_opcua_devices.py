@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.device_trust import _Files
 from gateway.cli.field import equipment_of
 from gateway.commissioning.equipment import Rack
 from gateway.commissioning.runs.silence import as_found_s
-from gateway.config.site_file import load_site
+from gateway.config.site_file import load_site, site_from_text
 from gateway.devices.connect import open_meter
 from gateway.devices.opcua.own import own_files
 from gateway.runtime.clock import SystemClock
@@ -84,6 +85,14 @@ def test_trust_needs_the_whole_fingerprint_and_then_gives_the_url(
     changed = sopgw(*trust, "--fingerprint", fingerprint, "--json").json
     assert (changed["exit_code"], changed["errors"][0]["code"]) == (5, "D112")
     assert pinned.read_bytes() == own
+
+
+def test_the_url_for_the_site_file_names_its_files_from_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = _Files(Path("pki"), "opc.tcp://192.168.10.21").device_url("opc.tcp://192.168.10.21")
+    assert f"cert={tmp_path}/pki/own/cert.der" in shown
+    text = SITE.read_text().replace("modbus+tcp://127.0.0.1:5020", shown, 1)
+    assert not [p for p in site_from_text(text, path=SITE)[0].problems if p.code == "C032"]
 
 
 def added_from_a_scan(sopgw, saved, folder):

@@ -8,6 +8,7 @@ import pytest
 from fakes.people_rig import ENGINEER, PeopleRig
 
 from gateway.core.access import Person
+from gateway.model.errors import JournalError
 from gateway.runtime.latch import FILE, LOOK_US, StopLatch, leave
 
 BY_HAND = {"setpoints": {"T2": 10_000}, "for_ms": 600_000}
@@ -141,3 +142,23 @@ def test_what_is_left_can_be_read_by_whoever_runs_the_gateway_and_nothing_else_s
 def test_where_it_cannot_be_written_whoever_left_it_is_told(path):
     with pytest.raises(OSError, match="No such file"):
         leave(path.parent / "missing" / FILE, user="uid:1")
+
+
+async def test_a_stop_that_ends_in_a_defect_is_not_taken_again_at_every_start(path):
+    async def broken(_user):
+        raise ValueError("a defect of the driver")
+
+    leave(path, user="uid:1000")
+    with pytest.raises(ValueError, match="defect"):
+        await StopLatch(path, stop=broken, clock=Latched().clock).take()
+    assert not path.exists()
+
+
+async def test_a_stop_that_no_ledger_took_waits_for_the_next_start(path):
+    async def full(_user):
+        raise JournalError("no space left")
+
+    leave(path, user="uid:1000")
+    with pytest.raises(JournalError):
+        await StopLatch(path, stop=full, clock=Latched().clock).take()
+    assert path.exists()
