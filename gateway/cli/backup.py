@@ -211,7 +211,7 @@ def restore(
         known = _known(
             contents, receipts, site_file=config_path, allowed=allow, papers_folder=papers_folder
         )
-        _refuse_older(file, contents, known, without_witness=without_witness)
+        _refuse_older(file, contents, ledger, known, without_witness=without_witness)
         ways = restoring.in_the_way(planned)
         data = _data(contents, ledger) | {
             "asked": known.asked,
@@ -379,10 +379,12 @@ def _known(
     return known
 
 
-def _refuse_older(file: Path, contents: Contents, known: Known, *, without_witness: bool) -> None:
+def _refuse_older(
+    file: Path, contents: Contents, ledger: LedgerFound, known: Known, *, without_witness: bool
+) -> None:
     from gateway.cli.backup_restore import objections
 
-    against, mute = objections(contents, known.checkpoints)
+    against, mute = objections(contents, ledger, known.checkpoints)
     if against:
         findings = [
             Finding(code="B003", message=text, where=str(file), help="take a newer backup")

@@ -18,12 +18,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.backup_store import BackupError, Contents, own_evidence
+from gateway.cli.backup_store import BackupError, Contents, LedgerFound, own_evidence
 from gateway.cli.field import clock_of, user
 from gateway.cli.output import ExitCode, fail
 from gateway.config.problem import ConfigFileError
 from gateway.config.site_file import load_site
-from gateway.journal.anchoring import kept_here
+from gateway.journal.anchoring import kept_here, vouched
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.runtime.surroundings import INTAKE_FREE_PPM_MIN
 from ledger.log import checkpoint, note
@@ -112,9 +112,11 @@ def _roots(site_file: Path, allowed: Sequence[Path]) -> list[Path]:
     return [site_file.resolve().parent, STATE, *(a.resolve() for a in allowed)]
 
 
-def objections(contents: Contents, known: Sequence[bytes]) -> tuple[list[str], list[str]]:
+def objections(
+    contents: Contents, ledger: LedgerFound, known: Sequence[bytes]
+) -> tuple[list[str], list[str]]:
     """Hold the ledger against what is known of it; what contradicts, and what cannot be judged."""
-    keys = [note.parse_vkey(v) for v in contents.vkeys]
+    keys = [note.parse_vkey(v) for v in ledger.vkeys or contents.vkeys]
     origin = str(contents.manifest["ledger"]["origin"])
     mute = []
     for data in known:
@@ -267,6 +269,7 @@ async def note_restore(site_file: Path, *, made: str, entries_count: int) -> int
         clock=clock_of(),
         passphrase=site.ledger.passphrase(),
         known=kept_here(site.ledger.dir, site.ledger.dir.parent / RECEIPTS),
+        vouched=vouched(site.ledger.dir),
     )
     try:
         size = journal.status().size

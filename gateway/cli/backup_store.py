@@ -288,6 +288,8 @@ class LedgerFound:
     entries_count: int
     checkpoint: bytes
     faults: tuple[str, ...]
+    vkeys: tuple[str, ...] = ()
+    """Its verifier keys: those the backup names, and those its entries introduced since."""
 
 
 def check_ledger(contents: Contents) -> LedgerFound:
@@ -307,6 +309,7 @@ def check_ledger(contents: Contents) -> LedgerFound:
         entries_count=report.good_size,
         checkpoint=report.checkpoint,
         faults=tuple(str(f) for f in report.faults),
+        vkeys=(*contents.vkeys, *report.adopted_vkeys),
     )
 
 

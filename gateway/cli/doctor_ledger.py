@@ -12,9 +12,10 @@ from gateway.config.site_file import Site
 from gateway.journal.anchoring import trust
 from gateway.journal.keys import is_protected
 from gateway.model.errors import JournalError
-from ledger.log import anchor, segment
+from ledger.log import anchor, note, reader, segment
 from ledger.log.keys import KeyFileError, load_key
 from ledger.log.record import Damage
+from ledger.log.segment import LedgerCorrupt
 
 
 def out_of_reach(id_: str, path: Path) -> Line | None:
@@ -88,10 +89,15 @@ def anchored_line(site: Site, size: int) -> Line:
     id_, folder = "ledger.anchored", site.ledger.dir
     urls = [(w.url, w.vkey) for w in site.ledger.witnesses]
     try:
-        vkey = segment.read_header(segment.segments(folder)[-1]).vkey
+        header = segment.read_header(segment.segments(folder)[-1])
+        vkey = reader.vkey_in_force(folder, header)
+        against = _against(folder, vkey)
         policy = trust(vkey, urls, site.ledger.policy_file)
     except (JournalError, Damage, IndexError) as error:
         return Line(id=id_, status="fail", text=f"NOT ANCHORED: {error}", fix="mend the policy")
+    if against:
+        fix = "leave it as it is; find out who set it back, and which copy holds everything"
+        return Line(id=id_, status="fail", text=against, fix=fix)
     if policy is None:
         return Line(
             id=id_,
@@ -99,7 +105,7 @@ def anchored_line(site: Site, size: int) -> Line:
             text="NOT ANCHORED: no witness is named",
             fix="name witnesses, or a policy, under `ledger:` in the site file",
         )
-    found = anchor.anchored(folder, policy)
+    found = anchor.anchored(folder, policy, size=size)
     if found is None:
         return Line(
             id=id_,
@@ -110,3 +116,15 @@ def anchored_line(site: Site, size: int) -> Line:
     when = datetime.fromtimestamp(found.time_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     text = f"{found.size} of {size} entries by {', '.join(found.by)} at {when}"
     return Line(id=id_, status="ok", text=text)
+
+
+def _against(folder: Path, vkey: str) -> str:
+    """What the evidence kept beside a ledger says against it; empty for nothing.
+
+    It is read before the ledger is: a gateway that runs adds to both.
+    """
+    try:
+        known = anchor.kept(folder)
+        return "; ".join(anchor.contradictions(folder, known, [note.parse_vkey(vkey)]))
+    except (note.NoteError, LedgerCorrupt, OSError) as error:
+        return f"the kept evidence could not be compared with the ledger: {error}"

@@ -117,8 +117,13 @@ class SyslogTls(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue one record; a full queue drops it."""
-        data = self.format(record).encode()[:MESSAGE_BYTES_MAX]
+        """Queue one record; a full queue drops it, and a record that fails fails no caller."""
+        try:
+            # What others said may hold half a surrogate pair, which is no UTF-8.
+            data = self.format(record).encode("utf-8", "backslashreplace")[:MESSAGE_BYTES_MAX]
+        except Exception:  # noqa: BLE001 - as every handler of the library: told on stderr
+            self.handleError(record)
+            return
         try:
             self._waiting.put_nowait(b"%d %s" % (len(data), data))
         except queue.Full:

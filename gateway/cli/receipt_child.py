@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway.cli.full_check import NICE
 from gateway.cli.output import ExitCode
+from gateway.hmi.records import ReceiptNotMade
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,11 @@ REAL_S_MAX = 600  # a ledger of a year is read in some minutes
 
 
 async def receipt_file(directory: Path, trade_id: str) -> bytes | None:
-    """Return the receipt of a trade from a ledger folder, None where there is none yet."""
+    """Return the receipt of a trade from a ledger folder, None where there is none yet.
+
+    Raises:
+        ReceiptNotMade: the child failed, or wanted more than it may have.
+    """
     with tempfile.TemporaryDirectory(prefix="sopgw-") as folder:
         file = Path(folder, "receipt.json")
         child = await asyncio.create_subprocess_exec(
@@ -51,6 +56,7 @@ async def receipt_file(directory: Path, trade_id: str) -> bytes | None:
                 await child.wait()
         if child.returncode == ExitCode.OK:
             return await asyncio.to_thread(file.read_bytes)
-    if NONE_YET not in told:
-        log.warning("no receipt trade=%s code=%s: sopgw trade receipt", trade_id, child.returncode)
-    return None
+    if NONE_YET in told:
+        return None
+    log.warning("no receipt trade=%s code=%s: sopgw trade receipt", trade_id, child.returncode)
+    raise ReceiptNotMade(trade_id)

@@ -144,10 +144,12 @@ def show(trade_id: str, directory: Path | None, config_path: Path) -> None:
 @click.option("-o", "--output", type=FILE, required=True)
 def receipt(trade_id: str, directory: Path | None, config_path: Path, output: Path) -> None:
     """Write the receipt of a trade: the evidence a counterparty keeps."""
-    from ledger.audit.receipt import ReceiptError, build
+    from ledger.audit.receipt import EvidenceError, ReceiptError, build
 
     try:
         found = build(folder_of(directory, config_path), trade_id)
+    except EvidenceError as error:
+        fail(ExitCode.FAILED, str(error), code="T108")
     except ReceiptError as error:
         fail(ExitCode.FAILED, str(error), code="T106")
     output.write_text(json.dumps(found, sort_keys=True, indent=1) + "\n")

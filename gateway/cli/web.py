@@ -132,8 +132,11 @@ async def page_open(
         log.warning("no page: %s", error)
         yield
         return
-    login = Login(accounts, audit_of(recorder), secure=tls is not None) if accounts else None
-    names = {host, socket.gethostname(), socket.getfqdn()}
+    named = web.names if web else ()
+    login = None
+    if accounts:
+        login = Login(accounts, audit_of(recorder), secure=tls is not None, names=named)
+    names = {host, socket.gethostname(), socket.getfqdn(), *named}
     scans_ticks = FROZEN_SCANS * site.runtime.scan_ms // 1000
     page = Page(
         views, records, names=names, tls=tls, login=login,

@@ -33,6 +33,7 @@ class WebConfig:
     expose: bool
     tls: PageTls | None
     accounts: Path | None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,7 @@ def web_of(found: WebShape | None, folder: Path, lies: Lies) -> WebConfig | None
         expose=found.expose,
         tls=tls,
         accounts=folder / found.accounts if found.accounts else None,
+        names=found.names,
     )
 
 

@@ -11,6 +11,15 @@ from gateway.config.secret_shape import Secret
 from gateway.config.shape import Shape, Word, described
 from gateway.config.site_words import Listen, Name, reachable
 
+HostName = Annotated[
+    str,
+    Word(
+        pattern=r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?",
+        what="a host name, without port",
+        example="page.example",
+    ),
+]
+
 
 class PageTlsShape(Shape):
     """Certificate of the page; with ``clients`` readers must show one of theirs."""
@@ -48,6 +57,12 @@ class WebShape(Shape):
         trust="secadm",
         default=None,
         example="accounts.json",
+    )
+    names: tuple[HostName, ...] = described(
+        "Names besides the machine's own under which readers, or a proxy, ask for the page",
+        trust="secadm",
+        default=(),
+        example="[page.example]",
     )
 
 

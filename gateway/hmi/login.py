@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from html import escape
 from urllib.parse import urlsplit
 
@@ -31,9 +31,24 @@ async def unheard(_event: str, _name: str, _address: str) -> None:
 class Login:
     """Lets people in; ``audit`` hears of entries, refusals, locks and leavings."""
 
-    def __init__(self, accounts: Accounts, audit: Audit = unheard, *, secure: bool) -> None:
-        """Guard with the people of ``accounts``; ``secure`` keeps the cookie to HTTPS."""
+    def __init__(
+        self,
+        accounts: Accounts,
+        audit: Audit = unheard,
+        *,
+        secure: bool,
+        names: Collection[str] = (),
+    ) -> None:
+        """Guard with the people of ``accounts``.
+
+        Args:
+            accounts: who may come in.
+            audit: hears of entries, refusals, locks and leavings.
+            secure: keeps the cookie to HTTPS.
+            names: under which a proxy hands the page on: their forms are our own too.
+        """
         self._accounts, self._audit, self._secure = accounts, audit, secure
+        self._names = frozenset(name.lower() for name in names)
         self._keeper = Doorkeeper()
         self._one_at_a_time = asyncio.Lock()
         self._waiting_count = 0
@@ -60,7 +75,7 @@ class Login:
     async def enter(self, request: web.Request) -> web.StreamResponse:
         """Check what was typed; a wrong name and a wrong password look the same."""
         words = Words(_language(request))
-        if not _same_origin(request):
+        if not _same_origin(request, self._names):
             raise web.HTTPForbidden(text="cross-site request\n")
         try:
             typed = await request.post()
@@ -92,7 +107,7 @@ class Login:
 
     async def leave(self, request: web.Request) -> web.StreamResponse:
         """End the session."""
-        if not _same_origin(request):
+        if not _same_origin(request, self._names):
             raise web.HTTPForbidden(text="cross-site request\n")
         visitor = self._keeper.leave(request.cookies.get(COOKIE, ""))
         if visitor is not None:
@@ -144,11 +159,16 @@ def _language(request: web.Request) -> str:
     return language if language in LANGUAGES else "en"
 
 
-def _same_origin(request: web.Request) -> bool:
-    """Tell whether a form came from our own page; a browser names where it came from."""
-    origin = request.headers.get("Origin")
+def _same_origin(request: web.Request, names: Collection[str]) -> bool:
+    """Tell whether a form came from our own page; a browser names where it came from.
+
+    A proxy may ask under its own name for us: then only ``names`` tell.
+    """
     try:
-        return origin is not None and urlsplit(origin).netloc == request.headers.get("Host", "")
+        origin = urlsplit(request.headers.get("Origin", ""))
+        return bool(origin.netloc) and (
+            origin.netloc == request.headers.get("Host", "") or origin.hostname in names
+        )
     except ValueError:
         return False
 

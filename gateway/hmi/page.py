@@ -28,6 +28,7 @@ from gateway.hmi import live_parts, metrics, record_parts, shell
 from gateway.hmi.language import LANGUAGES, Words
 from gateway.hmi.live_parts import Part
 from gateway.hmi.login import Login
+from gateway.hmi.records import ReceiptNotMade
 from gateway.hmi.state import Records, SiteView
 from gateway.hmi.trend import Trend
 
@@ -251,7 +252,11 @@ class Page:
 
     async def _receipt(self, request: web.Request) -> web.StreamResponse:
         trade_id = request.match_info["trade_id"]
-        body = await self._records.receipt(trade_id)
+        try:
+            body = await self._records.receipt(trade_id)
+        except ReceiptNotMade:
+            text = f"not made here: sopgw trade receipt {trade_id}\n"
+            raise web.HTTPServiceUnavailable(text=text) from None
         if body is None:
             raise web.HTTPNotFound(text="no receipt of this trade yet\n")
         return web.Response(

@@ -12,11 +12,16 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.hmi.figures import utc_us
+from gateway.model.errors import GatewayError
 
 Entry = Mapping[str, Any]
 MARGIN_US = 120_000_000  # before and after a trade's intervals: the gate's plan, the delivery
 ENTRIES_MAX = 20_000  # of one trade: a day of readings every five seconds
 STORY = frozenset({"intent", "outcome", "abort", "reading", "readback", "mode", "alarm"})
+
+
+class ReceiptNotMade(GatewayError):  # noqa: N818 - no error of the reader's
+    """Making a receipt failed or took too much; whether there is one is not known."""
 
 
 class LedgerRecords:
@@ -36,8 +41,8 @@ class LedgerRecords:
             read: entries from an index on, with their indices.
             size: how many entries there are.
             places: indices of a trade's configuration and first acceptance (``DayBook.places``).
-            receipt: makes the receipt file of a trade, None while there can be none; it takes long
-                where the ledger is long.
+            receipt: makes the receipt file of a trade, None while there can be none, and raises
+                ``ReceiptNotMade`` where that failed; it takes long where the ledger is long.
         """
         self._read, self._size, self._places, self._receipt = read, size, places, receipt
         self._busy, self._making = asyncio.Lock(), asyncio.Lock()
@@ -56,7 +61,11 @@ class LedgerRecords:
             return await asyncio.to_thread(self._latest, count)
 
     async def receipt(self, trade_id: str) -> bytes | None:
-        """Return the receipt file of a trade, None while there is none."""
+        """Return the receipt file of a trade, None while there is none.
+
+        Raises:
+            ReceiptNotMade: making it failed; somebody may make it on the machine.
+        """
         if self._places(trade_id) is None:
             return None
         async with self._making:

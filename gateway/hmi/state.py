@@ -253,7 +253,7 @@ class Records(Protocol):
         ...
 
     async def receipt(self, trade_id: str) -> bytes | None:
-        """Return the receipt file of a trade, None while there is none."""
+        """Return a trade's receipt file, None while there is none; raises ``ReceiptNotMade``."""
         ...
 
 

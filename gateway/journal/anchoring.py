@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.journal.threads import to_the_end
 from gateway.model.errors import JournalError
-from ledger.log import anchor, derived, index, note, policy, tiles
+from ledger.log import anchor, checkpoint, derived, index, note, policy, tiles
 from ledger.log.anchor import Anchored
 from ledger.log.note import NoteError
 from ledger.log.policy import Policy, PolicyError
@@ -104,6 +104,38 @@ def kept_here(directory: Path, receipts: Path) -> list[bytes]:
         with suppress(OSError, msgspec.MsgspecError, AttributeError):
             if path.stat().st_size <= RECEIPT_BYTES_MAX:
                 found.append(msgspec.json.decode(path.read_bytes()).get("checkpoint", "").encode())
+    return found
+
+
+def vouched(
+    directory: Path,
+    known: Iterable[bytes] = (),
+    witnesses: Urls = (),
+    policy_file: Path | None = None,
+) -> list[bytes]:
+    """Return the checkpoints that bind this ledger whatever key of its signed them.
+
+    Its key may have been changed since it was as it lies here: what was published here counts
+    then, and of what is known elsewhere what one of our witnesses cosigned. A stranger's word
+    does not, for it would keep a gateway from starting.
+
+    Raises:
+        JournalError: The policy cannot be read, or a witness's key is none.
+    """
+    try:
+        if policy_file is not None:
+            keys = [party.key for party in policy.load(policy_file).witnesses.values()]
+        else:
+            keys = [note.parse_vkey(key) for _, key in witnesses]
+    except (PolicyError, NoteError) as error:
+        raise JournalError(f"witnesses: {error}") from error
+    found = []
+    for data in known:
+        with suppress(NoteError):
+            if checkpoint.verified_keys(note.parse(data), keys):
+                found.append(data)
+    with suppress(OSError):
+        found.append(seen_file(directory).read_bytes())
     return found
 
 
@@ -302,4 +334,4 @@ class Anchoring:
             self._troubles[about] = trouble
 
 
-__all__ = ["Anchoring", "kept_here", "known_outside", "seen_file", "trust"]
+__all__ = ["Anchoring", "kept_here", "known_outside", "seen_file", "trust", "vouched"]

@@ -55,6 +55,7 @@ class LedgerJournal:
         clock: Clock,
         passphrase: bytes | None = None,
         known: Iterable[bytes] = (),
+        vouched: Iterable[bytes] = (),
     ) -> LedgerJournal:
         """Open the ledger for writing, with its key; make both where there are none.
 
@@ -65,6 +66,7 @@ class LedgerJournal:
             clock: Gives every entry its time.
             passphrase: Opens the key, and protects it when it is made here.
             known: Checkpoints of this ledger that others kept.
+            vouched: Those that count whatever key signed them (``anchoring.vouched``).
 
         Raises:
             JournalError: another process writes it, its files are damaged, the key does not
@@ -74,7 +76,12 @@ class LedgerJournal:
             signer = _signer(key_file, origin, passphrase)
             with as_owner(directory):
                 writer = LedgerWriter.open(
-                    directory, signer=signer, origin=origin, known=known, mono_us=clock.mono_us
+                    directory,
+                    signer=signer,
+                    origin=origin,
+                    known=known,
+                    vouched=vouched,
+                    mono_us=clock.mono_us,
                 )
         except KeyFileError as error:
             raise JournalError(explained(error)) from error

@@ -234,7 +234,8 @@ class NodeLink:
         try:
             if status != 200:
                 raise NodeAway(f"/v1/trades answers {status}")
-            self._market = str(found["market"])
+            market = str(found["market"])
+            "".join((market, *found["rounds"])).encode()  # half a character goes into no message
             answered = set(found["answered"])
             messages = {
                 str(name): [canonical.encode(envelope) for envelope in envelopes]
@@ -242,6 +243,7 @@ class NodeLink:
             }
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NodeAway(f"/v1/trades is not what a node answers: {error!r}") from None
+        self._market = market
         self._rounds = {
             name: Round(
                 trades=tuple(trade for raw in raws for trade in _trades(raw)),

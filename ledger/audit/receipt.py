@@ -45,6 +45,10 @@ class ReceiptError(Exception):
     """No receipt can be made: the trade is unknown, or its intervals are not settled yet."""
 
 
+class EvidenceError(ReceiptError):
+    """The ledger's entries about the trade are damaged or missing: waiting mends nothing."""
+
+
 class LetGo(Exception):  # noqa: N818 - the same is done again, with all of them
     """A step of the clock made readings count again that had been let go of."""
 
@@ -78,7 +82,7 @@ def build(directory: Path, trade_id: str) -> dict[str, Any]:
         chosen = {e.index: e.leaf for e in entries.values()}
         chosen.update(readings_for(directory, told.deliveries, told.accepted[0].index))
     except (EntryError, KeyError) as error:
-        raise ReceiptError(f"the ledger's entries about {trade_id} are incomplete: {error}") from (
+        raise EvidenceError(f"the ledger's entries about {trade_id} are incomplete: {error}") from (
             error
         )
     signed, proofs = proved(directory, chosen)

@@ -128,8 +128,8 @@ def verify(receipt: bytes, *, vkey: str, more_vkeys: Sequence[str] = ()) -> Rece
         receipt: The file's bytes.
         vkey: The log's verifier key.
         more_vkeys: Keys of witnesses, and of the log before or after its key was changed. One key
-            of the log must have signed; the checkpoint may carry signatures of the given keys,
-            and no others.
+            of the log must have signed; the checkpoint may carry signatures of the given keys
+            and of further keys of the log, and no others.
 
     Raises:
         NoteError: A given key is not a verifier key.
@@ -172,7 +172,11 @@ def parse(receipt: bytes) -> ReceiptShape:
 def check_checkpoint(
     text: str, key: Key, more: Sequence[Key], faults: Faults
 ) -> checkpoint.Checkpoint | None:
-    """Check the checkpoint's signatures; every line must be one that a given key can check."""
+    """Check the checkpoint's signatures; every line must be one that a given key can check.
+
+    But for the log's own: right after a key change the old key and the new one have both signed,
+    and one of them that is given is enough.
+    """
     try:
         signed = checkpoint.parse(text.encode())
         good = checkpoint.verified_keys(signed.note, [key, *more])
@@ -181,12 +185,15 @@ def check_checkpoint(
         return None
     origin = signed.checkpoint.origin
     logs = [k for k in (key, *more) if k.algorithm_code == note.ED25519 and k.name == origin]
+    signed_by_log = any(k in good for k in logs)
     if not logs:
         faults.add("checkpoint", f"is of {origin}, the key of {key.name}")
-    elif not any(k in good for k in logs):
+    elif not signed_by_log:
         names = " or ".join(f"{k.name}+{k.key_hash.hex()}" for k in logs)
         faults.add("checkpoint", f"not signed by {names}")
-    if len(good) != len(signed.note.signatures):
+    checked = {(k.name, k.key_hash) for k in good}
+    rest = [s for s in signed.note.signatures if (s.name, s.key_hash) not in checked]
+    if any(s.name != origin or not signed_by_log for s in rest):
         faults.add("checkpoint", "carries a signature that no given key can check")
     return signed.checkpoint
 

@@ -20,7 +20,7 @@ from ledger.cli.arguments import (
 )
 from ledger.cli.output import Answer, ExampleGroup, ExitCode, Failure, command
 from ledger.cli.write import write
-from ledger.log import canonical, checkpoint, note, reader, segment
+from ledger.log import canonical, reader, segment
 from ledger.log.keys import KeyFileError, create_key, names_token
 from ledger.log.owner import as_owner
 
@@ -41,7 +41,7 @@ key.examples = (
 def show(directory: Path) -> Answer:
     """Show the verifier key; it stands alone on the last line."""
     header = first_header(directory)
-    vkey = in_force(directory, header)
+    vkey = reader.vkey_in_force(directory, header)
     path = directory / KEY_FILE
     protection = "kept elsewhere"
     if path.exists():
@@ -56,23 +56,6 @@ def show(directory: Path) -> Answer:
         data={"origin": header.origin, "vkey": vkey, "key_file": protection},
         lines=(f"Origin    {header.origin}", f"Key file  {protection}", vkey),
     )
-
-
-def in_force(directory: Path, header: segment.Header) -> str:
-    """The verifier key that signs now.
-
-    The newest header's, or one that an entry named since and that signed the newest checkpoint.
-    """
-    named = [note.parse_vkey(header.vkey)]
-    try:
-        for _, leaf in reader.entries(directory, header.size):
-            if b'"kind":"key"' in leaf and (entry := canonical.decode(leaf))["kind"] == "key":
-                named.append(note.parse_vkey(str(entry["vkey"])))
-        newest = checkpoint.parse(reader.last_checkpoint(directory)).note
-        good = checkpoint.verified_keys(newest, named)
-    except (note.NoteError, canonical.CanonicalError, KeyError, segment.LedgerCorrupt):
-        return header.vkey  # nothing is signed yet, or sopledger verify says what is wrong
-    return next((key.vkey for key in reversed(named) if key in good), header.vkey)
 
 
 @command(

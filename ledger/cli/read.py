@@ -177,8 +177,8 @@ def stats(directory: Path, policy_file: Path | None) -> Answer:
     anchored, anchor = anchor_line(directory, read_policy(policy_file))
     growth = int(held / span_s * 365.25 * 86_400) if span_s > 0 else None
     data = {
-        "origin": header.origin, "vkey": header.vkey, "size": size, "segments": len(paths),
-        "bytes": held, "span_s": span_s, "bytes_per_year": growth,
+        "origin": header.origin, "vkey": reader.vkey_in_force(directory, header), "size": size,
+        "segments": len(paths), "bytes": held, "span_s": span_s, "bytes_per_year": growth,
         "anchored": anchored, "key_inside": (directory / KEY_FILE).exists(),
     }  # fmt: skip
     lines = [

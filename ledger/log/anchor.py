@@ -60,25 +60,36 @@ def keep(directory: Path, cosigned: bytes) -> Path:
 
 def thin_out(directory: Path) -> None:
     """Remove old evidence that newer evidence of the same signers, or more, has taken over."""
-    signers: dict[Path, frozenset[tuple[str, bytes]]] = {}
+    signers: dict[Path, frozenset[tuple[str, bytes]] | None] = {}
 
-    def of(path: Path) -> frozenset[tuple[str, bytes]]:
+    def of(path: Path) -> frozenset[tuple[str, bytes]] | None:
         if path not in signers:
             signers[path] = signers_of(path)
         return signers[path]
 
+    def taken_over(old: Path, newer: Sequence[Path]) -> bool:
+        mine = of(old)
+        if mine is None:
+            return False
+        return any((theirs := of(path)) is not None and mine <= theirs for path in reversed(newer))
+
     files = kept_files(directory)
     for place, old in enumerate(files[:-KEPT_COUNT]):
-        if any(of(old) <= of(newer) for newer in reversed(files[place + 1 :])):
+        if taken_over(old, files[place + 1 :]):
             old.unlink()
 
 
-def signers_of(path: Path) -> frozenset[tuple[str, bytes]]:
-    """Who is named under a kept checkpoint, unverified; nobody where it cannot be read."""
+def signers_of(path: Path) -> frozenset[tuple[str, bytes]] | None:
+    """Who is named under a kept checkpoint, unverified: nobody where it is damaged.
+
+    None where it could not be read just now, which says nothing of who signed it.
+    """
     try:
         signatures = note.parse(path.read_bytes()).signatures
-    except (OSError, NoteError):
+    except NoteError:
         return frozenset()
+    except OSError:
+        return None
     return frozenset((line.name, line.key_hash) for line in signatures)
 
 
@@ -210,6 +221,17 @@ def own_points(known: Iterable[bytes], keys: Sequence[Key]) -> set[tuple[int, by
     return points
 
 
+def points_of(vouched: Iterable[bytes], origin: str) -> set[tuple[int, bytes]]:
+    """Size and root of a log's checkpoints that count whatever key signed them."""
+    points: set[tuple[int, bytes]] = set()
+    for data in vouched:
+        with suppress(NoteError):
+            point = checkpoint.parse(data).checkpoint
+            if point.origin == origin and point.size:
+                points.add((point.size, point.root))
+    return points
+
+
 def checkpoints_at(directory: Path, sizes: Iterable[int]) -> dict[int, Checkpoint]:
     """The checkpoint over the last entry of each size; no segment is read twice."""
     firsts = [segment.first_index(path) for path in segment.segments(directory)]
@@ -227,27 +249,25 @@ def checkpoints_at(directory: Path, sizes: Iterable[int]) -> dict[int, Checkpoin
     return found
 
 
-def refuse_loss(
-    known: Iterable[bytes], keys: Sequence[Key], tree: Frontier, *, torn_at: str = ""
-) -> None:
+def refuse_loss(points: set[tuple[int, bytes]], tree: Frontier, *, torn_at: str = "") -> None:
     """Raise LedgerCorrupt when more is known than ``tree``, the intact entries, holds.
 
     Asked before a start changes anything: what is cut from the disk then is cut for good.
     ``torn_at`` is where the intact entries end, when other bytes follow.
     """
-    size, root = max(own_points(known, keys), default=(0, b""))
+    size = max((known_size for known_size, _ in points), default=0)
     if size > tree.size:
         damaged_at = f", or damaged at {torn_at}; nothing was changed" if torn_at else ""
         raise LedgerCorrupt(
             f"a checkpoint of size {size} is known, the ledger has {tree.size}: "
             f"it was rolled back{damaged_at}"
         )
-    if size and size == tree.size and root != tree.root():
+    if any(known_size == tree.size and root != tree.root() for known_size, root in points):
         raise LedgerCorrupt(f"a different tree of size {size} is known: the ledger was forked")
 
 
-def refuse_contradictions(directory: Path, known: Iterable[bytes], keys: Sequence[Key]) -> None:
+def refuse_contradictions(directory: Path, points: set[tuple[int, bytes]]) -> None:
     """Raise LedgerCorrupt when anything known contradicts the ledger."""
-    found = contradictions(directory, known, keys)
+    found = against(directory, points)
     if found:
         raise LedgerCorrupt("; ".join(found))

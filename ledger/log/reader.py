@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
-from ledger.log import checkpoint, record, segment
+from ledger.log import canonical, checkpoint, note, record, segment
 from ledger.log.record import Damage, Kind
-from ledger.log.segment import LedgerCorrupt
+from ledger.log.segment import Header, LedgerCorrupt
 
 BLOCK_BYTES = 1 << 16
 ROOM_BYTES = record.PAYLOAD_BYTES_MAX + record.FRAME_BYTES
@@ -189,3 +189,20 @@ def last_size(directory: Path) -> int:
     """Number of durable entries."""
     newest = last_checkpoint(directory)
     return checkpoint.parse(newest).checkpoint.size if newest else 0
+
+
+def vkey_in_force(directory: Path, header: Header) -> str:
+    """The verifier key that signs now, of a ledger whose newest segment has this header.
+
+    The header's, or one that an entry named since and that signed the newest checkpoint.
+    """
+    named = [note.parse_vkey(header.vkey)]
+    try:
+        for _, leaf in entries(directory, header.size):
+            if b'"kind":"key"' in leaf and (entry := canonical.decode(leaf))["kind"] == "key":
+                named.append(note.parse_vkey(str(entry["vkey"])))
+        newest = checkpoint.parse(last_checkpoint(directory)).note
+        good = checkpoint.verified_keys(newest, named)
+    except (note.NoteError, canonical.CanonicalError, KeyError, LedgerCorrupt):
+        return header.vkey  # nothing is signed yet, or sopledger verify says what is wrong
+    return next((key.vkey for key in reversed(named) if key in good), header.vkey)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.log import record, recovery, reserve, segment
-from ledger.log.anchor import kept, refuse_contradictions, refuse_loss
+from ledger.log.anchor import kept, own_points, points_of, refuse_contradictions, refuse_loss
 from ledger.log.canonical import LEAF_BYTES_MAX
 from ledger.log.head import HeadSigner
 from ledger.log.keys import Signer
@@ -108,6 +108,7 @@ class LedgerWriter:
         segment_bytes: int = segment.SEGMENT_BYTES,
         mono_us: Callable[[], int] | None = None,
         known: Iterable[bytes] = (),
+        vouched: Iterable[bytes] = (),
     ) -> LedgerWriter:
         """Open a ledger for writing, making it when there is none, and recover its tail.
 
@@ -118,8 +119,10 @@ class LedgerWriter:
             also: Further keys that sign too, such as the old one while keys change over.
             segment_bytes: Size at which a new segment begins.
             mono_us: A monotonic clock; when it steps back the ledger stops.
-            known: Checkpoints of this log that others kept: witnesses, receipts. Those kept
-                beside the ledger are looked at in any case.
+            known: Checkpoints of this log that others kept: witnesses, receipts. They count where
+                a key given here signed; those kept in the folder are looked at in any case.
+            vouched: Checkpoints that count whatever key signed them: the key may have been
+                changed since the ledger was as it is here.
 
         Raises:
             LedgerBusy: Another process holds the ledger.
@@ -134,9 +137,10 @@ class LedgerWriter:
             directory, lock, (signer, *also), origin, segment_bytes=segment_bytes, mono_us=mono_us
         )
         try:
-            points = [*kept(directory), *known]
+            points = own_points([*kept(directory), *known], [s.key for s in writer._signers])
+            points |= points_of(vouched, origin)
             writer._recover(points)
-            refuse_contradictions(directory, points, [s.key for s in writer._signers])
+            refuse_contradictions(directory, points)
         except BaseException:
             writer._release()
             raise
@@ -397,7 +401,7 @@ class LedgerWriter:
         self._offset = offset
         self._allocated = os.fstat(self._descriptor).st_size
 
-    def _recover(self, points: Sequence[bytes]) -> None:
+    def _recover(self, points: set[tuple[int, bytes]]) -> None:
         """Continue behind the last intact record; the same path after every kind of stop.
 
         What the known checkpoints say is lost is refused before a byte is changed.
@@ -406,7 +410,7 @@ class LedgerWriter:
         tail = recovery.read_tail(self.directory, keys=keys, origin=self.origin)
         tree = tail.tree if tail is not None else self._tree
         torn_at = f"{tail.path.name} offset {tail.end_offset}" if tail and tail.torn else ""
-        refuse_loss(points, keys, tree, torn_at=torn_at)
+        refuse_loss(points, tree, torn_at=torn_at)
         reserve.keep(self.directory)
         if tail is None:
             self._segment_seq = -1

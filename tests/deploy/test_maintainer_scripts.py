@@ -22,7 +22,10 @@ case "$1" in
     show) cat status 2>/dev/null ;;
     stop) shift; for one in "$@"; do rm -f active/$one; done ;;
     enable) [ ! -e "masked/$3" ] && touch "enabled/$3" ;;
-    start|restart) [ ! -e "masked/$2" ] && touch "active/$2" ;;
+    start|restart)
+        # As the unit does: a gateway whose site file the program refuses does not start.
+        if [ "$2" = sopgw.service ]; then opt/sopgw/bin/sopgw config check || exit 1; fi
+        [ ! -e "masked/$2" ] && touch "active/$2" ;;
 esac
 """
 
@@ -190,6 +193,37 @@ def test_a_version_that_refuses_the_site_file_is_undone_and_what_ran_runs(instal
     assert "upgrade undone" in done.stderr
     assert (installed.tree / "version").read_text() == "1\n"
     assert installed.runs() == {GATEWAY, NODE}
+
+
+@pytest.fixture
+def refused_by_both(installed):
+    """A machine after an upgrade during which neither version took the site file."""
+    installed.set("active", NODE)
+    for script, words in (("prerm", ("upgrade", "2")), ("preinst", ("upgrade", "1"))):
+        assert installed.call(script, *words).returncode == 0
+    installed.unpack("2", refuses=True)
+    installed.program("opt/sopgw.previous/bin/python", "#!/bin/sh\nexit 3\n")
+    return installed, installed.call("postinst", "configure", "1")
+
+
+def test_an_upgrade_that_cannot_be_undone_says_so_and_starts_what_can_run(refused_by_both):
+    machine, done = refused_by_both
+    assert done.returncode == 1
+    assert "upgrade undone" not in done.stderr
+    assert "both versions refuse" in done.stderr
+    assert "dpkg --configure -a" in done.stderr
+    assert (machine.tree / "version").read_text() == "2\n"
+    assert machine.runs() == {NODE}, "the nodes read no site file"
+
+
+def test_with_the_site_file_mended_the_upgrade_ends_and_the_gateway_runs_again(refused_by_both):
+    machine, _ = refused_by_both
+    machine.set("active", NODE, there=False)  # by somebody, since
+    machine.unpack("2")  # the site file is mended: the program takes it
+    done = machine.call("postinst", "configure", "1")
+    assert done.returncode == 0, done.stderr
+    assert machine.runs() == {GATEWAY}
+    assert not machine.list.exists()
 
 
 def test_what_did_not_run_is_not_started_by_a_way_back(installed):

@@ -31,10 +31,13 @@ def kind_of(entry):
     return json.loads(base64.b64decode(entry["leaf"]))["kind"]
 
 
-async def made_receipt(folder, entries, trade_id="A-1"):
-    """Write a ledger of these entries; return the receipt of a trade and the ledger's key."""
+async def made_receipt(folder, entries, trade_id="A-1", also=()):
+    """Write a ledger of these entries; return the receipt of a trade and the ledger's key.
+
+    Keys in ``also`` sign too, as the next one does when the ledger's key is changed.
+    """
     signer = signer_of(Ed25519PrivateKey.generate(), "gw.example/ledger")
-    writer = LedgerWriter.open(folder, signer=signer, origin=signer.name)
+    writer = LedgerWriter.open(folder, signer=signer, origin=signer.name, also=also)
     await writer.append_many([canonical.encode(e) for e in entries])
     await writer.close()
     return build(folder, trade_id), signer.vkey

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 from contextlib import asynccontextmanager, nullcontext
 
 import pytest
@@ -20,7 +21,7 @@ from gateway.journal.ledger_journal import read_entries
 from gateway.model.errors import JournalError
 from gateway.runtime.clock import SystemClock
 from gateway.runtime.latch import leave
-from ledger.log import note, segment
+from ledger.log import checkpoint, note, segment
 from ledger.log.cosign import Cosigner
 from ledger.network.witness import Witness
 
@@ -166,3 +167,29 @@ async def test_a_running_gateway_is_witnessed_and_an_older_copy_does_not_start(t
             await run(site, until=lambda parts: True)
     finally:
         await runner.cleanup()
+
+
+async def test_an_older_copy_with_its_older_key_does_not_start_after_a_key_change(tmp_path):
+    site = site_of(tmp_path, 9)
+    folder, key = site.ledger.dir, site.ledger.key_file
+    first = await run(site, until=lambda parts: parts.scan.scans_count)
+    shutil.copytree(folder, tmp_path / "older")
+    words = ("key", "rotate", folder, "--key-file", key)
+    for option in ("--passphrase-file", "--new-passphrase-file"):
+        words += (option, tmp_path / "passphrase")
+    rotating = await asyncio.create_subprocess_exec(sys.executable, "-m", "ledger", *words)
+    assert await rotating.wait() == 0
+    known = first.journal.status().size
+
+    def published(parts):
+        seen = checkpoint.parse(seen_file(folder).read_bytes()) if parts.scan.scans_count else None
+        return seen is not None and seen.checkpoint.size > known + 1
+
+    await run(site, until=published)
+    seen = seen_file(folder).read_bytes()
+    shutil.rmtree(folder)
+    (tmp_path / "older").rename(folder)
+    key.with_suffix(".key.old").replace(key)
+    with pytest.raises(JournalError, match="rolled back"):
+        await run(site, until=lambda parts: parts.scan.scans_count)
+    assert seen_file(folder).read_bytes() == seen, "and what is known is not forgotten"

@@ -143,6 +143,8 @@ def test_the_key_to_hand_out_is_the_new_one_at_once(
         capsys.readouterr()
         assert run(sopledger, ["key", "show", str(directory)]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == new.vkey
+        assert run(sopledger, ["stats", str(directory), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["data"]["vkey"] == new.vkey
 
 
 def test_with_the_old_key_a_verifier_still_remembers(
@@ -174,6 +176,38 @@ def test_with_the_old_key_a_verifier_still_remembers(
     remember[:2] = vkey_file(other, theirs)
     assert run(sopledger, ["verify", str(other), *remember]) == 8
     assert "of another ledger" in capsys.readouterr().err
+
+
+def test_an_older_copy_with_its_older_key_does_not_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was seen of this ledger is held against it, also where only the newer key signed it."""
+    directory, back = tmp_path / "ledger", tmp_path / "back"
+    assert run(sopledger, ["init", str(directory), "--origin", NAME]) == 0
+    assert append(directory) == 0
+    before = reader.last_checkpoint(directory)
+    shutil.copytree(directory, back)
+    old = load_key(directory / "ledger.key", NAME)
+    assert run(sopledger, ["key", "rotate", str(directory)]) == 0
+    assert append(directory) == 0
+    new, seen = load_key(directory / "ledger.key", NAME), reader.last_checkpoint(directory)
+    assert not checkpoint.verified_keys(note.parse(seen), [old.key])
+    elsewhere = seen.replace(NAME.encode(), b"other.example", 1)
+
+    def start(where: Path, signer: Signer, *vouched: bytes) -> int:
+        writer = LedgerWriter.open(where, signer=signer, origin=NAME, vouched=vouched)
+        asyncio.run(writer.close())
+        return writer.size()
+
+    with pytest.raises(LedgerCorrupt, match="size 3 is known, the ledger has 1: it was rolled"):
+        start(back, old, before, seen)
+    assert start(directory, new, before, seen, elsewhere, b"junk") == 3, "one key and the next"
+    origin, _, _, *rest = seen.decode().split("\n")
+    for size, what in ((3, "different tree of size 3"), (2, "different tree of size 2")):
+        other = "\n".join([origin, str(size), f"{'A' * 43}=", *rest]).encode()
+        with pytest.raises(LedgerCorrupt, match=what):
+            start(directory, new, seen, other)
+    assert start(back, old, before, elsewhere) == 1, "another ledger's is no word about this one"
 
 
 def test_with_the_new_key_older_evidence_is_not_damage(

@@ -1,7 +1,8 @@
 // Checks a receipt inside the browser, with WebCrypto alone: the signature of the checkpoint, the
 // inclusion of every entry (RFC 6962), the delivery figures, the same figures recomputed from the
 // enclosed readings, and the signed trade. As sopledger receipt verify does, but for the
-// instructions.
+// instructions, and for signatures of others under the checkpoint, which are passed over here:
+// there each must be one that a given key can check.
 
 import { counters, instantUs, settle } from "./settle.js";
 

@@ -17,6 +17,10 @@ from gateway.cli import backup_box, backup_restore, backup_store
 from gateway.journal.anchoring import seen_file
 from gateway.journal.ledger_journal import LedgerJournal, read_entries
 from gateway.runtime.clock import SystemClock
+from ledger.cli import sopledger
+from ledger.cli.output import run
+from ledger.log import note, reader
+from ledger.log.keys import create_key
 from ledger.log.treeview import TreeView
 from ledger.log.verify import verify
 
@@ -185,6 +189,38 @@ def test_what_another_ledger_left_beside_it_keeps_no_backup_out(create, restore,
     (lost.folder / "receipts" / "torn.json").write_text('{"checkpoint": ')
     seen_file(lost.folder / "ledger").write_text("oak.example/SOP-1\n7\nAAAA\n\n— x y\n")
     assert restore(file, "--confirm", "elm", "--replace").exit_code == 0
+
+
+def test_a_receipt_from_between_two_key_changes_keeps_no_backup_out(
+    create, restore, lost, monkeypatch
+):
+    """Its key is neither the first nor the present one: an entry of the ledger named it."""
+    monkeypatch.chdir(lost.folder)
+    receipts = lost.folder / "receipts"
+    receipts.mkdir()
+    for number in range(2):
+        words = ["key", "rotate", "ledger", "--key-file", "ledger.key"]
+        assert run(sopledger, words) == 0
+        (lost.folder / "ledger.key.old").rename(lost.folder.parent / f"{number}.key")
+        vkey = lost.add(3)
+        signed = reader.last_checkpoint(lost.folder / "ledger")
+        kept = json.dumps({"checkpoint": signed.decode()})
+        (receipts / f"trd-{number}.json").write_text(kept)
+    file = create()
+    shutil.rmtree(lost.folder / "ledger")
+    answer = restore(file, "--confirm", "elm", "--replace")
+    assert answer.exit_code == 0, answer
+    assert lost.add(1) == vkey
+    shutil.rmtree(lost.folder / "ledger")
+    stranger = create_key(lost.folder.parent / "stranger.key", ORIGIN)
+    text = note.parse(signed).text
+    line = note.Signature(
+        name=ORIGIN, key_hash=stranger.key.key_hash, blob=stranger.private.sign(text)
+    )
+    theirs = note.Note(text=text, signatures=(line,)).encode().decode()
+    (receipts / "x.json").write_text(json.dumps({"checkpoint": theirs}))
+    answer = restore(file, "--confirm", "elm", "--replace")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (9, "B004"), "a stranger's does"
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from fakes.memory_journal import ManualClock
 from gateway.config import site_file
 from gateway.config.site_file import load_site
 from gateway.journal.keys import answer_key
-from gateway.journal.ledger_journal import LedgerJournal
+from gateway.journal.ledger_journal import LedgerJournal, key_of
+from ledger.cli import sopledger
+from ledger.cli.output import run
 from ledger.log import anchor, checkpoint
 from ledger.log.cosign import Cosigner
 from ledger.log.note import Note
@@ -125,6 +127,12 @@ def test_a_passphrase_may_come_from_systemd(site, sopgw, tmp_path, monkeypatch):
     assert lines(sopgw, site)["key.ledger"]["status"] == "ok"
 
 
+def cosigned_by(data):
+    parsed = checkpoint.parse(data).note
+    line = COSIGNER.cosign(parsed.text, 1_800_000_000)
+    return Note(text=parsed.text, signatures=(*parsed.signatures, line)).encode()
+
+
 def test_anchored_means_that_somebody_else_signed(site, sopgw):
     signed = a_ledger(site)
     assert "NOT ANCHORED: no witness is named" in lines(sopgw, site)["ledger.anchored"]["text"]
@@ -132,13 +140,49 @@ def test_anchored_means_that_somebody_else_signed(site, sopgw):
     say(site, NONE_NAMED, named)
     found = lines(sopgw, site)["ledger.anchored"]
     assert (found["status"], found["text"][:12]) == ("warn", "NOT ANCHORED")
-    parsed = checkpoint.parse(signed).note
-    line = COSIGNER.cosign(parsed.text, 1_800_000_000)
-    both = Note(text=parsed.text, signatures=(*parsed.signatures, line)).encode()
-    anchor.keep(site.parent / "ledger", both)
+    anchor.keep(site.parent / "ledger", cosigned_by(signed))
     found = lines(sopgw, site)["ledger.anchored"]
     assert found["status"] == "ok"
     assert found["text"] == "1 of 1 entries by w.example/w at 2027-01-15 08:00:00Z"
+
+
+@pytest.mark.parametrize("by", ["witness", "policy"])
+def test_a_ledger_whose_key_was_changed_is_anchored_under_the_new_one(site, sopgw, by):
+    """The new key signs in the segment that the old one began."""
+    old = load_site(site).ledger.key_file
+    a_ledger(site)
+    folder = site.parent / "ledger"
+    assert run(sopledger, ["key", "rotate", str(folder), "--key-file", str(old)]) == 0
+    anchor.keep(folder, cosigned_by(a_ledger(site)))
+    named = f"witnesses: [{{url: 'http://127.0.0.1:1', key: '{COSIGNER.key.vkey}'}}]"
+    if by == "policy":
+        log = key_of(old, load_site(site).ledger.origin)
+        policy = f"log {log}\nwitness w {COSIGNER.key.vkey}\nquorum w\n"
+        (site.parent / "w.policy").write_text(policy)
+        named = "policy: w.policy"
+    say(site, NONE_NAMED, named)
+    found = lines(sopgw, site)["ledger.anchored"]
+    assert found["text"] == "3 of 3 entries by w.example/w at 2027-01-15 08:00:00Z"
+    assert found["status"] == "ok"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_evidence_for_more_than_the_ledger_holds_is_a_failure(site, sopgw, named):
+    """The ledger was set back, its evidence was not."""
+    if named:
+        say(site, NONE_NAMED, f"witnesses: [{{url: 'http://127.0.0.1:1', key: '{COSIGNER.key.vkey}'}}]")  # fmt: skip
+    folder = site.parent / "ledger"
+    anchor.keep(folder, cosigned_by(a_ledger(site)))
+    before = site.parent / "before"
+    shutil.copytree(folder, before)
+    anchor.keep(folder, cosigned_by(a_ledger(site)))
+    shutil.copytree(folder / anchor.FOLDER, before / anchor.FOLDER, dirs_exist_ok=True)
+    shutil.rmtree(folder)
+    before.rename(folder)
+    found = lines(sopgw, site)["ledger.anchored"]
+    assert found["status"] == "fail"
+    assert "a checkpoint of size 2 is known, the ledger has 1: it was rolled back" in found["text"]
+    assert found["fix"]
 
 
 def test_a_policy_that_is_none_is_a_failure(site, sopgw):

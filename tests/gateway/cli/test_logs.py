@@ -126,6 +126,22 @@ def test_records_reach_a_collector_counted_in_octets(collector, authority):
     assert text.decode().endswith("one ü")
 
 
+def test_half_a_surrogate_pair_reaches_a_collector_as_its_number(collector, authority):
+    handler = handler_to(collector, ssl.create_default_context(cafile=authority.path))
+    handler.handle(record("round=%s refused: %s", "r-1", json.loads('"\\ud800"')))
+    assert collector.got.wait(10)
+    handler.close()
+    assert b"".join(collector.heard).endswith(b"round=r-1 refused: \\ud800")
+
+
+def test_a_record_that_cannot_be_written_fails_on_stderr_and_not_in_the_caller(capsys):
+    handler = SyslogTls("127.0.0.1", 1, ssl.create_default_context())
+    handler.setFormatter(SyslogFormatter(host="edge", process_id=1))
+    handler.handle(record("height=%d", "x"))
+    handler.close()
+    assert "height=%d" in capsys.readouterr().err
+
+
 def test_a_collector_of_another_authority_hears_nothing_and_nobody_waits(
     collector, tmp_path, monkeypatch
 ):

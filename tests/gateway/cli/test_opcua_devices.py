@@ -224,6 +224,19 @@ async def test_the_watchdogs_timeout_is_found_before_it_is_tested(site):
         await rack.close()
 
 
+class HourAhead(SystemClock):
+    """To it every value of a server is an hour old."""
+
+    def utc_us(self):
+        return super().utc_us() + 3_600_000_000
+
+
+async def test_a_timeout_that_was_set_long_ago_is_found_too(site):
+    rack = Rack(equipment_of(load_site(site), None), HourAhead())
+    assert await as_found_s(rack) == 5.0
+    await rack.close()
+
+
 async def test_a_meter_on_opcua_is_one_file(address, site):
     profile = load_site(site).devices["m2"].profile
     meter = open_meter(name="m2", profile=profile, url=address, unit=1, clock=SystemClock())

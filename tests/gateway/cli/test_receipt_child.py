@@ -5,8 +5,11 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from gateway.cli import receipt_child
 from gateway.cli.receipt_child import receipt_file
+from gateway.hmi.records import ReceiptNotMade
 from ledger.audit.receipt_check import verify
 from ledger.log import canonical
 from ledger.log.keys import create_key
@@ -16,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
 from gateway_day import full_day
 
 
-async def written(tmp_path):
+async def written(tmp_path, entries=None):
     """Write a day's ledger; return its folder and key."""
+    entries = full_day().entries if entries is None else entries
     signer = create_key(tmp_path / "key", "gw.example/l")
     writer = LedgerWriter.open(tmp_path / "ledger", signer=signer, origin="gw.example/l")
-    await writer.append_many([canonical.encode(e) for e in full_day().entries])
+    await writer.append_many([canonical.encode(e) for e in entries])
     await writer.close()
     return tmp_path / "ledger", signer.vkey
 
@@ -42,8 +46,33 @@ async def test_a_child_that_wants_too_much_costs_the_receipt_and_says_so(
 ):
     folder, _ = await written(tmp_path)
     monkeypatch.setattr(receipt_child, "MEMORY_BYTES_MAX", 8 << 20)
-    assert await receipt_file(folder, "A-1") is None
+    with pytest.raises(ReceiptNotMade):
+        await receipt_file(folder, "A-1")
     assert "no receipt trade=A-1" in caplog.text
+
+
+async def test_a_receipt_too_large_is_not_called_one_that_is_not_there_yet(tmp_path, monkeypatch):
+    folder, _ = await written(tmp_path)
+    monkeypatch.setattr(receipt_child, "FILE_BYTES_MAX", 100)
+    with pytest.raises(ReceiptNotMade):
+        await receipt_file(folder, "A-1")
+
+
+async def test_a_ledger_without_the_evidence_is_not_said_to_have_it_later(tmp_path, caplog):
+    entries = [
+        {**e, "payload": "?"} if e["kind"] == "trade.received" else e for e in full_day().entries
+    ]
+    folder, _ = await written(tmp_path, entries)
+    with pytest.raises(ReceiptNotMade):
+        await receipt_file(folder, "A-1")
+    assert "no receipt trade=A-1" in caplog.text
+
+
+async def test_a_child_that_takes_too_long_is_ended_and_said_to_have_failed(tmp_path, monkeypatch):
+    folder, _ = await written(tmp_path)
+    monkeypatch.setattr(receipt_child, "REAL_S_MAX", 0)
+    with pytest.raises(ReceiptNotMade):
+        await receipt_file(folder, "A-1")
 
 
 async def test_a_reader_who_is_gone_leaves_no_child_behind(tmp_path, monkeypatch):

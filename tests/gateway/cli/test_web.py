@@ -261,7 +261,7 @@ async def test_northbound_values_and_a_login_of_the_page_beside_one_gateway(tmp_
         text = demo_bench.site_text(ports, signer).rstrip("\n")
         site_path = tmp_path / "site.yaml"
         site_path.write_text(
-            f"{text}\nweb: {{listen: '127.0.0.1:0', accounts: accounts.json}}\n"
+            f"{text}\nweb: {{listen: '127.0.0.1:0', accounts: accounts.json, names: [page.example]}}\n"
             f"northbound: {{mqtt: {{broker: 'mqtt://127.0.0.1:{broker}', home_assistant: true}}}}\n"
         )
         site = load_site(site_path)
@@ -287,8 +287,10 @@ async def test_northbound_values_and_a_login_of_the_page_beside_one_gateway(tmp_
                     assert response.status == 401
                 form = {"name": "ann", "password": "correct horse"}
                 async with session.post(
-                    "/en/login", data=form, headers={"Origin": root}
+                    "/en/login", data=form, headers={"Origin": "https://page.example"}
                 ) as response:
+                    assert response.status == 200
+                async with session.get("/en/", headers={"Host": "Page.example"}) as response:
                     assert response.status == 200
                 async with session.get("/state.json") as response:
                     assert response.status == 200

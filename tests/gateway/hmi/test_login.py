@@ -30,6 +30,9 @@ class NoRecords:
         return None
 
 
+NAMED = "page.example"
+
+
 @pytest.fixture
 async def door(view, tmp_path, monkeypatch):
     monkeypatch.setattr(accounts, "MEMORY_KIB", 64)
@@ -41,8 +44,9 @@ async def door(view, tmp_path, monkeypatch):
         heard.append((event, name, address))
 
     page = Page(
-        lambda: view, NoRecords(), period_s=0.02, login=Login(Accounts(file), audit, secure=False)
-    )
+        lambda: view, NoRecords(), period_s=0.02, names=[NAMED],
+        login=Login(Accounts(file), audit, names=[NAMED], secure=False),
+    )  # fmt: skip
     port = await page.start("127.0.0.1", 0)
     base = f"http://127.0.0.1:{port}"
     async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
@@ -158,6 +162,30 @@ async def test_forms_of_other_pages_are_refused(door):
     form = {"name": "ann", "password": PASSWORD}
     async with door.post("/en/login", data=form, allow_redirects=False) as answer:
         assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://page.example"},  # the proxy asks under its own name for us
+        {"Origin": "https://page.example:8443", "Host": "page.example"},  # it drops the port
+        {"Origin": "https://page.example", "Host": "page.example"},
+    ],
+)
+async def test_one_logs_in_and_out_through_a_proxy_under_a_name_of_the_site_file(door, headers):
+    assert await typed(door, **headers) == 303
+    async with door.post("/en/logout", headers=headers, allow_redirects=False) as answer:
+        assert answer.status == 303
+    assert [event for event, _, _ in door.heard] == ["entered", "left"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://page.example.evil.example", "https://evil.example/page.example", "null", "",
+     "https://page.example@evil.example", "page.example"],
+)  # fmt: skip
+async def test_a_name_of_the_site_file_admits_no_other_page(door, origin):
+    assert await typed(door, Origin=origin) == 403
 
 
 def origin_of_form(headers, base):

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.hmi import page as page_module
 from gateway.hmi.page import Page
+from gateway.hmi.records import ReceiptNotMade
 
 
 class Records:
@@ -23,6 +24,8 @@ class Records:
         return self.entries[-count:]
 
     async def receipt(self, trade_id):
+        if trade_id == "T-0043":
+            raise ReceiptNotMade(trade_id)
         return self.receipts.get(trade_id)
 
 
@@ -145,6 +148,13 @@ async def test_receipt_is_handed_out_as_it_is(opened):
         assert 'filename="T-0041.json"' in response.headers["Content-Disposition"]
     async with opened.get("/receipts/T-0042.json") as response:
         assert response.status == 404
+
+
+async def test_a_receipt_that_could_not_be_made_is_not_said_to_come_yet(opened):
+    async with opened.get("/receipts/T-0043.json") as response:
+        assert response.status == 503
+        assert await response.text() == "not made here: sopgw trade receipt T-0043\n"
+        assert "Content-Security-Policy" in response.headers
 
 
 async def test_one_trades_story(opened):

@@ -9,9 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.audit.receipt import build
 from ledger.audit.receipt_check import verify
+from ledger.log.keys import signer_of
 from ledger.log.note import NoteError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
@@ -75,6 +77,27 @@ async def test_every_change_is_refused_here_as_by_sopledger(failed_checks, tmp_p
     first = {what: (failed or [""])[0] for (what, _), failed in zip(SPOILT, found, strict=True)}
     assert first == dict(SPOILT)
     assert [holds(*case) for case in cases] == [not failed for failed in found]
+
+
+async def test_right_after_a_key_change_a_receipt_holds_under_either_key_here_as_by_sopledger(
+    failed_checks, tmp_path
+):
+    """Both keys have signed there; who was given one cannot check the other's line."""
+    following, stranger = (
+        signer_of(Ed25519PrivateKey.generate(), "gw.example/ledger") for _ in range(2)
+    )
+    receipt, old = await made_receipt(tmp_path / "ledger", full_day().entries, also=(following,))
+    text, new = json.dumps(receipt), following.vkey
+    said, _, lines = receipt["checkpoint"].partition("\n\n")
+    first, second = lines.splitlines()
+    cases = [(text, old), (text, new), (text, stranger.vkey)]
+    for key, other in ((old, second), (new, first)):  # without the line of the key that is given
+        receipt["checkpoint"] = f"{said}\n\n{other}\n"
+        cases.append((json.dumps(receipt), key))
+    found = failed_checks(*cases)
+    assert found[:2] == [[], []]
+    assert all("signature" in failed for failed in found[2:])
+    assert [holds(*case) for case in cases] == [True, True, False, False, False]
 
 
 async def test_a_key_that_stands_twice_is_refused(failed_checks, tmp_path):

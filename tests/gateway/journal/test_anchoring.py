@@ -13,7 +13,14 @@ from fakes.certificates import Authority
 from fakes.memory_journal import ManualClock
 
 from gateway.journal import anchoring
-from gateway.journal.anchoring import Anchoring, kept_here, known_outside, seen_file, trust
+from gateway.journal.anchoring import (
+    Anchoring,
+    kept_here,
+    known_outside,
+    seen_file,
+    trust,
+    vouched,
+)
 from gateway.journal.ledger_journal import LedgerJournal
 from gateway.model.errors import JournalError
 from ledger.log import anchor, checkpoint, note, tiles
@@ -26,13 +33,14 @@ ORIGIN = "bench.example/SOP-1"
 FIELDS = {"code": "x", "active": True, "detail": ""}
 
 
-def open_journal(folder, known=()):
+def open_journal(folder, known=(), seen=()):
     return LedgerJournal.open(
         directory=folder / "ledger",
         origin=ORIGIN,
         key_file=folder / "ledger.key",
         clock=ManualClock(),
         known=known,
+        vouched=seen,
     )
 
 
@@ -235,6 +243,34 @@ async def test_an_older_copy_is_refused_by_the_checkpoint_kept_beside_it(tmp_pat
     known = kept_here(tmp_path / "ledger", tmp_path / "receipts")
     with pytest.raises(JournalError, match="rolled back"):
         open_journal(tmp_path, known)
+
+
+@pytest.mark.parametrize("who", ["seen", "witness", "policy"])
+async def test_an_older_copy_with_its_older_key_is_refused_after_a_key_change(tmp_path, who):
+    """The copy's key cannot check what the newer one signed: who saw it is believed."""
+    await (await older_and_newer(tmp_path)).close()
+    old = tmp_path / "ledger.key"
+    old.rename(tmp_path / "older.key")
+    shutil.rmtree(tmp_path / "ledger")
+    journal = open_journal(tmp_path)  # stands for the same ledger under its next key
+    await grow(journal, 9)
+    async with witness(tmp_path, journal.vkey) as (url, key):
+        await anchoring_of(tmp_path, journal, [(url, key)]).turn()
+        await journal.close()
+        known = await known_outside(ORIGIN, [(url, key)], None)
+    put_back(tmp_path)
+    (tmp_path / "older.key").rename(old)
+    folder, policy = tmp_path / "ledger", tmp_path / "w.policy"
+    policy.write_text(f"log {journal.vkey}\nwitness w {key} {url}\nquorum w\n")
+    if who != "seen":
+        seen_file(folder).unlink()
+    asked = {"seen": ([], None), "witness": ([(url, key)], None), "policy": ([], policy)}[who]
+    with pytest.raises(JournalError, match="size 9 is known, the ledger has 4: it was rolled back"):
+        open_journal(tmp_path, known, vouched(folder, known, *asked))
+    seen_file(folder).unlink(missing_ok=True)
+    other = Cosigner.ed25519(Ed25519PrivateKey.generate(), "west.example/w").key.vkey
+    unknown = vouched(folder, [*known, b"junk"], [(url, other)], None)
+    await open_journal(tmp_path, known, unknown).close()  # a stranger's word stops no gateway
 
 
 async def test_an_older_copy_is_refused_by_a_kept_receipt(tmp_path):

@@ -136,6 +136,8 @@ RUBBISH = [
     b'{"market":"m","rounds":{"R":[1.5]},"answered":[]}',
     b'{"market":"m","rounds":{"R":7},"answered":[]}',
     b'{"market":"m","rounds":{"R":["x"]},"answered":5}',
+    b'{"market":"\\ud800","rounds":{},"answered":[]}',
+    b'{"market":"m","rounds":{"\\ud800":[]},"answered":[]}',
     b"[" * 100_000,
 ]  # fmt: skip
 

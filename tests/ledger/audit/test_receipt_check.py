@@ -8,16 +8,45 @@ from typing import Any
 
 import gateway_day
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway_day import Day, full_day
 
 from ledger.audit import receipt
 from ledger.audit.receipt_check import ReceiptFault, verify
-from ledger.log.keys import Signer
+from ledger.log import note
+from ledger.log.cosign import Cosigner
+from ledger.log.keys import Signer, signer_of
 
 
 def faults(entries: list[dict[str, Any]], write: Any, signer: Signer) -> tuple[ReceiptFault, ...]:
     made = receipt.build(write(entries), "A-1")
     return verify(json.dumps(made).encode(), vkey=signer.vkey).faults
+
+
+def test_a_signature_that_nobody_can_check_is_a_fault_unless_it_is_the_logs_own(
+    write: Any, signer: Signer
+) -> None:
+    """Right after a key change both keys of the log have signed, and one of them is given."""
+    made = receipt.build(write(full_day().entries), "A-1")
+    text, own = note.parse(made["checkpoint"].encode()).text, made["checkpoint"]
+    other = signer_of(Ed25519PrivateKey.generate(), signer.name)
+    west = Cosigner.ed25519(Ed25519PrivateKey.generate(), "west.example/w")
+    theirs = note.Signature(
+        name=signer.name, key_hash=other.key.key_hash, blob=other.private.sign(text)
+    )
+
+    def told(*lines: note.Signature, more: tuple[str, ...] = ()) -> list[str]:
+        checked = {**made, "checkpoint": own + "".join(line.line() for line in lines)}
+        report = verify(json.dumps(checked).encode(), vkey=signer.vkey, more_vkeys=more)
+        return [f.what for f in report.faults]
+
+    assert told(theirs) == told(theirs, more=(other.vkey,)) == []
+    cosigned = west.cosign(text, 1_800_000_000)
+    assert told(cosigned) == ["carries a signature that no given key can check"]
+    assert told(cosigned, theirs, more=(west.key.vkey,)) == []
+    forged = note.Signature(name=signer.name, key_hash=signer.key.key_hash, blob=theirs.blob)
+    assert told(forged) != []
+    assert "not signed by" in verify(json.dumps(made).encode(), vkey=other.vkey).faults[0].what
 
 
 SIGNED: dict[str, dict[str, Any]] = {

@@ -1,5 +1,6 @@
 """Kept evidence: what counts, what it says against a ledger (over HTTP: tests/ledger/test_witness)."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,38 @@ def test_a_witness_that_is_away_takes_nothing_back(
     for size in (1, 2):
         anchor.keep(directory, cosigned(points[-size], 8, WITNESS, SECOND))
     assert len(anchor.kept_files(directory)) == anchor.KEPT_COUNT
+
+
+@pytest.mark.parametrize("unread", [0, -1])
+def test_evidence_that_can_not_be_read_just_now_is_not_removed(
+    make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, unread: int
+) -> None:
+    """All files of the process may be open; that the old one is nobody's is not known then."""
+    count = anchor.KEPT_COUNT + 1
+    directory = make(*[[b"%d" % n] for n in range(count)])
+    points = [batch.checkpoint for batch in reader.batches(directory)]
+    anchor.keep(directory, cosigned(points[0], 5, WITNESS, SECOND))
+    for point in points[1:-1]:
+        anchor.keep(directory, cosigned(point, 6))
+    files = anchor.kept_files(directory)
+    last = files[0].with_name(f"{count:020d}{anchor.SUFFIX}")
+    last.write_bytes(cosigned(points[-1], 7, WITNESS, SECOND))
+    real = Path.read_bytes
+
+    def flaky(self: Path) -> bytes:
+        if self == [files[0], last][unread]:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(self)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "read_bytes", flaky)
+        anchor.thin_out(directory)
+    assert anchor.kept_files(directory) == [*files, last]
+    anchor.thin_out(directory)
+    assert anchor.kept_files(directory) == [*files[1:], last]
+    files[0].write_bytes(b"spoiled")
+    anchor.thin_out(directory)
+    assert files[0] not in anchor.kept_files(directory), "what is no checkpoint is nobody's"
 
 
 def test_what_was_signed_at_one_size_is_kept_together(
