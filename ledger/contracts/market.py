@@ -181,7 +181,8 @@ class Market:
                 if not trades:
                     self._settle(name, {}, effects)
             if found.get("actuals") is not None:
-                if self.now_ms >= found["settled_ms"] + KEEP_SETTLED_MS:
+                # A kept state may be of a program that counted the day from the start instead.
+                if self.now_ms >= found.get("settled_ms", found["start_ms"]) + KEEP_SETTLED_MS:
                     del self.rounds[name]
             elif self.now_ms >= found["start_ms"] + UNREPORTED_AFTER_MS:
                 silent = {trade["id"]: (0, ("unreported",)) for trade in found["outcome"]["trades"]}

@@ -34,6 +34,8 @@ SILENT_COUNT_MAX = 4
 """Waits without news, though other members answered with some, before a watch is given up."""
 MALFORMED = (TimeoutError, ValueError, TypeError, RecursionError)
 """What reading an answer that is none leads to, beside an answer that does not come."""
+HEAD_SHOWN_MAX = 32
+"""Of a head that is no height; any height is shorter."""
 TAKEN_COUNT_MAX = 100
 """Deletions in one transaction; etcd takes 128 operations."""
 
@@ -175,12 +177,19 @@ class EtcdOrdering:
         return found[0] if found else None
 
     async def head(self) -> int:
-        """Height of the newest block that was ever put; 0 when there was none."""
+        """Height of the newest block that was ever put; 0 when there was none.
+
+        A proposal compares the bytes, so a head in another form would seem right and never be
+        followed: one that people wrote with a line end, or as 0.
+        """
         found = _values(await self._call("/v3/kv/range", {"key": _b64(self._key("head"))}))
-        try:
-            return int(found[0]) if found else 0
-        except ValueError:
-            raise OrderingUnavailable("a member answers nonsense: the head is no number") from None
+        if not found:
+            return 0
+        with suppress(ValueError):
+            height = int(found[0])
+            if height > 0 and found[0] == str(height).encode():
+                return height
+        raise OrderingUnavailable(f"the head is no height: {found[0][:HEAD_SHOWN_MAX]!r}")
 
     async def vote(self, height: int, node: str, vote: bytes) -> None:
         """Publish a node's vote of a height, once."""

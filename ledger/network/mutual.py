@@ -117,39 +117,65 @@ async def known_elsewhere(mutual: Mutual, origin: str) -> list[bytes]:
 async def be_witnessed(mutual: Mutual, directory: Path, node: Node, own: Key) -> None:
     """Have every growth of the ledger, whose key is ``own``, cosigned, until the node halts.
 
-    A growth that somebody has not cosigned is offered again, to the others too, until all have or
-    the ledger has grown further. What goes wrong here is said and tried again: it must not end
-    the node.
+    A growth that somebody has not cosigned is offered to them again, until all have or the ledger
+    has grown further. What goes wrong here is said and tried again: it must not end the node.
     """
     height = 0
+    growth: Growth | None = None
     async with tls.session(mutual.tls) as session:
         while not node.replica.halted:
             await node.at_height(height + 1)
-            offered = node.replica.height
             try:
-                if await _offer(session, mutual, directory, node, own):
-                    height = offered
+                if growth is None or growth.height < node.replica.height:
+                    growth = await _growth(mutual, directory, node.replica.height)
+                await _offer(session, growth, mutual, directory, node, own)
             except (OSError, LedgerCorrupt) as error:
                 log.warning("not witnessed: %s", error)
+            if growth is not None and not growth.asked:
+                height, growth = growth.height, None
             await rest(mutual.every_s)
 
 
+@dataclass(slots=True, kw_only=True)
+class Growth:
+    """The ledger as it was read at a height, which costs a read of all of it."""
+
+    height: int
+    tree: TreeView | None
+    """None where nothing is signed yet: there is nothing to offer."""
+    asked: set[str]
+    """The witnesses that have not cosigned it."""
+
+
+async def _growth(mutual: Mutual, directory: Path, height: int) -> Growth:
+    try:
+        tree = await asyncio.to_thread(TreeView.open, directory)
+    except NothingSigned:
+        return Growth(height=height, tree=None, asked=set())
+    return Growth(height=height, tree=tree, asked=set(mutual.peers))
+
+
 async def _offer(
-    session: aiohttp.ClientSession, mutual: Mutual, directory: Path, node: Node, own: Key
-) -> bool:
-    """Offer the ledger as it is to all witnesses; True when there is nothing to offer again.
+    session: aiohttp.ClientSession,
+    growth: Growth,
+    mutual: Mutual,
+    directory: Path,
+    node: Node,
+    own: Key,
+) -> None:
+    """Offer the ledger to the witnesses that have not cosigned it; they are struck off who do.
 
     A witness that says it has seen another tree must show it, signed by us: else one that lies
     could stop every honest node.
     """
-    witnesses = {name: (peer.witness_key, peer.url) for name, peer in mutual.peers.items()}
-    try:
-        tree = await asyncio.to_thread(TreeView.open, directory)
-    except NothingSigned:
-        return True
-    collected = await collect(session, tree, witnesses)
+    if growth.tree is None:
+        return
+    asked = {name: mutual.peers[name] for name in growth.asked}
+    witnesses = {name: (peer.witness_key, peer.url) for name, peer in asked.items()}
+    collected = await collect(session, growth.tree, witnesses)
     if len(collected.refused) < len(witnesses):
         await asyncio.to_thread(anchor.keep, directory, collected.cosigned)
+    growth.asked = set(collected.refused)
     for name, refused in collected.refused.items():
         log.warning("witness what=%s", refused)
         if not isinstance(refused, RolledBack):
@@ -159,7 +185,6 @@ async def _offer(
             node.stop(f"another node has seen another tree of this ledger: {proof}")
         else:
             log.error("witness %s shows nothing of what it says", name)
-    return not collected.refused
 
 
 async def _proof(session: aiohttp.ClientSession, url: str, directory: Path, own: Key) -> str:

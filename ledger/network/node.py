@@ -126,7 +126,6 @@ class Node:
         self._keep_state = keep_state
         self._waiters = Waiters()
         self._wanted_since: float | None = None
-        self._published = 0
         self._progress = asyncio.Event()
         names = sorted(replica.committee.keys)
         self._place, self._count = names.index(replica.node), len(names)
@@ -232,14 +231,14 @@ class Node:
         if raw is None:
             return await self._propose(height)
         self._wanted_since = None
-        await self._count_votes(height)
+        shown = await self._count_votes(height)
         if replica.my_vote is None and replica.certified() is None:
             if replica.peek(raw).utc_ms > self._utc_ms() + self._skew_ms:
                 self._raise("the block's time lies ahead of this clock")
                 return False
             await self._vote(raw)
-            await self._count_votes(height)
-        await self._publish(height)
+            shown = await self._count_votes(height)
+        await self._publish(height, shown)
         subject = replica.certified()
         if subject is not None:
             return await self._finish(raw, subject)
@@ -253,16 +252,20 @@ class Node:
         vote = self.replica.examine(raw, self._key)
         await self._ledger.append_many(record.voted(raw, vote))
 
-    async def _publish(self, height: int) -> None:
-        """Send the own vote; the ledger holds it already."""
-        vote = self.replica.my_vote
-        if vote is not None and self._published < height:
-            await self._ordering.vote(height, self.replica.node, vote.encode())
-            self._published = height
+    async def _publish(self, height: int, shown: list[bytes]) -> None:
+        """Send the own vote, which the ledger holds already, unless the service shows it.
 
-    async def _count_votes(self, height: int) -> None:
-        for raw in await self._ordering.votes(height):
+        It may have shown it before: a service that goes on from an older copy has lost it.
+        """
+        vote = self.replica.my_vote
+        if vote is not None and vote.encode() not in shown:
+            await self._ordering.vote(height, self.replica.node, vote.encode())
+
+    async def _count_votes(self, height: int) -> list[bytes]:
+        shown = await self._ordering.votes(height)
+        for raw in shown:
             await self._keep(self.replica.count(raw))
+        return shown
 
     async def _keep(self, evidence: Evidence | None) -> None:
         """Write evidence down, with the signatures that prove it."""
@@ -313,7 +316,14 @@ class Node:
             self._waiters.settle(refusal.message, answer)
 
     async def _propose(self, height: int) -> bool:
-        """Put the next block when it is this node's turn, or its turn has come by waiting."""
+        """Put the next block when it is this node's turn, or its turn has come by waiting.
+
+        Where this node has voted already, the service has lost the block: it is put again. Who has
+        voted can only repeat that vote, so a quorum may never come to another block.
+        """
+        voted = self.replica.executed
+        if voted is not None and block_hash(voted.raw) == voted.subject[0]:  # not kept of rubbish
+            return await self._put(height, voted.raw, [])
         pending = await self._ordering.pending()
         now_ms = max(self._utc_ms(), self.replica.market.now_ms)
         due_ms = self.replica.market.due_ms()
@@ -334,8 +344,15 @@ class Node:
         block = Block(
             height=height, utc_ms=now_ms, prev=self.replica.head, messages=tuple(messages)
         )
-        done = await self._ordering.propose(height, block.encode(), taken)
-        return done or not await self._parted(height)
+        return await self._put(height, block.encode(), taken)
+
+    async def _put(self, height: int, raw: bytes, taken: list[bytes]) -> bool:
+        """Put a block; False, which is to rest, when neither it nor another one stands there."""
+        done = await self._ordering.propose(height, raw, taken)
+        if done or await self._ordering.block(height) is not None:
+            return True
+        await self._parted(height)
+        return False
 
     async def _parted(self, height: int) -> bool:
         """Tell whether the ordering service can never have this height again; raise the alarm."""

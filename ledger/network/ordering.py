@@ -133,8 +133,10 @@ class EmbeddedOrdering:
 
     async def vote(self, height: int, node: str, vote: bytes) -> None:
         """Publish a node's vote of a height, once."""
-        self._shared.ballots.setdefault(height, {}).setdefault(node, vote)
-        self._shared.notify()
+        ballots = self._shared.ballots.setdefault(height, {})
+        if node not in ballots:
+            ballots[node] = vote
+            self._shared.notify()
 
     async def votes(self, height: int) -> list[bytes]:
         """Votes of a height so far."""

@@ -173,6 +173,21 @@ def test_a_round_reported_late_is_there_a_day_longer_for_who_asks():
     assert bench.market.rounds == {}
 
 
+def test_a_state_of_a_program_that_kept_no_time_of_settlement_goes_on():
+    """Such a round is forgotten a day after its start, as that program had it."""
+    bench = joined()
+    outcome = cleared(bench)
+    bench.block(-20, bench.message("gw", kind="delivery", round="R1", trades=report(outcome)))
+    kept = json.loads(canonical(bench.market.snapshot()))
+    del kept["rounds"]["R1"]["settled_ms"]
+    bench.market = Market(kept)
+    day = -24 * 60
+    bench.block(day + 1)
+    assert set(bench.market.rounds) == {"R1"}
+    bench.block(day)
+    assert bench.market.rounds == {}
+
+
 def test_nobody_leaves_with_an_offer_open_and_its_money_comes_out_afterwards():
     """Without a penalty a seller's offer reserves nothing, and yet it is a commitment."""
     bench = joined(deposit=1_000_000)

@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import importlib.util
 import os
 from pathlib import Path
@@ -217,4 +218,20 @@ async def test_a_member_that_talks_nonsense_is_one_that_is_away(nonsense, monkey
         async with asyncio.timeout(60):
             await asked.wait()
         assert not order._watching.done()
+        await order.close()
+
+
+@pytest.mark.parametrize("head", [b"5\n", b" 5", b"05", b"0", b"+5", b"1_0", b"-1", b"x", b""])
+async def test_a_head_that_no_proposal_could_follow_is_nonsense(head):
+    """Written by hand: read kindly, it would seem right while every proposal fails."""
+
+    async def answer(request):
+        return web.json_response({"kvs": [{"value": base64.b64encode(head).decode()}]})
+
+    app = web.Application()
+    app.add_routes([web.post("/{path:.*}", answer)])
+    async with TestServer(app) as server:
+        order = EtcdOrdering([str(server.make_url("")).rstrip("/")], "m", voter_count=4)
+        with pytest.raises(OrderingUnavailable, match="head"):
+            await order.head()
         await order.close()

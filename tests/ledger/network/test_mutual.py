@@ -10,6 +10,7 @@ from ledger.log import anchor
 from ledger.log.cosign import create_cosigner
 from ledger.log.keys import create_key
 from ledger.log.segment import LedgerCorrupt
+from ledger.log.treeview import TreeView
 from ledger.log.writer import LedgerWriter
 from ledger.network.mutual import (
     PATH,
@@ -86,20 +87,20 @@ async def test_two_nodes_witness_each_other_and_a_rolled_back_one_is_refused(tmp
             )
 
 
-async def one_message(net, node):
+async def one_message(net, node, send):
     """Let a lone node's ledger grow once."""
     async with net.running(node):
-        assert (await node.submit(next(iter(net.Sender().joins())))).accepted
+        assert (await node.submit(send("op", kind="deposit", id="op", amount=1))).accepted
 
 
-async def lone(stack, net, tmp_path, name, log_key, **clock):
+async def lone(stack, net, tmp_path, name, log_key, *, send=None, **clock):
     writer = LedgerWriter.open(tmp_path / name, signer=log_key, origin="n0.example")
     stack.push_async_callback(writer.close)
     node, _ = net.make_node(
         "n0", EmbeddedOrdering(), net.Clock(**clock), committee_=net.committee(1, 0)
     )
     node._ledger = writer
-    await one_message(net, node)
+    await one_message(net, node, send or net.Sender())
     return node
 
 
@@ -221,6 +222,50 @@ async def test_a_growth_that_was_not_cosigned_is_offered_again(tmp_path, net):
         assert not task.done()
         evidence.unlink()
         await until(lambda: anchor.anchored(tmp_path / "n0", keys=[cosigner.key]))
+        task.cancel()
+
+
+async def test_who_has_cosigned_is_not_asked_again_and_the_ledger_is_read_once_a_growth(
+    tmp_path, net, monkeypatch
+):
+    """One witness is away for long, the other is there; a ledger may be large."""
+    log_key = create_key(tmp_path / "l.key", "n0.example")
+    about_n0 = Peer(url="", log_key=log_key.key, witness_key=log_key.key)
+    cosigners = {n: create_cosigner(tmp_path / f"{n}.key", f"{n}.example/w") for n in ("n1", "n2")}
+    asked, reads, away, peers = {"n1": 0, "n2": 0}, [], True, {}
+    real = TreeView.open
+    monkeypatch.setattr(TreeView, "open", lambda path: (reads.append(path), real(path))[1])
+
+    def adding(name):
+        place = Mutual(key_file=tmp_path / f"{name}.key", name=f"{name}.example/w", every_s=1, peers={"n0": about_n0})  # fmt: skip
+        witness = witness_of(place, tmp_path / name, net.Clock())
+
+        async def add(request):
+            asked[name] += 1
+            if away and name == "n2":
+                return web.Response(status=503)
+            return await witness.handle_add(request)
+
+        return web.post("/add-checkpoint", add)
+
+    async with contextlib.AsyncExitStack() as stack:
+        for name in asked:
+            url = await stack.enter_async_context(answering(adding(name)))
+            peers[name] = Peer(url=url, log_key=log_key.key, witness_key=cosigners[name].key)
+        mutual = Mutual(key_file=tmp_path, name="w", every_s=0, peers=peers)
+        send = net.Sender()
+        node = await lone(stack, net, tmp_path, "n0", log_key, send=send)
+        task = asyncio.create_task(be_witnessed(mutual, tmp_path / "n0", node, log_key.key))
+        await until(lambda: asked["n2"] > 5)
+        assert (asked["n1"], len(reads)) == (1, 1)
+        await one_message(net, node, send)
+        await until(lambda: asked["n1"] > 1)
+        seen = asked["n2"]
+        await until(lambda: asked["n2"] > seen + 5)
+        assert len(reads) == 2
+        away = False
+        both = [cosigner.key.name for cosigner in cosigners.values()]
+        await until(lambda: (at := anchor.anchored(tmp_path / "n0", keys=[c.key for c in cosigners.values()])) and sorted(at.by) == both)  # fmt: skip
         task.cancel()
 
 

@@ -4,7 +4,10 @@ import asyncio
 
 import pytest
 
+from ledger.log.canonical import decode
 from ledger.network import node as node_module
+from ledger.network import record
+from ledger.network.block import Block
 from ledger.network.ordering import EmbeddedOrdering, SharedOrder
 
 
@@ -102,3 +105,81 @@ async def test_heights_that_are_lost_are_said_and_not_looked_for_at_full_speed(n
         await order.wait(0.2)
         assert order.looks < 20
         assert (again.alarm, again.replica.halted) == (said, "")
+
+
+async def four_that_have_joined(net, clock, send, shared):
+    """Four nodes that have gone some heights together, and their ledgers."""
+    nodes, ledgers = zip(*(net.make_node(f"n{i}", EmbeddedOrdering(shared), clock) for i in range(4)), strict=True)  # fmt: skip
+    async with net.running(*nodes):
+        for message in send.joins():
+            assert (await nodes[0].submit(message)).accepted
+        for node in nodes:
+            await node.at_height(nodes[0].replica.height)
+    return nodes, ledgers
+
+
+def deposit_of(node, party):
+    return node.replica.market.registry.parties[party]["deposit"]
+
+
+@pytest.mark.parametrize("voted_count", [1, 2, 3])
+async def test_a_block_under_vote_that_the_service_lost_is_put_again(net, voted_count):
+    """Who has voted can only repeat that vote: another block there could halt everybody."""
+    clock, send = net.Clock(), net.Sender()
+    nodes, ledgers = await four_that_have_joined(net, clock, send, SharedOrder())
+    head = nodes[0].replica.height
+    paid = decode(send("op", kind="deposit", id="R1", amount=1))
+    raw = Block(
+        height=head + 1, utc_ms=clock(), prev=nodes[0].replica.head, messages=(paid,)
+    ).encode()
+    for i in range(voted_count):
+        vote = nodes[i].replica.examine(raw, net.key_of(f"n{i}"))
+        await ledgers[i].append_many(record.voted(raw, vote))
+    fresh = SharedOrder()
+    fresh.head = head  # it came back empty and people told it where the ledgers end
+    again = [net.make_node(f"n{i}", EmbeddedOrdering(fresh), clock, ledger=ledgers[i])[0] for i in range(4)]  # fmt: skip
+    async with net.running(*again):
+        more = send("op", kind="deposit", id="R2", amount=2)
+        async with asyncio.timeout(60):
+            assert (await again[3].submit(more)).accepted
+        await until(lambda: all(node.replica.height == head + 2 for node in again))
+    assert [(node.alarm, node.replica.halted) for node in again] == [("", "")] * 4
+    assert {(deposit_of(n, "R1"), deposit_of(n, "R2")) for n in again} == {(10**9 + 1, 10**9 + 2)}
+
+
+async def test_votes_that_the_service_lost_are_sent_again_by_nodes_that_ran_on(net):
+    """It goes on from a copy one write old; two had voted, and the third comes only then."""
+    clock, send, shared = net.Clock(), net.Sender(), SharedOrder()
+    _, ledgers = await four_that_have_joined(net, clock, send, shared)
+    again = [net.make_node(f"n{i}", EmbeddedOrdering(shared), clock, ledger=ledgers[i])[0] for i in range(3)]  # fmt: skip
+    head = shared.head
+    async with net.running(*again[:2]):
+        await EmbeddedOrdering(shared).submit(send("op", kind="deposit", id="R1", amount=1))
+        await until(lambda: all(len(node.replica.votes) == 2 for node in again[:2]))
+        del shared.blocks[head + 1], shared.ballots[head + 1]
+        shared.head = head
+        shared.notify()
+        async with net.running(again[2]):
+            await until(lambda: all(node.replica.height == head + 1 for node in again))
+    assert [node.alarm for node in again] == [""] * 3
+
+
+async def test_a_service_that_takes_no_block_is_not_asked_at_full_speed(net):
+    """Its head never compares equal, though it reads as the right height."""
+
+    class Deaf(Counting):
+        async def propose(self, height, block, taken):
+            asked.set()
+            await asyncio.sleep(0)
+            return False
+
+    clock, asked = net.Clock(), asyncio.Event()
+    order = Deaf()
+    node, _ = net.make_node("n0", order, clock, committee_=net.committee(1, 0))
+    async with net.running(node):
+        await order.submit(next(net.Sender().joins()))
+        await asked.wait()
+        order.looks = 0
+        await order.wait(0.2)
+        await order.wait(0.2)
+        assert order.looks < 20
