@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -80,15 +81,16 @@ def log(
 ) -> Answer:
     """List entries, one a line. An index made by `sopledger rebuild` is used where it is."""
     first_header(directory)
-    if last is not None:
-        newest = reader.last_checkpoint(directory)
-        size = checkpoints.parse(newest).checkpoint.size if newest else 0
-        start, count = max(start, size - last), last
     query = index.Query(
         kind=kind, trade=trade, device=device, terminal=terminal,
         since_us=instant_us(since), until_us=instant_us(until),
     )  # fmt: skip
-    rows = list(islice(matching(directory, start, query), count))
+    if last is not None and query == index.Query():
+        newest = reader.last_checkpoint(directory)
+        size = checkpoints.parse(newest).checkpoint.size if newest else 0
+        start = max(start, size - last)
+    found = matching(directory, start, query)
+    rows = list(islice(found, count) if last is None else deque(found, maxlen=last))
     return Answer(
         data={"entries": [{"index": i, "entry": e} for i, e in rows]},
         lines=tuple(one_line(i, e) for i, e in rows),

@@ -150,6 +150,40 @@ def join(
     return send(url, party, key_file, {**body, "deposit": deposit})
 
 
+def of_money(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Argument and option of what the operator confirms of a party's money."""
+    function = click.option(
+        "--amount", required=True, type=int, help="micro-currency; negative: paid out"
+    )(function)
+    return click.argument("name")(function)
+
+
+@command(
+    "deposit",
+    "sopledger round deposit region-a --amount 1000000 --party op --key op.key",
+    "sopledger round deposit region-a --amount -1000000 --party op --key op.key",
+)
+@of_money
+@signed_by
+@url_option
+def deposit(name: str, amount: int, party: str, key_file: Path, url: str) -> Answer:
+    """Confirm what a party paid in, or was paid back; the operator signs."""
+    return send(url, party, key_file, {"kind": "deposit", "id": name, "amount": amount})
+
+
+@command(
+    "payment",
+    "sopledger round payment region-a --amount 250000 --party op --key op.key",
+    "sopledger round payment region-b --amount -250000 --party op --key op.key",
+)
+@of_money
+@signed_by
+@url_option
+def payment(name: str, amount: int, party: str, key_file: Path, url: str) -> Answer:
+    """Confirm that a party paid what it owed, or was paid its due; the operator signs."""
+    return send(url, party, key_file, {"kind": "payment", "id": name, "amount": amount})
+
+
 @command(
     "open",
     "sopledger round open R-0200 round.json --party op --key op.key",
@@ -369,7 +403,20 @@ def trades(name: str, out: Path | None, url: str) -> Answer:
     return Answer(data=found, lines=tuple(lines))
 
 
-for _command in (join, open_, commit, reveal, deliver, leave, rotate, ls, show, trades):
+for _command in (
+    join,
+    deposit,
+    payment,
+    open_,
+    commit,
+    reveal,
+    deliver,
+    leave,
+    rotate,
+    ls,
+    show,
+    trades,
+):
     round_.add_command(_command)
 round_.examples = (
     "sopledger round open R-0200 round.json --party op --key op.key",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from urllib.request import urlopen
 
 import pytest
 from click.testing import CliRunner
@@ -161,6 +162,18 @@ def test_a_round_by_command_line_survives_kill_9(market):
         assert run("round", "deliver", "R1", report, *by_gw)[0] == 0
         code, answer = run("round", "deliver", "R1", report, *by_gw)
         assert code == 5
+        by_op[-1] = node.url
+        buyer = json.load(urlopen(f"{node.url}/v1/parties/region-a", timeout=10))
+        assert buyer["balance"] < 0
+        paid = ["round", "payment", "region-a", "--amount", -buyer["balance"], *by_op]
+        assert run(*paid)[0] == 0
+        code, answer = run(*paid)
+        assert code == 5
+        assert "owes nothing" in answer["errors"][0]["message"]
+        me = ["--party", "region-a", "--key", folder / "region-a.key", *url]
+        assert run("round", "leave", *me)[0] == 0
+        out = ["round", "deposit", "region-a", "--amount", -buyer["deposit"], *by_op]
+        assert run(*out)[0] == 0
         code, status = run("node", "status", *url)
         assert (code, status["data"]["money_sum"]) == (0, 0)
     finally:

@@ -76,6 +76,9 @@ def test_the_arguments_scripts_rely_on(sh: Shell, made: Path, tmp_path: Path) ->
     assert "Not checked" in sh.out
     assert sh("log", made, "--last", 2) == 0
     assert [line.split()[0] for line in sh.out.splitlines()] == ["38", "39"]
+    until = "2026-01-02T02:00:00.000010Z"
+    assert sh("log", made, "--kind", "reading", "--until", until, "--last", 2) == 0
+    assert [line.split()[0] for line in sh.out.splitlines()] == ["8", "9"]
     assert sh("show", made, 7) == 0
     assert json.loads(sh.out)["n"] == 7
     assert sh("prove", made, 7, "-o", tmp_path / "7.tlog-proof") == 0
