@@ -109,6 +109,7 @@ def equipment_of(site: Site, sop_id: str | None) -> Equipment:
         meters={t.meter: _spec(site.devices[t.meter]) for t in config.rated.terminals},
         heartbeat_ms=config.heartbeat.period_ms,
         device_timeout_ms=config.heartbeat.device_timeout_ms,
+        on_loss=config.heartbeat.on_loss,
         v_nominal_v=_nominal_v(config.sop.terminals[0].v_dv_min, config.sop.terminals[0].v_dv_max),
     )
 

@@ -59,6 +59,7 @@ class Equipment:
     meters: Mapping[str, DeviceSpec]
     heartbeat_ms: int
     device_timeout_ms: int
+    on_loss: str = "ramp_zero"  # what the station does then: ``ramp_zero`` or ``block``
     v_nominal_v: float = 400.0  # line to line; phase voltage is that over root 3
     converters: Mapping[str, DeviceSpec] = field(default_factory=dict)
 
@@ -247,7 +248,8 @@ class Rack:
         self.equipment = equipment
         self.clock = clock
         self.owner = owner
-        self.timeout_found_s: float | None = None  # of the station's watchdog; None: not yet read
+        self.timeout_sought = False  # once: later it is what this program wrote
+        self.timeout_found_s: float | None = None  # of the station's watchdog; None: not known
         self._endpoints = Endpoints()
         self._units: dict[str, ModbusUnit] = {}
         self._nodes: dict[str, OpcuaDevice] = {}
@@ -259,6 +261,35 @@ class Rack:
         if spec.profile.protocol is Protocol.OPCUA:
             return OpcuaReader(self._opcua_device(spec), self.clock)
         return PointReader(self._unit(spec), spec, self.clock)
+
+    async def setting(self, name: str, point: str) -> float | None:
+        """Read one setting of a device; None where it has no value.
+
+        The line is closed again, because a serial port is opened by one at a time. A setting's age
+        is that of its last change on servers that stamp so: only a bad one is no value.
+        """
+        spec = self.equipment.device(name)
+        if spec.profile.protocol is Protocol.OPCUA:
+            device = open_opcua_device(
+                name=name,
+                profile=spec.profile,
+                url=spec.url,
+                clock=self.clock,
+                timeout_s=TIMEOUT_S,
+            )
+            try:
+                seen = (await device.get([point]))[point]
+            finally:
+                await device.close()
+            if seen.quality is Quality.BAD or not isinstance(seen.value, int | float):
+                return None
+            return float(seen.value)
+        unit = Endpoints().unit(name=name, profile=spec.profile, url=spec.url, timeout_s=TIMEOUT_S)
+        try:
+            poll = await PointReader(unit, spec, self.clock).read([point])
+        finally:
+            await unit.client.close()
+        return poll.points.get(point)
 
     def _unit(self, spec: DeviceSpec) -> ModbusUnit:
         if spec.name not in self._units:

@@ -14,21 +14,22 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from gateway.commissioning.equipment import Rack, Say, silent
-from gateway.model.errors import BadAnswer, DeviceError, DeviceRefused
+from gateway.model.errors import DeviceError, DeviceRefused
 from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpoint
 from gateway.model.telemetry import State, StationTelemetry
 from gateway.model.terminal import Sop, Terminal
 from gateway.ports import Journal
+from gateway.runtime.loop import FAILSAFE_BY_WORD
 
-FAILSAFE_RAMP_ZERO = 1
 ENERGISED = frozenset({State.STANDBY, State.RUN, State.DERATED})
 ENERGISING = frozenset({State.INIT, State.PRECHARGE, State.SYNC})
 ENERGISING_S = 30.0  # precharge and synchronisation after a release or a start
 LOCAL_BIT = 1 << 12
 ZERO_RATIO = 0.01  # of the rating: at zero, noise and losses included
-REST_RATIO = 0.05  # of reactive power: what a filter draws at rest is no power of a test
+REST_RATIO = 0.05  # of reactive power: so much a filter may draw once a converter runs
 SETTLE_S = 2.0  # what a station may take after its ramp
 LIFE_S = 10  # shortest life of a test setpoint; it is renewed, never endless
+STOP_TRY_US, STOP_PAUSE_US = 3_000_000, 300_000  # of real time: longer than a driver's back-off
 
 
 class TestRefused(DeviceRefused):
@@ -80,19 +81,17 @@ def ramp_s(sop: Sop, terminal: Terminal, way_w: float) -> float:
 async def timeout_found_s(rack: Rack) -> float | None:
     """Return the watchdog timeout the station held before this program first wrote it.
 
-    None for converters: they are armed by whoever takes control, and need not be before.
+    None where it has no value, and for converters: they are armed by whoever takes control, and
+    need not be before.
     """
     if rack.equipment.converters:
         return None
-    if rack.timeout_found_s is None:
-        name = rack.equipment.station.name
+    if not rack.timeout_sought:
         command = rack.equipment.station.profile.command
         # On OPC UA commands are Methods, and the driver knows the point by its name.
         point = command.watchdog.timeout if command is not None else "wdg.timeout"
-        poll = await rack.reader(name).read([point])
-        if point not in poll.points:
-            raise BadAnswer(name, f"{point} has no value")
-        rack.timeout_found_s = poll.points[point]
+        rack.timeout_found_s = await rack.setting(rack.equipment.station.name, point)
+        rack.timeout_sought = True
     return rack.timeout_found_s
 
 
@@ -117,6 +116,7 @@ class Session:
         self._say = say
         self._count = 0
         self._reactive = False  # Q was ordered last; what is active the station does not tell
+        self._rest_var: dict[str, int] = {}  # what each terminal drew before anything was ordered
 
     async def set(
         self,
@@ -201,8 +201,9 @@ class Session:
         seen = await self.station.read()
         if seen.state not in ENERGISED:
             return seen  # a station that is not energised moves nothing
+        # Q that nobody ordered is what a filter draws: no order takes it back.
         highest = max(
-            max(abs(s.p_w), abs(s.q_var)) / t.s_va
+            max(abs(s.p_w), abs(s.q_var) if self._reactive else 0) / t.s_va
             for s, t in zip(seen.terminals, sop.terminals, strict=True)
         )
         ordered = self._reactive or any(t.p_w_set_active for t in seen.terminals)
@@ -211,26 +212,37 @@ class Session:
         deadline_s = rack.now_s() + 1000 * highest / ramp_permille(sop) + SETTLE_S + 1.0
         while True:
             seen = await self.station.read()
-            if at_zero(rack, seen):
+            if at_zero(rack, seen, rest_var=self._rest_var):
                 return seen
             if rack.now_s() > deadline_s:
-                if at_zero(rack, seen, var_ratio=REST_RATIO):
+                if at_zero(rack, seen, rest_var=self._rest_var, var_ratio=REST_RATIO):
                     return seen
                 raise NotBack(self.station.name, "did not come back to zero; STOP was sent")
             await rack.pause(0.1)
 
     async def _stop(self) -> None:
-        """Send STOP; NotBack when the station does not take it and is not known to be at zero."""
-        name = self.station.name
-        try:
-            ack = await self.station.command(Command.STOP)
-            if ack in (Ack.ACCEPTED, Ack.EXECUTED):
-                return
-            seen = await self.station.read()
-        except DeviceError as error:
-            raise NotBack(name, f"not known to be at zero, and STOP: {error.what}") from error
-        if seen.state in ENERGISED and not at_zero(self.rack, seen, var_ratio=REST_RATIO):
-            raise NotBack(name, f"did not take zero, and answered STOP {ack.name.lower()}")
+        """Send STOP; NotBack when the station does not take it and is not known to be at zero.
+
+        It is repeated for a while: after a lost answer a driver lets nothing leave for a moment.
+        """
+        name, rack = self.station.name, self.rack
+        deadline_s = rack.now_s() + rack.clock.at_least(STOP_TRY_US) / 1e6
+        while True:
+            try:
+                ack = await self.station.command(Command.STOP)
+                if ack in (Ack.ACCEPTED, Ack.EXECUTED):
+                    return
+                seen = await self.station.read()
+            except DeviceError as error:
+                if rack.now_s() > deadline_s:
+                    what = f"not known to be at zero, and STOP: {error.what}"
+                    raise NotBack(name, what) from error
+                await rack.pause(rack.clock.at_least(STOP_PAUSE_US) / 1e6)
+                continue
+            at_rest = at_zero(rack, seen, rest_var=self._rest_var, var_ratio=REST_RATIO)
+            if seen.state in ENERGISED and not at_rest:
+                raise NotBack(name, f"did not take zero, and answered STOP {ack.name.lower()}")
+            return
 
     async def _intent(self, instruction: Instruction) -> int:
         if self._journal is None:
@@ -308,6 +320,8 @@ class Session:
 
     async def arm(self) -> StationTelemetry:
         """Check the state, take the lease, arm the watchdog and read both back."""
+        # As found, before it is written, and before this session's own line is open.
+        await timeout_found_s(self.rack)
         seen = await self.awake()
         name = self.station.name
         if seen.state not in ENERGISED:
@@ -316,10 +330,14 @@ class Session:
             raise TestRefused(name, "switched to local", "blocked-by-switching-hierarchy")
         if seen.lease_owner not in (0, self.rack.owner) and seen.watchdog_remaining_ds > 0:
             raise TestRefused(name, f"controlled by {seen.lease_owner}", "locked-by-other-client")
-        await timeout_found_s(self.rack)  # as found, before it is written
+        self._rest_var = {t.id: abs(t.q_var) for t in seen.terminals}
+        # Whoever held a running station before may have left Q on: an order of zero ends it.
+        self._reactive = seen.state is not State.STANDBY and any(
+            self._rest_var[t.id] > REST_RATIO * t.s_va for t in self.rack.equipment.sop.terminals
+        )
         await self.station.configure(
             watchdog_ds=self.rack.equipment.device_timeout_ms // 100,
-            failsafe=FAILSAFE_RAMP_ZERO,
+            failsafe=FAILSAFE_BY_WORD[self.rack.equipment.on_loss],
             failsafe_ramp_permille_per_s=ramp_permille(self.rack.equipment.sop),
             lease_owner=self.rack.owner,
         )
@@ -327,15 +345,26 @@ class Session:
         return seen
 
 
-def at_zero(rack: Rack, seen: StationTelemetry, *, var_ratio: float = ZERO_RATIO) -> bool:
-    """Tell whether every terminal stands at zero, P and Q; the master may carry the losses."""
+def at_zero(
+    rack: Rack,
+    seen: StationTelemetry,
+    *,
+    rest_var: Mapping[str, int],
+    var_ratio: float = ZERO_RATIO,
+) -> bool:
+    """Tell whether every terminal stands at zero, P and Q; the master may carry the losses.
+
+    ``rest_var`` is what the terminals drew before the test: so much they may draw after it.
+    """
     sop = rack.equipment.sop
     losses_w = sum(sop.losses.loss_w(p_w=0, s_va=t.s_va) for t in sop.terminals)
     for telemetry, terminal in zip(seen.terminals, sop.terminals, strict=True):
         band_w = ZERO_RATIO * terminal.s_va
         if terminal.id == sop.master:
             band_w += 2 * losses_w
-        if abs(telemetry.p_w) > band_w or abs(telemetry.q_var) > var_ratio * terminal.s_va:
+        rest = rest_var.get(terminal.id, 0) + ZERO_RATIO * terminal.s_va
+        band_var = max(rest, var_ratio * terminal.s_va)
+        if abs(telemetry.p_w) > band_w or abs(telemetry.q_var) > band_var:
             return False
     return True
 

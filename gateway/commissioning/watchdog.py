@@ -29,6 +29,7 @@ class Expectation:
 
     zero_within_s: float
     zero_band_w: float
+    on_loss: str | None = None  # the reaction it is armed with; None: it has only one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

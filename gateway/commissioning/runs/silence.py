@@ -44,21 +44,25 @@ class WatchdogOrder:
 def default_expectation(rack: Rack, terminal_id: str, p_w: int) -> Expectation:
     """Zero within the device's timeout, plus the ramp it is armed with, plus a second.
 
+    A station that blocks has no ramp. Separate converters only ramp, whatever they are armed with.
     A bench that runs faster than real widens the timeout to a second of real time, so that a
     stall of the host never looks like a fault.
     """
     terminal = rack.equipment.sop.terminal(terminal_id)
+    on_loss = None if rack.equipment.converters else rack.equipment.on_loss
+    way_s = 0.0 if on_loss == "block" else ramp_s(rack.equipment.sop, terminal, p_w)
     timeout_s = max(rack.equipment.device_timeout_ms / 1000, rack.clock.at_least(BENCH_US) / 1e6)
     if timeout_s * 1000 > rack.equipment.device_timeout_ms:
         timeout_s += BENCH_TICKS * rack.clock.at_least(BENCH_TICK_US) / 1e6
     return Expectation(
-        zero_within_s=timeout_s + ramp_s(rack.equipment.sop, terminal, p_w) + 1.0,
+        zero_within_s=timeout_s + way_s + 1.0,
         zero_band_w=ZERO_RATIO * terminal.s_va,
+        on_loss=on_loss,
     )
 
 
 async def as_found_s(rack: Rack) -> float | None:
-    """Return the timeout the station held before this program wrote anything; None: converters."""
+    """Return the timeout the station held before this program wrote anything; None: not known."""
     return await timeout_found_s(rack)
 
 
@@ -192,6 +196,7 @@ def watchdog_outcome(
     if result.verdict is Verdict.UNDECIDED and result.zero_after is not None:
         note += "; nobody looked often enough to tell: the device's own display or log may"
     disabled = any(f.code == "watchdog-disabled" for f in result.findings)
+    on_loss = order.expectation.on_loss
     rows = []
     if found_s is not None:
         rows.append(
@@ -202,9 +207,12 @@ def watchdog_outcome(
                 verdict=Verdict.FAULT if disabled else Verdict.OK,
             )
         )
+    elif on_loss is not None:
+        rows.append(Row(name="timeout as found", value_text="not known", verdict=Verdict.UNDECIDED))
+    reaction = "" if on_loss is None else f", {on_loss}"
     rows.append(
         Row(
-            name=f"{result.how}: at zero after",
+            name=f"{result.how}{reaction}: at zero after",
             value_text="not tried" if disabled else zero,
             limit=f"≤ {order.expectation.zero_within_s:.1f} s",
             verdict=result.verdict,

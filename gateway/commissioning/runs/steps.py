@@ -12,7 +12,15 @@ from gateway.commissioning.equipment import Rack, Say, silent
 from gateway.commissioning.finding import Finding, Punch, Verdict, worst
 from gateway.commissioning.sat.plots import curve, polygon
 from gateway.commissioning.sat.record import CheckOutcome, Curve, Row
-from gateway.commissioning.session import Power, Session, first_error, hold, ramp_permille, ramp_s
+from gateway.commissioning.session import (
+    SETTLE_S,
+    Power,
+    Session,
+    first_error,
+    hold,
+    ramp_permille,
+    ramp_s,
+)
 from gateway.commissioning.step import StepLimits, StepMetrics, StepSample
 from gateway.commissioning.sweep import Shift, Target, Visited
 from gateway.model.capability import Capability
@@ -25,6 +33,7 @@ Seen = tuple[float, StationTelemetry]  # length of the poll in s, and what it br
 Radii = tuple[float, ...]  # of the rating
 BEFORE_S = 1.0  # samples before the write tell the noise
 POLL_S = 0.02
+AT_REST_S = 2.0  # watched after the ramp and what a station may take to settle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +129,7 @@ async def run_step(
     measured: list[MeasuredStep] = []
     sop = rack.equipment.sop
     s_va = sop.terminal(order.terminal).s_va
+    watched_s = span_s(rack, order)
     ways = [(order.from_w, order.to_w)] + ([(order.to_w, order.from_w)] if order.back else [])
     async with (
         hold(rack, journal=journal, say=say) as session,
@@ -136,10 +146,10 @@ async def run_step(
                 }
                 sent_s = await session.set(
                     {order.terminal: Power(p_w=to_w)},
-                    life_s=round(order.hold_s) + 10,
+                    life_s=round(watched_s) + 10,
                     ramp_permille_per_s=order.ramp_permille_per_s,
                 )
-                await rack.clock.sleep_until(round((sent_s + order.hold_s) * 1e6))
+                await rack.clock.sleep_until(round((sent_s + watched_s) * 1e6))
                 samples = watch.between(sent_s - BEFORE_S, rack.now_s(), still)
                 measured.append(
                     MeasuredStep(
@@ -168,17 +178,33 @@ async def _go(rack: Rack, session: Session, order: StepOrder, p_w: int) -> None:
     await rack.pause(way_s + 2.0)
 
 
-def default_limits(rack: Rack, order: StepOrder) -> StepLimits:
-    """Limits with the ramp's own time in them: a ramp of 20 %/s is no slow answer."""
+def _way_s(rack: Rack, order: StepOrder) -> float:
+    """Return how long the ordered ramp takes for the step."""
     terminal = rack.equipment.sop.terminal(order.terminal)
     permille = ramp_permille(rack.equipment.sop)
     if order.ramp_permille_per_s is not None:
         permille = min(permille, order.ramp_permille_per_s)
-    way_s = 1000 * abs(order.to_w - order.from_w) / (permille * terminal.s_va)
+    return 1000 * abs(order.to_w - order.from_w) / (permille * terminal.s_va)
+
+
+def span_s(rack: Rack, order: StepOrder) -> float:
+    """Return how long a step is watched: as asked, and so long that it is judged at rest.
+
+    The rest is the last quarter of what was watched: the ramp and the time to settle must lie
+    before it.
+    """
+    return max(order.hold_s, 2 * _way_s(rack, order) + SETTLE_S + AT_REST_S)
+
+
+def default_limits(rack: Rack, order: StepOrder) -> StepLimits:
+    """Limits with the ramp's own time in them: a ramp of 20 %/s is no slow answer."""
+    terminal = rack.equipment.sop.terminal(order.terminal)
+    way_s = _way_s(rack, order)
     error_pct = max(1.0, 100 * 0.01 * terminal.s_va / abs(order.to_w - order.from_w))
     return StepLimits(
+        dead_time_s=0.5 + step.START_RATIO * way_s,  # an answer is told by what it has done
         response_s=1.5 + way_s,
-        settle_s=2.0 + way_s,
+        settle_s=SETTLE_S + way_s,
         error_pct=error_pct,  # 1 % of the rating, whatever the step
         overshoot_pct=max(5.0, error_pct),
         cross_pct=max(3.0, error_pct),

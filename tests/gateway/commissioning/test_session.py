@@ -5,12 +5,14 @@ import dataclasses
 
 import pytest
 
+from firmware_sim.faces.rtu import PtyBus
+from firmware_sim.plant.firmware import Failsafe, Order
 from firmware_sim.plant.ratings import LossCurve
 from gateway.commissioning import session
 from gateway.commissioning.runs import silence
 from gateway.commissioning.session import NotBack, Power, TestRefused, hold
 from gateway.devices.guard import GuardReason, GuardRefused
-from gateway.model.errors import JournalError
+from gateway.model.errors import JournalError, OutcomeUnknown
 from gateway.model.telemetry import State
 
 BAND = 2_500  # 1 % of 250 kVA
@@ -55,6 +57,27 @@ def with_ramps(rack, **ramp_w_per_s):
     )
     sop = dataclasses.replace(sop, terminals=terminals)
     rack.equipment = dataclasses.replace(rack.equipment, sop=sop)
+
+
+def with_station(rack, **fields):
+    """Say something else of the station than the fixture does."""
+    station = dataclasses.replace(rack.equipment.station, **fields)
+    rack.equipment = dataclasses.replace(rack.equipment, station=station)
+
+
+def with_filters(bench, *, q_var):
+    """Let a filter at every terminal draw that much, whatever is ordered."""
+    converters, read = bench.site.device.sop.converters, bench.site.station.read
+
+    def felt(table, address, count):
+        for converter in converters:
+            converter.q_var += q_var
+        words = read(table, address, count)
+        for converter in converters:
+            converter.q_var -= q_var
+        return words
+
+    bench.site.station.read = felt
 
 
 async def test_reactive_power_is_taken_back_like_active_power(bench):
@@ -118,6 +141,70 @@ async def test_a_station_that_takes_neither_zero_nor_stop_is_told_as_not_back(be
             await moved(b, switched)
 
 
+async def test_stop_leaves_once_the_driver_lets_something_leave_again(bench):
+    async with bench("watchdog", factor=10) as b:  # the device's own timers do not help
+        firmware, wire = b.site.device.firmware, b.site.device.responder.wire
+        request = firmware.request
+
+        def operate_gets_lost(asked, now_us):
+            if asked.code != Order.OPERATE:
+                request(asked, now_us)
+                return
+            wire.cut = wire.silent = True
+            asyncio.get_running_loop().call_later(0.1, wire.heal)
+
+        with pytest.raises(OutcomeUnknown):
+            await moved(b, lambda: setattr(firmware, "request", operate_gets_lost))
+        await b.rack.pause(4.0)
+        assert at_zero(b)
+        assert (await b.rack.station().read()).state is State.STOPPED
+
+
+async def test_a_station_that_stays_mute_is_told_as_not_back(bench):
+    async with bench("watchdog", factor=10) as b:
+        wire = b.site.device.responder.wire
+
+        def mute():
+            wire.cut = wire.silent = True
+
+        with pytest.raises(NotBack, match="not known to be at zero"):
+            await moved(b, mute)
+
+
+@pytest.mark.parametrize("q_var", [5_000, 15_000])
+async def test_what_a_filter_draws_at_rest_is_neither_taken_back_nor_told(bench, q_var):
+    async with bench(factor=10) as b:
+        without_losses(b)
+        with_filters(b, q_var=q_var)
+        firmware = b.site.device.firmware
+        async with hold(b.rack):
+            firmware.lease_owner_id = 99  # a SELECT would be refused
+        assert firmware.counters.select_count == 0
+        assert (await b.rack.station().read()).state is State.STANDBY
+
+
+async def test_beside_a_filter_power_is_taken_back_and_the_test_is_not_lost(bench):
+    async with bench(factor=10) as b:
+        with_filters(b, q_var=15_000)
+        async with hold(b.rack) as held:
+            await held.set({"T2": Power(p_w=50_000, q_var=50_000)}, life_s=60)
+            await b.rack.pause(3.0)
+        assert at_zero(b)
+        assert (await b.rack.station().read()).state is State.RUN
+
+
+async def test_reactive_power_left_on_by_another_test_is_taken_back(bench):
+    async with bench(factor=10) as b:
+        without_losses(b)
+        async with hold(b.rack) as killed:
+            await killed.set({"T2": Power(q_var=100_000)}, life_s=60)
+            await b.rack.pause(4.0)
+            async with hold(b.rack):
+                assert reactive_var(b)[1] > 95_000
+            await b.rack.pause(4.0)
+            assert at_zero(b)
+
+
 async def test_a_test_interrupted_while_its_link_is_dropped_takes_the_power_back(bench):
     async with bench("watchdog", factor=10) as b:  # the device's own timer does not help
         silent = asyncio.Event()
@@ -159,6 +246,44 @@ async def test_the_timeout_as_found_is_what_stood_there_before_the_first_arming(
         async with hold(b.rack):
             assert firmware.watchdog_ds == 50
         assert await silence.as_found_s(b.rack) == 0.0
+
+
+async def test_one_serial_line_is_enough_to_hold_a_station(bench):
+    async with bench() as b:
+        bus = PtyBus(b.site.device.responder)
+        with_station(b.rack, url=f"modbus+rtu://{bus.open()}?baud=115200")
+        try:
+            async with hold(b.rack) as held:
+                await held.set({"T2": Power(p_w=10_000)})
+        finally:
+            await b.rack.close()
+            bus.close()
+        assert b.rack.timeout_found_s == 5.0
+        assert b.site.device.firmware.counters.operate_count >= 1
+
+
+async def test_a_timeout_without_a_value_as_found_does_not_keep_a_test_from_its_way(bench):
+    async with bench() as b:
+        profile = b.rack.equipment.station.profile
+        points = [
+            dataclasses.replace(p, not_available=(0xFFFF,)) if p.name == "wdg.timeout" else p
+            for p in profile.points
+        ]
+        with_station(b.rack, profile=dataclasses.replace(profile, points=tuple(points)))
+        b.site.device.firmware.watchdog_ds = 0xFFFF
+        async with hold(b.rack):
+            assert b.site.device.firmware.watchdog_ds == 50
+        assert await silence.as_found_s(b.rack) is None, "read again it would be what we wrote"
+
+
+@pytest.mark.parametrize(
+    ("on_loss", "armed"), [("ramp_zero", Failsafe.RAMP_ZERO), ("block", Failsafe.BLOCK)]
+)
+async def test_what_is_armed_for_a_silence_is_what_the_site_says(bench, on_loss, armed):
+    async with bench() as b:
+        b.rack.equipment = dataclasses.replace(b.rack.equipment, on_loss=on_loss)
+        async with hold(b.rack):
+            assert b.site.device.firmware.failsafe is armed
 
 
 async def test_a_station_switched_to_local_is_refused_before_anything_is_written(bench):

@@ -1,7 +1,10 @@
 import asyncio
+import dataclasses
 
 import pytest
 
+from firmware_sim.plant.firmware import Failsafe
+from gateway.commissioning import watchdog
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import silence
 from gateway.commissioning.runs.silence import WatchdogOrder
@@ -28,7 +31,48 @@ async def test_a_silent_master_brings_the_device_to_zero(bench, how):
     assert zero.value_s + zero.resolution_s > 4.0
     assert zero.value_s - zero.resolution_s < 6.2
     assert outcome.rows[0].value_text == "5.0 s"
+    assert outcome.rows[1].name == f"{how}, ramp_zero: at zero after"
     assert all(abs(p) < 2500 for p in powers_w[1:])
+
+
+def blocking(bench, *, p_w):
+    """The site says ``block``; what a silence at a power must then do."""
+    bench.rack.equipment = dataclasses.replace(bench.rack.equipment, on_loss="block")
+    expectation = silence.default_expectation(bench.rack, "T2", p_w)
+    return WatchdogOrder(how=How.STOP_HEARTBEAT, terminal="T2", p_w=p_w, expectation=expectation)
+
+
+async def test_a_device_that_blocks_has_no_ramp_to_come_down(bench):
+    async with bench(factor=3) as b:
+        order = blocking(b, p_w=150_000)
+        assert order.expectation.zero_within_s == 6.0
+        found_s = await silence.as_found_s(b.rack)
+        result = await silence.run_watchdog(b.rack, order)
+        assert result.verdict is Verdict.OK, result.findings
+        row = silence.watchdog_outcome(result, order, found_s).rows[1]
+        assert row.name == "stop-heartbeat, block: at zero after"
+
+
+async def test_a_device_that_ramps_where_the_site_says_block_is_found(bench):
+    async with bench(factor=3) as b:
+        firmware = b.site.device.firmware
+
+        def ramps(_said):
+            firmware.failsafe = Failsafe.RAMP_ZERO
+
+        result = await silence.run_watchdog(b.rack, blocking(b, p_w=150_000), say=ramps)
+        assert [f.code for f in result.findings] == ["no-zero"]
+
+
+async def test_a_timeout_that_was_not_known_is_told_as_that(bench):
+    async with bench() as b:
+        order = blocking(b, p_w=10_000)
+        result = watchdog.WatchdogResult(
+            how=order.how, verdict=Verdict.OK, zero_after=None, findings=()
+        )
+        row = silence.watchdog_outcome(result, order, None).rows[0]
+        assert (row.name, row.value_text) == ("timeout as found", "not known")
+        assert row.verdict is Verdict.UNDECIDED
 
 
 async def test_a_watchdog_that_does_nothing_is_found_and_power_is_taken_back(bench):

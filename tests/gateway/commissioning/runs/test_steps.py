@@ -1,8 +1,11 @@
+import dataclasses
 import itertools
 import math
 
 import pytest
 
+from firmware_sim.device import STEP_SLOW_US
+from gateway.commissioning import step
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import steps
 from gateway.commissioning.runs.steps import StepOrder, SweepOrder
@@ -12,6 +15,7 @@ pytestmark = pytest.mark.alone  # times are compared: a busy neighbour is a faul
 
 async def test_a_step_is_measured_against_the_known_ramp(bench):
     async with bench(factor=4) as b:
+        b.site.device.step_us = STEP_SLOW_US  # on the grid of a fast bench it moves each 100 ms
         order = StepOrder(terminal="T2", to_w=25_000, hold_s=4.0, back=True)
         measured = await steps.run_step(b.rack, order)
         outcome = steps.step_outcome("T2", measured, steps.default_limits(b.rack, order))
@@ -27,6 +31,42 @@ async def test_a_step_is_measured_against_the_known_ramp(bench):
         assert m.metrics.v_dc_min_v > 750
     assert outcome.verdict is not Verdict.FAULT, outcome.findings
     assert "polled every" in outcome.note
+
+
+def slowed(rack, ramp_w_per_s):
+    """Give every terminal another ramp than the fixture's 20 %/s."""
+    sop = rack.equipment.sop
+    slow = tuple(dataclasses.replace(t, ramp_w_per_s=ramp_w_per_s) for t in sop.terminals)
+    sop = dataclasses.replace(sop, terminals=slow)
+    rack.equipment = dataclasses.replace(rack.equipment, sop=sop)
+
+
+@pytest.mark.parametrize("to_w", [25_000, -225_000])
+@pytest.mark.parametrize("ramp_w_per_s", [50_000, 2_500, 250])
+async def test_a_right_device_is_right_at_any_ramp(bench, ramp_w_per_s, to_w):
+    async with bench() as b:
+        slowed(b.rack, ramp_w_per_s)
+        order = StepOrder(terminal="T2", to_w=to_w)
+        seen_s = [n / 10 for n in range(-10, round(10 * steps.span_s(b.rack, order)))]
+        samples = [
+            step.StepSample(
+                t_s=t_s, p_w=math.copysign(min(abs(to_w), max(0, t_s) * ramp_w_per_s), to_w)
+            )
+            for t_s in seen_s
+        ]
+        metrics = step.measure(samples, t_write_s=0, from_w=0, to_w=to_w, s_va=250_000)
+        judged = step.judge("T2", metrics, steps.default_limits(b.rack, order))
+    assert judged == (Verdict.OK, ())
+
+
+async def test_a_slow_ramp_is_watched_until_it_is_at_rest(bench):
+    async with bench(factor=10) as b:
+        slowed(b.rack, 2_500)
+        order = StepOrder(terminal="T2", to_w=25_000, hold_s=10.0)  # which the ramp alone takes
+        measured = await steps.run_step(b.rack, order)
+        outcome = steps.step_outcome("T2", measured, steps.default_limits(b.rack, order))
+    assert measured[0].samples[-1].t_s - measured[0].t_write_s > 20
+    assert outcome.verdict is not Verdict.FAULT, outcome.findings
 
 
 async def test_a_limit_that_is_not_kept_is_named(bench):
