@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.core import planning, setpoints, stepped, verify
+from gateway.core import ended, planning, setpoints, stepped, verify
 from gateway.core.state import Received, Site, State, interval_from
 from gateway.core.verify import MarketPolicy
 from gateway.journal.ledger_journal import canonical_leaf
@@ -151,7 +151,7 @@ def _verdict(state: State, config: Entry, entry: Entry) -> str | None:
         sha256=message.sha256,
         sop=state.site.sop,
         policy=state.site.policy,
-        known=state.known,
+        earlier=ended.find(state.known, state.over, trade.id),
         intervals=state.schedule.keys(),
         open_count=verify.count_open(state.schedule),
         received_ms=received.utc_us // 1000,

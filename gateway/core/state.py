@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from gateway.core import derating, feeder, standing
+from gateway.core import derating, ended, feeder, standing
 from gateway.core.carried import active_of, half_applied
 from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters, spare_count
@@ -82,9 +82,9 @@ class State:
     high_water_ms: int = 0  # end of the last delivered interval
     received: dict[int, Received] = field(default_factory=dict)
     known: dict[str, Known] = field(default_factory=dict)
+    over: dict[str, bytes] = field(default_factory=dict)  # what is left of trades that are over
     schedule: dict[Interval, dict[str, Leg]] = field(default_factory=dict)
     plans: dict[int, PlanRecord] = field(default_factory=dict)
-    delivered: dict[int, int] = field(default_factory=dict)
     intents: dict[int, IntentRecord] = field(default_factory=dict)
     active: Active | None = None
     held_since_open: list[tuple[int, Mapping[str, int]]] = field(default_factory=list)
@@ -250,6 +250,7 @@ def _accepted(state: State, entry: Fields) -> None:
         in_domain=domains.get(entry["in_terminal"], ""),
         positions=positions,
     )
+    state.over.pop(trade_id, None)
     state.known[trade_id] = Known(
         revision_number=trade.revision_number,
         sha256=entry["sha256"],
@@ -426,7 +427,6 @@ def _reading(state: State, entry: Fields) -> None:
 
 def _delivery(state: State, entry: Fields) -> None:
     interval = interval_from(entry["interval"])
-    state.delivered[interval.start_ms] = state.last_index
     state.high_water_ms = max(state.high_water_ms, interval.end_ms)
     record = state.plans.pop(interval.start_ms, None)
     state.derated.pop(record.index if record else -1, None)
@@ -434,6 +434,7 @@ def _delivery(state: State, entry: Fields) -> None:
     for t in entry["trades"]:
         n, c_wh, d_wh = state.settled.get(t["status"], (0, 0, 0))
         state.settled[t["status"]] = n + 1, c_wh + t["contracted_wh"], d_wh + t["delivered_wh"]
+        ended.let_go(state.known, state.over, state.schedule, t["trade_id"])
 
 
 def _operator(state: State, entry: Fields) -> None:

@@ -18,7 +18,7 @@ from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
 
 STEPS_MAX = 20  # counted no further: each is written, read back and checked before the next
-SMALL_PARTS = 20  # where a step were less than a twentieth of the way, moves one way go first
+SMALL_PARTS = 5  # where a step were less than a fifth of the way, moves one way go first
 
 
 def next_step(

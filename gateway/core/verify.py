@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -40,6 +41,48 @@ class Known:
     sha256: str
     accepted_index: int
     trade: Trade
+
+    @property
+    def start_ms(self) -> int:
+        """First instant of its delivery."""
+        return self.trade.start_ms
+
+    def same_message(self, sha256: str) -> bool:
+        """Tell whether these are the bytes that carried it."""
+        return self.sha256 == sha256
+
+    def same_content(self, trade: Trade) -> bool:
+        """Tell whether a trade says the same, in whatever bytes."""
+        return self.trade == trade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What is still known of a trade id of which every interval is over: digests, no content."""
+
+    revision_number: int
+    accepted_index: int
+    start_ms: int
+    message: bytes
+    content: bytes
+
+    def same_message(self, sha256: str) -> bool:
+        """Tell whether these are the bytes that carried it."""
+        return self.message == message_digest(sha256)
+
+    def same_content(self, trade: Trade) -> bool:
+        """Tell whether a trade says the same, in whatever bytes."""
+        return self.content == content_digest(trade)
+
+
+def message_digest(sha256: str) -> bytes:
+    """Sixteen bytes for a message, of its SHA-256 as it stands in the ledger."""
+    return hashlib.sha256(sha256.encode(errors="backslashreplace")).digest()[:16]
+
+
+def content_digest(trade: Trade) -> bytes:
+    """Sixteen bytes for what a trade says."""
+    return hashlib.sha256(repr(trade).encode(errors="backslashreplace")).digest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +125,7 @@ def admit(
     sha256: str,
     sop: Sop,
     policy: MarketPolicy,
-    known: Mapping[str, Known],
+    earlier: Known | Ended | None,
     intervals: Collection[Interval],
     open_count: int,
     received_ms: int,
@@ -96,9 +139,9 @@ def admit(
     Duplicates are judged first and alone: an id that was decided stays decided (I10).
     An interval is planned once: after that (``planned_ms``, their starts) nothing joins it, even
     where the gate is shorter than the time a plan is made before its interval.
-    ``open_count`` and ``full`` are what ``count_open`` and ``first_full`` say of the schedule.
+    ``earlier`` is what is known of its id; ``open_count`` and ``full`` are what ``count_open`` and
+    ``first_full`` say of the schedule.
     """
-    earlier = known.get(trade.id)
     if earlier is not None:
         repeated = _repeated(trade, sha256, earlier)
         if repeated is not None:
@@ -119,8 +162,10 @@ def admit(
     if full is not None and not orphaned:
         detail = f"{INTERVAL_TRADES_MAX} trades are in the interval of {utc_text(full.start_ms)}"
         reasons.append(Reason(code=ReasonCode.RATE, detail=detail))
-    if earlier is not None and not reasons:
+    if isinstance(earlier, Known) and not reasons:
         reasons += _same_ends(trade, earlier.trade)
+    elif earlier is not None and not reasons:  # only where time was set back
+        reasons.append(Reason(code=ReasonCode.LATE, detail="its intervals are over"))
     if not reasons and policy.over_limit == "refuse":
         reasons += _over_limit(trade, sop, ends)
     if reasons:
@@ -130,13 +175,13 @@ def admit(
     )
 
 
-def _repeated(trade: Trade, sha256: str, earlier: Known) -> Reason | None:
+def _repeated(trade: Trade, sha256: str, earlier: Known | Ended) -> Reason | None:
     place = f"accepted as revision {earlier.revision_number} in entry {earlier.accepted_index}"
     if trade.revision_number > earlier.revision_number:
         return None
     if trade.revision_number < earlier.revision_number:
         return Reason(code=ReasonCode.SUPERSEDED, detail=place)
-    if sha256 == earlier.sha256 or trade == earlier.trade:
+    if earlier.same_message(sha256) or earlier.same_content(trade):
         return Reason(code=ReasonCode.DUPLICATE, detail=place)
     return Reason(code=ReasonCode.CONFLICT, detail=f"other content under the same id, {place}")
 
@@ -158,7 +203,7 @@ def _place(trade: Trade, sop: Sop, ends: Mapping[str, str]) -> list[Reason]:
 
 def _time(
     trade: Trade,
-    earlier: Known | None,
+    earlier: Known | Ended | None,
     policy: MarketPolicy,
     received_ms: int,
     time_quality: str,
@@ -167,7 +212,7 @@ def _time(
     reasons = []
     if time_quality == "invalid":
         reasons.append(Reason(code=ReasonCode.TIME_QUALITY, detail="the gateway's time is invalid"))
-    starts_ms = min(trade.start_ms, earlier.trade.start_ms) if earlier else trade.start_ms
+    starts_ms = min(trade.start_ms, earlier.start_ms) if earlier else trade.start_ms
     ahead_ms = starts_ms - received_ms
     if ahead_ms <= 0:
         detail = f"starts {-ahead_ms // 1000} s before it was received"

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.core import feeder, verify
+from gateway.core import ended, feeder, verify
 from gateway.core.planning import interval_fields
 from gateway.core.state import Received, State, interval_from
 from gateway.model.limits import FeederLimits
@@ -261,7 +261,7 @@ class TradeDesk:
             sha256=sha256,
             sop=state.site.sop,
             policy=state.site.policy,
-            known=state.known,
+            earlier=ended.find(state.known, state.over, trade.id),
             intervals=state.schedule.keys(),
             open_count=verify.count_open(state.schedule),
             received_ms=received.utc_us // 1000,
@@ -349,8 +349,8 @@ class TradeDesk:
 
     def _first_answer(self, sha256: str, trade_id: str | None) -> int | None:
         """Entry that accepted these very bytes: a repetition is told what the first was told."""
-        known = self._state.known.get(trade_id or "")
-        return known.accepted_index if known is not None and known.sha256 == sha256 else None
+        known = ended.find(self._state.known, self._state.over, trade_id or "")
+        return known.accepted_index if known is not None and known.same_message(sha256) else None
 
 
 def received_fields(inbound: Inbound) -> dict[str, Any]:

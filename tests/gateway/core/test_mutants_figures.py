@@ -61,7 +61,7 @@ FIGURES = {
         "READINGS_MAX": 4096, "STEP_US": SECOND_US // 2, "STEADY_US": 60 * SECOND_US,
         "HISTORY_MAX": 512,
     },
-    stepped: {"STEPS_MAX": 20, "SMALL_PARTS": 20},
+    stepped: {"STEPS_MAX": 20, "SMALL_PARTS": 5},
     tracking: {
         "STEP_MS": 5_000, "FREEZE_MS": 15_000, "BAND_PERCENT": 10, "BAND_FLOOR_PERCENT": 2,
         "DEAD_BAND_PARTS": 2_000, "FINE_DEAD_BAND_PARTS": 10_000, "FINE_MS": 60_000,

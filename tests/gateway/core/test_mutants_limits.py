@@ -128,7 +128,7 @@ def trade(p_w, *, start_ms=FIRST_MS, count=1):
 
 def judged(asked, *, received_ms=FIRST_MS - 3_600_000, open_count=0, intervals=(), **policy):
     verdict = admit(
-        asked, sha256="s", sop=make_sop(), policy=make_policy(**policy), known={},
+        asked, sha256="s", sop=make_sop(), policy=make_policy(**policy), earlier=None,
         intervals=intervals,
         open_count=open_count, received_ms=received_ms, mode="on", time_quality="good",
     )  # fmt: skip

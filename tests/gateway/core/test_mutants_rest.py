@@ -32,7 +32,7 @@ def trade(p_w=100_000, revision=1):
 
 def told(asked, *, ahead_ms=HOUR_MS, sha256="aa", known=None, **policy):
     verdict = admit(
-        asked, sha256=sha256, sop=SOP, policy=make_policy(**policy), known=known or {},
+        asked, sha256=sha256, sop=SOP, policy=make_policy(**policy), earlier=(known or {}).get(asked.id),
         intervals=(), open_count=0, received_ms=FIRST_MS - ahead_ms, mode="on",
         time_quality="good",
     )  # fmt: skip

@@ -35,7 +35,7 @@ def trade(*, trade_id="trd-1", revision=1, sop="SOP-1", out="region-b", into="re
 def judge(t, *, known=None, received_ms=FIRST_MS - 600_000, intervals=(), open_count=0, mode="on",
           time_quality="good", sha256="aa", planned_ms=(), full=None, **policy):  # fmt: skip
     return admit(
-        t, sha256=sha256, sop=make_sop(), policy=make_policy(**policy), known=known or {},
+        t, sha256=sha256, sop=make_sop(), policy=make_policy(**policy), earlier=(known or {}).get(t.id),
         intervals=intervals, open_count=open_count, received_ms=received_ms, mode=mode,
         time_quality=time_quality, planned_ms=planned_ms, full=full,
     )  # fmt: skip

@@ -72,7 +72,7 @@ def test_dictionaries_come_back_in_their_order(histories):
         value = getattr(state, field.name)
         if isinstance(value, dict):
             assert list(getattr(loaded, field.name)) == list(value)
-    assert len(state.known) > 1
+    assert len(state.over) > 1
 
 
 def test_what_is_folded_later_does_not_reach_a_state_that_was_set_aside(histories):
