@@ -140,9 +140,11 @@ def _known(field: Field, terminal: str) -> Terminal:
 
 
 def _level(field: Field, terminal: str, p_w: int) -> Level:
-    from gateway.commissioning.plan import level_of
+    from gateway.cli.preview import level_of_targets
+    from gateway.commissioning.session import Power
 
-    return level_of(p_w=p_w, s_va=_known(field, terminal).s_va)
+    targets = {_known(field, terminal).id: (Power(p_w=p_w),)}
+    return level_of_targets(field.equipment.sop, targets)
 
 
 def _seen(terminal: str, p_w: int, config_path: Path) -> Mapping[str, object] | None:

@@ -60,7 +60,7 @@ def refuse_beyond_guards(field: Field, targets: Targets) -> None:
         size_va = math.hypot(power.p_w, power.q_var)
         if not terminal.p_w_min <= power.p_w <= terminal.p_w_max:
             what = f"{power.p_w / 1000:.0f} kW is outside its guard {_guard(terminal)}"
-        elif size_va > terminal.s_va + 1:  # both parts of a point on the circle are rounded
+        elif size_va > terminal.s_va:
             what = f"{size_va / 1000:.0f} kVA is beyond its {terminal.s_va / 1000:.0f} kVA"
         else:
             continue

@@ -48,13 +48,14 @@ def spiral(
         order = range(angles_count) if ring % 2 == 0 else range(angles_count - 1, -1, -1)
         for k in order:
             angle = 2 * math.pi * k / angles_count
-            p_w = round(radius * s_va * math.cos(angle))
+            # Rounded towards zero: a point on the circle is never beyond the rating.
+            p_w = int(radius * s_va * math.cos(angle))
             targets.append(
                 Target(
                     angle_deg=360 * k / angles_count,
                     radius_ratio=radius,
                     p_w=max(p_w_min, min(p_w_max, p_w)),
-                    q_var=round(radius * s_va * math.sin(angle)),
+                    q_var=int(radius * s_va * math.sin(angle)),
                 )
             )
     return tuple(targets)

@@ -30,7 +30,8 @@ DROP_S = 3.0  # the ramp, the meter's averaging and its latency lie in the first
 METER_S = 2.5  # of these, averaging and latency: they come after a longer ramp as well
 SETTLED_RATIO = 0.05  # of what was ordered: this near to its end a terminal has arrived
 SETTLED_COUNT = 3  # readings; fewer say nothing of where a terminal stands
-SETTLED_DEVIATIONS = 2.5  # of its noise, where that is more
+SETTLED_DEVIATIONS = 2.5  # of its noise, where that is more …
+NOISE_RATIO_MAX = 0.1  # … but no more than this of what was ordered
 DELIVERED_RATIO_MIN = 0.5  # of what was ordered: a change below is no injection to measure with
 EDGE_S = 4.0  # settled samples are taken this close to a sign change: fewer loads switch meanwhile
 RESIDUAL_DEG_MAX = 15.0  # half of the distance to the border between two multiples of 60°
@@ -88,26 +89,33 @@ def measured_half(
     One that was not read, or moved until the end, settles at the end: nothing is told from it.
     """
     inside = [(t, p) for t, p in terminal if t_start_s <= t <= t_end_s and math.isfinite(p)]
+    unsettled = Half(
+        t_start_s=t_start_s, t_end_s=t_end_s, p_w=p_w, delivered_w=0.0, t_settled_s=t_end_s
+    )
     if len(inside) < SETTLED_COUNT:
-        return Half(
-            t_start_s=t_start_s, t_end_s=t_end_s, p_w=p_w, delivered_w=0.0, t_settled_s=t_end_s
-        )
+        return unsettled
     powers = [p for _t, p in inside]
     final_w = statistics.median(powers[-SETTLED_COUNT:])
     runs = len(inside) - SETTLED_COUNT + 1
-    band_w = max(SETTLED_RATIO * abs(p_w), SETTLED_DEVIATIONS * _noise(powers))
+    # Of slow readings the ramp's steps look like noise: what is called at rest stays near the end.
+    noise_w = min(NOISE_RATIO_MAX * abs(p_w), SETTLED_DEVIATIONS * _noise(powers))
+    band_w = max(SETTLED_RATIO * abs(p_w), noise_w)
     moving = [
         k
         for k in range(runs)
         if abs(statistics.median(powers[k : k + SETTLED_COUNT]) - final_w) > band_w
     ]
     first = moving[-1] + SETTLED_COUNT - 1 if moving else 0
+    while first < len(powers) and abs(powers[first] - final_w) > band_w:
+        first += 1  # a window does not show a single reading of the ramp
+    if len(powers) - first < SETTLED_COUNT:
+        return unsettled
     return Half(
         t_start_s=t_start_s,
         t_end_s=t_end_s,
         p_w=p_w,
         delivered_w=statistics.median(powers[first:]),
-        t_settled_s=inside[first][0] if moving else t_start_s,
+        t_settled_s=inside[first][0] if first else t_start_s,
     )
 
 

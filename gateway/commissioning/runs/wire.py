@@ -293,7 +293,7 @@ def _why_undecided(rack: Rack, run: WiringRun, result: WiringResult) -> list[str
     if not run.terminal:
         return [f"{own} could not be read meanwhile"]
     if late and result.changes_count < wiring.CHANGES_MIN_COUNT:
-        return [f"{own} moves until the end of a half: longer ones (--half) or less power"]
+        return [f"{own} moves until the end of a half, or is read too seldom: longer ones (--half)"]
     if gave_w and statistics.median(gave_w) < least_w:
         return [f"{own} gave {statistics.median(gave_w) / 1000:.1f} kW: is it derated or held?"]
     if _quiet(result):

@@ -130,3 +130,12 @@ def test_a_direction_without_a_visit_is_named():
     done = [Visited(target=t, p_w=t.p_w, q_var=t.q_var) for t in visit]
     assert sweep.never_visited([*done, *skipped]) == (90,)
     assert sweep.never_visited([*done, skipped[2], *delivered()[:12]]) == ()
+
+
+@pytest.mark.parametrize("s_va", [100_000, 250_000, 400_000, 500_000])
+@pytest.mark.parametrize("angles_count", [4, 8, 12, 16, 24])
+def test_no_point_on_the_circle_lies_beyond_the_rating(s_va, angles_count):
+    targets = sweep.spiral(
+        s_va=s_va, p_w_min=-s_va, p_w_max=s_va, angles_count=angles_count, radii=(0.5, 1.0)
+    )
+    assert all(t.p_w**2 + t.q_var**2 <= s_va**2 for t in targets)

@@ -163,14 +163,18 @@ def test_halves_follow_each_other_without_a_gap():
     assert [(h.t_start_s, h.t_end_s, h.p_w) for h in plan] == [(100, 110, 5000), (110, 120, -5000)]
 
 
-def driven(*, ramp_w_per_s=1e9, gives=1.0, reads=1.0, p_w=10_000, half_s=10.0, count=8):
+def driven(
+    *, ramp_w_per_s=1e9, gives=1.0, reads=1.0, p_w=10_000, half_s=10.0, count=8, apart_s=0.5
+):
     """Samples and halves of a terminal with a ramp of its own that gives a share of what is asked."""
     order = [1 if k % 2 == 0 else -1 for k in range(count)]
     samples, terminal, now_w = [], [], 0.0
-    for k in range(int(count * half_s * 2)):
-        t_s = k / 2
+    for k in range(int(count * half_s * 10)):
+        t_s = k / 10
         goal_w = order[int(t_s // half_s)] * p_w * gives
-        now_w += max(-ramp_w_per_s / 2, min(ramp_w_per_s / 2, goal_w - now_w))
+        now_w += max(-ramp_w_per_s / 10, min(ramp_w_per_s / 10, goal_w - now_w))
+        if k % round(10 * apart_s):
+            continue
         terminal.append((t_s + 0.2, now_w))
         samples.append(
             wiring.PhaseSample(t_s=t_s + 0.25, p_w=(-reads * now_w / 3,) * 3, q_var=(0.0,) * 3)
@@ -196,6 +200,14 @@ def test_a_sound_meter_behind_a_slow_ramp_is_never_accused(ramp_w_per_s, p_w, ha
     assert result.verdict is not Verdict.FAULT
     in_time = 2 * p_w / ramp_w_per_s < half_s / 2
     assert result.verdict is Verdict.OK or not in_time
+
+
+@pytest.mark.parametrize("half_s", [10.0, 15.0, 20.0])
+@pytest.mark.parametrize("ramp_w_per_s", [5000, 8000, 12_000, 15_000, 20_000, 100_000])
+@pytest.mark.parametrize("apart_s", [1.0, 1.5, 2.0, 2.6, 2.8, 3.2])
+def test_of_readings_far_apart_a_sound_meter_is_never_accused(half_s, ramp_w_per_s, apart_s):
+    scene = driven(ramp_w_per_s=ramp_w_per_s, p_w=50_000, half_s=half_s, apart_s=apart_s)
+    assert judged(*scene).verdict is not Verdict.FAULT
 
 
 @pytest.mark.parametrize("ramp_w_per_s", [1000, 2500, 4000, 50_000])
