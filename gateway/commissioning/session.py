@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from gateway.commissioning.equipment import Rack, Say, silent
-from gateway.model.errors import DeviceError, DeviceRefused
+from gateway.model.errors import BadAnswer, DeviceError, DeviceRefused, OutcomeUnknown
 from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpoint
 from gateway.model.telemetry import State, StationTelemetry
 from gateway.model.terminal import Sop, Terminal
@@ -144,7 +144,11 @@ class Session:
         sent_s = self.rack.now_s()
         reactive = any(s.q_var for s in instruction.setpoints)
         self._reactive |= reactive  # already on the way: its answer may be lost
-        ack = await self.station.operate(instruction)
+        try:
+            ack = await self.station.operate(instruction)
+        except (OutcomeUnknown, BadAnswer):
+            await self._outcome(instruction, index, None)
+            raise
         await self._outcome(instruction, index, ack)
         if ack is not Ack.EXECUTED:
             raise TestRefused(
@@ -272,18 +276,21 @@ class Session:
         self.entries.append(index)
         return index
 
-    async def _outcome(self, instruction: Instruction, intent_index: int, ack: Ack) -> None:
+    async def _outcome(self, instruction: Instruction, intent_index: int, ack: Ack | None) -> None:
+        """Write what became of an instruction; without an answer it is unknown until it is read."""
         if self._journal is None:
             return
         done = ack is Ack.EXECUTED
+        word = "unknown" if ack is None else "executed" if done else "rejected"
+        why = "device_unknown" if ack is None else cause_of(ack)
         index, _entry = await self._journal.append(
             "outcome",
             {
                 "intent_index": intent_index,
                 "instr_id": instruction.id,
-                "outcome": "executed" if done else "rejected",
+                "outcome": word,
                 "active": {s.terminal: s.p_w for s in instruction.setpoints} if done else {},
-                "reasons": [] if done else [cause_of(ack)],
+                "reasons": [] if done else [why],
             },
         )
         self.entries.append(index)

@@ -241,8 +241,7 @@ def _settle(state: State, station: StationTelemetry) -> tuple[Settle, ...]:
         active = active_setpoints(station)
         restart = Reason(code=ReasonCode.GATEWAY_RESTART)
         unknown = Reason(code=ReasonCode.DEVICE_UNKNOWN, detail="decided by read-back")
-        if intent.phase in (Phase.INTENDED, Phase.PREPARED) and intent.command is None:
-            # Presumed abort: without a durable commit OPERATE never left.
+        if intent.never_left:  # presumed abort
             settle = Settle(intent=intent, outcome="abort", active={}, reasons=(restart,))
         elif intent.command is not None:
             settle = Settle(intent=intent, outcome="failed", active=active, reasons=(unknown,))
@@ -275,8 +274,7 @@ def endings(state: State, station: StationTelemetry | None, why: Reason) -> tupl
     read = {s.intent.index: s for s in (_settle(state, station) if station else ())}
     found = []
     for intent in state.open_intents:
-        never_left = intent.phase in (Phase.INTENDED, Phase.PREPARED) and intent.command is None
-        if never_left:
+        if intent.never_left:
             found.append(Settle(intent=intent, outcome="abort", active={}, reasons=(why,)))
         elif intent.index in read:
             found.append(read[intent.index])

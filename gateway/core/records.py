@@ -72,6 +72,17 @@ class IntentRecord:
     toward: Mapping[str, int] = field(default_factory=dict)  # of a step: where the steps lead
     phase: Phase = Phase.INTENDED
 
+    @property
+    def never_left(self) -> bool:
+        """Whether nothing was carried out for sure: without a durable commit OPERATE never left.
+
+        Only a session at a commissioning writes none, so of its intents that is not known.
+        """
+        by_session = self.authority == "operator" and self.plan_index == -1
+        if self.command is not None or (by_session and self.phase is Phase.INTENDED):
+            return False
+        return self.phase in (Phase.INTENDED, Phase.PREPARED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Active:

@@ -206,8 +206,11 @@ class Counters(Invariant):
         imported = meter["import_wh"] - before["import_wh"]
         exported = meter["export_wh"] - before["export_wh"]
         holds = imported >= 0 <= exported
-        if not holds and max(meter["import_wh"], meter["export_wh"]) <= limit:
-            self.resets.append(entry.index)
+        counters = ("import_wh", "export_wh")
+        anew = all(meter[k] < before[k] or not before[k] for k in counters)
+        if not holds and anew and max(meter[k] for k in counters) <= limit:
+            if entry.index not in self.resets[-1:]:
+                self.resets.append(entry.index)
             self.judge(entry, holds=True, what="")
             return
         if holds and name in self.rating_va:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 
 import pytest
+from fakes.memory_journal import MemoryJournal
 
 from firmware_sim.faces.rtu import PtyBus
 from firmware_sim.plant.firmware import Failsafe, Order
@@ -295,3 +296,27 @@ async def test_a_station_switched_to_local_is_refused_before_anything_is_written
                 pass
         assert told.value.cause == "blocked-by-switching-hierarchy"
         assert b.site.write_count == before
+
+
+async def unanswered(b, journal):
+    """A test whose order is carried out and not answered."""
+    async with hold(b.rack, journal=journal) as held:
+        operate = held.station.operate
+
+        async def lost(instruction):
+            await operate(instruction)
+            held.station.operate = operate
+            raise OutcomeUnknown("station", "no answer")
+
+        held.station.operate = lost
+        await held.set({"T2": Power(p_w=50_000)}, life_s=60)
+
+
+async def test_a_lost_answer_stands_in_the_ledger_as_unknown(bench):
+    async with bench(factor=10) as b:
+        journal = MemoryJournal(b.rack.clock)
+        with pytest.raises(OutcomeUnknown):
+            await unanswered(b, journal)
+        assert journal.kinds()[:2] == ["intent", "outcome"]
+        assert journal.written[1]["outcome"] == "unknown"
+        assert at_zero(b)

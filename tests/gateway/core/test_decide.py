@@ -181,10 +181,10 @@ def test_anothers_setpoint_after_a_failure_is_still_a_strangers():
     assert of(ReadBack, actions(failed(instr_id=0), station=station))[0].cause == "foreign"
 
 
-def restarted(phase="commit", outcome=None):
+def restarted(phase="commit", outcome=None, *, authority="tracking"):
     book = executing(instr_id=50)
     intent = book.add(
-        "intent", sop="SOP-1", authority="tracking", plan_index=-1, instr_id=99,
+        "intent", sop="SOP-1", authority=authority, plan_index=-1, instr_id=99,
         setpoints=[{"terminal": t, "mode": "P_Q", "p_w": p, "q_var": 0} for t, p in HELD.items()],
         ramp_permille_per_s=200, ttl_s=10, staged="", expires_mono_us=0,
     )  # fmt: skip
@@ -200,6 +200,15 @@ def test_an_instruction_never_committed_is_aborted_not_operated_after_a_restart(
     for phase in ("intent", "prepared"):
         settle = of(Settle, actions(restarted(phase), station=holding(instruction_id=50)))
         assert settle[0].outcome == "abort"
+
+
+@pytest.mark.parametrize(("instr_id", "outcome"), [(99, "executed"), (50, "failed")])
+def test_what_a_commissioning_left_open_is_judged_by_reading_for_it_writes_no_commit(
+    instr_id, outcome
+):
+    book = restarted("intent", authority="operator")
+    settle = of(Settle, actions(book, station=holding(instruction_id=instr_id)))
+    assert settle[0].outcome == outcome
 
 
 @pytest.mark.parametrize(("instr_id", "outcome"), [(99, "executed"), (50, "failed")])
