@@ -194,8 +194,9 @@ async def test_a_person_types_into_the_form_and_leaves_again(browser, site, entr
     page = Page(site, Records(entries), period_s=0.05, login=login)
     root = f"http://127.0.0.1:{await page.start('127.0.0.1', 0)}"
     await browser.screen(1366, 820)
-    await browser.go(f"{root}/en/")
-    assert await browser.run("location.pathname") == "/en/login"
+    form = "location.pathname === '/en/login' && document.querySelector('form.login') !== null"
+    await browser.call("Page.navigate", url=f"{root}/en/")
+    await browser.until(form)
     await browser.run(
         f"document.getElementById('name').value = 'ann';"
         f"document.getElementById('password').value = {json.dumps(password)};"
@@ -203,9 +204,9 @@ async def test_a_person_types_into_the_form_and_leaves_again(browser, site, entr
     )
     await browser.until("document.getElementById('part-one-line') !== null")
     await browser.run("document.querySelector('form[action$=\"/logout\"] button').click()")
-    await browser.until("location.pathname === '/en/login'")
-    await browser.go(f"{root}/en/trades")
-    assert await browser.run("location.pathname") == "/en/login"
+    await browser.until(form)
+    await browser.call("Page.navigate", url=f"{root}/en/trades")
+    await browser.until(f"{form} && document.referrer === ''")
     await page.stop()
 
 
