@@ -116,8 +116,16 @@ class Browser:
 
     async def until(self, script, seconds=60):
         async with asyncio.timeout(seconds):
-            while not await self.run(script):
+            while not await self._true(script):
                 await asyncio.sleep(0.02)
+
+    async def _true(self, script):
+        try:
+            return await self.run(script)
+        except AssertionError as error:  # the page is being left: the next one is asked
+            if "navigated" not in str(error):
+                raise
+            return False
 
     async def go(self, address):
         self.requests.clear()
