@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from firmware_sim.faces.opcua_server import OpcUaFace
 
 INJECTION_TICK_S = 0.010
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,10 @@ async def serve(
             await opcua.close()
         await device.close()
         if out is not None:
-            out.close()
+            try:
+                out.close()
+            except OSError as error:
+                log.warning("the trace lacks its end: %s", error)
 
 
 async def serve_proxy(

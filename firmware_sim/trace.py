@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TextIO
 
 from firmware_sim.plant.sop import Sop
 
+log = logging.getLogger(__name__)
+
 
 class Trace:
-    """Writes one CSV row a period of simulated time."""
+    """Writes one CSV row a period of simulated time; a full disk ends it and not the device."""
 
     def __init__(self, out: TextIO, sop: Sop, *, period_us: int = 1_000_000) -> None:
         self._out = out
         self._sop = sop
         self._period_us = period_us
-        self._next_us = 0
+        self._next_us: float = 0
         names = [
             f"t{k}_{what}"
             for k in range(1, sop.n + 1)
@@ -45,4 +48,8 @@ class Trace:
                 f"{c.injected_wh:.3f}",
                 f"{c.absorbed_wh:.3f}",
             ]
-        self._out.write(",".join(cells) + "\n")
+        try:
+            self._out.write(",".join(cells) + "\n")
+        except OSError as error:
+            log.warning("no trace from %.0f s on: %s", t_us / 1e6, error)
+            self._next_us = float("inf")

@@ -21,7 +21,7 @@ from gateway.devices.connect import Endpoints, open_converters, open_meter, open
 from gateway.journal.anchoring import Anchoring, kept_here, known_outside, trust, vouched
 from gateway.journal.keys import answer_key
 from gateway.journal.ledger_journal import LedgerJournal
-from gateway.journal.recovery import recover
+from gateway.journal.recovery import check_open_work, mode_at_start, recover
 from gateway.journal.snapshot import Indexed, Memory, Shelf, SnapshotKeeper
 from gateway.market import dsse
 from gateway.market.mqtt import Broker, MarketLink, broker_from
@@ -201,6 +201,7 @@ def assemble(site: SiteFile, config: SopConfig, clock: Clock, known: Iterable[by
     core = core_site(site, config)
     journal, anchoring, shelf = ledger_of(site, core, clock, known)
     state, remembered = recover(journal, core, shelf)
+    check_open_work(state, remembered)
     recorder = Recorder(journal, state)
     endpoints = Endpoints(spares=True)  # devices behind one address share its connection
     station = station_of(site, config, core, clock, endpoints)
@@ -334,10 +335,12 @@ async def run(
 ) -> None:
     """Run one SOP's gateway until it is asked to stop or something fatal happens.
 
-    ``beside`` is open while the gateway runs; it looks on and takes no part.
+    ``mode`` is what somebody asked for at this start; None: the site file's, or the one that a
+    person set before a crash. ``beside`` is open while the gateway runs; it takes no part.
 
     Raises:
-        ConfigError: the site has several SOPs and none was named.
+        ConfigError: the site has several SOPs and none was named, or the ledger has open work of
+            another site, SOP or region.
         JournalError: the ledger cannot be trusted or written; the station was sent to zero.
     """
     if sop_id is None and len(site.sops) > 1:
@@ -349,14 +352,18 @@ async def run(
     )
     parts = assemble(site, config, clock, known)
     parts.starts.began()
+    state = parts.recorder.state
+    kept = mode_at_start(parts.keeper.memory.entries(), site.mode)
+    if mode is None and kept != site.mode:
+        log.warning("mode %s instead of %s: a person set it before the crash", kept, site.mode)
     why = Reason(code=ReasonCode.OPERATOR, detail="asked to stop")
     try:
         await parts.scan.start(
-            boot_fields=boot_fields(parts.recorder.state),
+            boot_fields=boot_fields(state),
             config={
-                "mode": mode or site.mode,
+                "mode": mode or kept,
                 "sha256": site.sha256,
-                "config": config_fields(site, parts.recorder.state.site, parts.office.public_key),
+                "config": config_fields(site, state.site, parts.office.public_key),
             },
         )
         await parts.people.latch.take()  # before anything is commanded

@@ -104,12 +104,12 @@ async def process(*arguments: str, log: Path, **options: Any) -> AsyncIterator[A
 
 @contextlib.asynccontextmanager
 async def simulated_devices(
-    folder: Path, *, seed: int, grid: str | None = None
+    folder: Path, *, seed: int, grid: str | None = None, kind: str = "lv4x250", master: int = 1
 ) -> AsyncIterator[tuple[int, tuple[int, ...]]]:
     """Start the simulated station and meters, on feeders if named; yield their ports."""
     arguments = (
-        sys.executable, "-m", "firmware_sim", "device", "lv4x250", "--port", "0",
-        "--seed", str(seed), "--timebase", str(folder / "timebase.json"),
+        sys.executable, "-m", "firmware_sim", "device", kind, "--port", "0",
+        "--master", str(master), "--seed", str(seed), "--timebase", str(folder / "timebase.json"),
         "--control", str(folder / "sim.sock"), "--trace", str(folder / "truth.csv"), "--with-stdin",
         *(("--grid", grid) if grid else ()),
     )  # fmt: skip

@@ -51,26 +51,29 @@ def replay(entries: Sequence[Entry]) -> Replay:
     found = Replay(entry_count=len(entries))
     state: State | None = None
     config: Entry = {}
-    early: list[Entry] = []  # what stands before the first configuration
     matched: set[int] = set()
     for index, entry in enumerate(entries):
         if entry["kind"] == "config":
             config = entry["config"]
-            if state is None:
-                state = State(site_of(config))
-                for number, before in enumerate(early):
-                    state.fold(number, before)
-            else:
-                state.site = site_of(config)
+            if state is None or state.site != site_of(config):
+                state = recovered(site_of(config), entries[:index])
         if state is None:
-            early.append(entry)
-            continue
+            continue  # nothing is decided before the first configuration
         for later in _upcoming_intents(entries, index):
             if later not in matched and _same_intent(state, entries[later]):
                 matched.add(later)
         _check(found, state, config, index, entry, matched)
         state.fold(index, entry)
     return found
+
+
+def recovered(site: Site, entries: Sequence[Entry]) -> State:
+    """What a start folds: everything, as the site is from then on."""
+    state = State(site)
+    for index, entry in enumerate(entries):
+        state.fold(index, entry)
+    state.site = site  # as it was with every limit that people had set until then
+    return state
 
 
 def _upcoming_intents(entries: Sequence[Entry], index: int) -> Iterator[int]:

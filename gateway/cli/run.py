@@ -75,8 +75,10 @@ def run(
         clock = SystemClock(discipline if site.runtime.clock == "kernel" else None)
         if site.runtime.clock == "kernel" and (why := only_observing()):
             note(why)
-    mode = proven_mode(mode or site.mode, site)
-    note(f"gateway of {site.id}, mode {mode}; Ctrl-C leaves the SOP at zero")
+    proven = proven_mode(mode or site.mode, site)
+    if proven != (mode or site.mode):
+        mode = proven
+    note(f"gateway of {site.id}, mode {proven}; Ctrl-C leaves the SOP at zero")
     page = None
     if web_port is not None:
         page = ("127.0.0.1", web_port)
@@ -90,7 +92,7 @@ def run(
         beside = doors_beside(site, config, page=page, simulated=bool(timebase))
     asyncio.run(app.run(site, sop_id=sop_id, clock=clock, mode=mode, beside=beside))
     served = sop_id or site.sops[0].sop.id
-    emit({"site": site.id, "sop": served, "mode": mode or site.mode})
+    emit({"site": site.id, "sop": served, "mode": proven})
 
 
 def refuse_for_another(site: Site) -> None:

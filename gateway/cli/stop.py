@@ -132,7 +132,7 @@ async def stop_directly(site: SiteFile) -> str:
 async def to_zero(station: Station, *, separate: bool) -> str:
     """Tell one station; its word, or why nobody knows.
 
-    Nothing is asked first that could keep the stop from leaving. A station that does not take the
+    What is read first may fail: the stop leaves all the same. A station that does not take the
     way to standby (a foreign lease, a lost answer) is told to stop. Converters of their own are
     told the same again instead: a master that opens while a slave still feeds loses its voltage.
     """

@@ -79,6 +79,7 @@ def doors_beside(
 
         def views() -> SiteView:
             station = parts.poller.last
+            observer.sop = parts.recorder.state.site.sop  # with the limits that people set
             return observer.view(
                 station=station,
                 ledger=parts.journal.status(),

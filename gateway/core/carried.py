@@ -33,6 +33,7 @@ def active_of(site: Site, held_w: Mapping[str, int], intent: IntentRecord, entry
         slowed=any(permille < full for permille in own.values()),
         q_var=intent.q_var,
         stepping=bool(intent.toward),
+        lost=intent.lost,
     )
 
 

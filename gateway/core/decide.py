@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from gateway.core import interlock, planning, ramps, setpoints
 from gateway.core.dispatch import Phase
 from gateway.core.readback import Confirmed, active_setpoints, judge
-from gateway.core.state import IntentRecord, State
+from gateway.core.state import IntentRecord, PlanRecord, State
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.setpoint import Command
 from gateway.model.telemetry import Quality, StationTelemetry
@@ -120,9 +119,9 @@ class MakePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliver:
-    """Report an interval."""
+    """Report an interval, by what stands in the ledger when that is written."""
 
-    fields: Mapping[str, Any]
+    record: PlanRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,36 +154,49 @@ class Decision:
 def scan(state: State, image: Image) -> Decision:
     """Decide one scan."""
     fresh = image.station is not None and image.station_age_us <= image.stale_after_us
-    actions: list[Action] = []
     if fresh and image.station is not None:
         settled = _settle(state, image.station)
         if settled:
             return Decision(actions=settled, wake_ms=image.utc_ms)
         if _still_moves(state, image.station):
-            rested = not 0 <= image.mono_us - state.last_write_mono_us < WRITE_GAP_US
-            again = StationCommand(command=Command.ENTER_STANDBY)
-            return Decision(actions=(again,) if rested else ())
+            return _to_standby(state, image, gap_us=WRITE_GAP_US)
         noticed = None if state.open_intents else _notice(state, image.station)  # read before it
         if noticed:
             return Decision(actions=(noticed,), wake_ms=image.utc_ms)
         if _unseen_power(state, image.station):
-            rested = not 0 <= image.mono_us - state.last_write_mono_us < COMMAND_GAP_US
-            blind = StationCommand(command=Command.ENTER_STANDBY)
-            return Decision(actions=(blind,) if rested else ())
+            return _to_standby(state, image, gap_us=COMMAND_GAP_US)
     reasons = blocking(state, image)
-    actions += _own_state(state, image, reasons)
     available = available_va(state, image.station if fresh else None)
-    due = planning.plans_due(state, utc_ms=image.utc_ms, available_va=available)
-    actions += [MakePlan(plan=plan) for plan in due]
-    actions += [
-        Deliver(fields=planning.delivery_fields(state, record))
-        for record in planning.deliveries_due(state, utc_ms=image.utc_ms)
-    ]
-    if due or state.open_intents:
+    actions, planned = _written_down(state, image, reasons, available)
+    if planned or state.open_intents:
         # A plan counts from its entry on; an open instruction must be read back first.
-        return Decision(actions=tuple(actions), wake_ms=image.utc_ms if due else 0)
+        return Decision(actions=tuple(actions), wake_ms=image.utc_ms if planned else 0)
     moves, wake_ms = _move(state, image, reasons, available)
     return Decision(actions=(*actions, *moves), wake_ms=wake_ms)
+
+
+def _to_standby(state: State, image: Image, *, gap_us: int) -> Decision:
+    """Tell the station to stop, and between that go on with all but power: a command takes time."""
+    if not 0 <= image.mono_us - state.last_write_mono_us < gap_us:
+        stop = StationCommand(command=Command.ENTER_STANDBY)
+        return Decision(actions=(stop,), wake_ms=image.utc_ms + 1)
+    good = image.station is not None and image.station.quality is Quality.GOOD
+    available = available_va(state, image.station if good else None)
+    beside, _ = _written_down(state, image, blocking(state, image), available)
+    return Decision(actions=tuple(beside))
+
+
+def _written_down(
+    state: State, image: Image, reasons: tuple[Reason, ...], available: Mapping[str, int]
+) -> tuple[list[Action], bool]:
+    """What is due beside power: the own state, plans (and if there is one), deliveries."""
+    plans = planning.plans_due(state, utc_ms=image.utc_ms, available_va=available)
+    reports = planning.deliveries_due(state, utc_ms=image.utc_ms)
+    return [
+        *_own_state(state, image, reasons),
+        *(MakePlan(plan=plan) for plan in plans),
+        *(Deliver(record=record) for record in reports),
+    ], bool(plans)
 
 
 def blocking(state: State, image: Image) -> tuple[Reason, ...]:
@@ -254,12 +266,12 @@ def _settle(state: State, station: StationTelemetry) -> tuple[Settle, ...]:
                 q_var=intent.q_var,
                 separate=state.site.separate,
             )
-            confirmed = isinstance(verdict, Confirmed)
+            same = isinstance(verdict, Confirmed)
             settle = Settle(
                 intent=intent,
-                outcome="executed" if confirmed else "failed",
+                outcome="executed" if same and not intent.lost else "failed",
                 active=active,
-                reasons=(unknown, *verdict.reasons) if confirmed else verdict.reasons,
+                reasons=(unknown, *verdict.reasons) if same else verdict.reasons,
             )
         found.append(settle)
     return tuple(found)
@@ -285,6 +297,9 @@ def endings(state: State, station: StationTelemetry | None, why: Reason) -> tupl
 
 def _still_moves(state: State, station: StationTelemetry) -> bool:
     """Whether a stop was lost, or never ordered: what it should have ended is still held."""
+    powered = station.state in (StationState.RUN, StationState.DERATED)
+    if state.active is not None and state.active.lost and powered:
+        return station.instruction_id == state.active.instr_id  # nobody reads that terminal
     ended = state.stopped_id != 0 and station.instruction_id == state.stopped_id
     # Of separate controllers one may fall to its fail-safe alone: then the others end as well.
     alone = state.site.separate and bool(station.status_bits & interlock.STATUS_FAILSAFE)
@@ -335,27 +350,16 @@ def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
         and any(holds[t.id] != state.held[t.id] for t in slaves)
     ):
         return as_read("adopt")  # another part of our last step than was seen after it
-    if moves and not failsafe and not ours and _failed(state, station.instruction_id, holds):
-        return as_read("differs")
     if moves and not failsafe and not ours:
+        failed = state.failed
+        if failed and failed.is_held(station.instruction_id, holds, [t.id for t in slaves]):
+            return as_read("differs")
         return None if state.foreign else as_read("foreign")
     if not state.adopted:
         return as_read("adopt" if ours and active is not None and moves else "zero")
     if state.foreign and not moves:
         return as_read("zero")
     return None
-
-
-def _failed(state: State, instr_id: int, holds: Mapping[str, int]) -> bool:
-    """Whether the station holds what we sent last and did not see done: cut, or only late.
-
-    The id alone does not say so: a SELECT that came late shows another one.
-    """
-    failed = state.failed
-    return failed is not None and (
-        instr_id == failed.instr_id != 0
-        or all(holds.get(t.id) == failed.setpoints[t.id] for t in state.site.sop.slaves)
-    )
 
 
 def _own_state(state: State, image: Image, reasons: tuple[Reason, ...]) -> list[Action]:
@@ -380,12 +384,10 @@ def _own_state(state: State, image: Image, reasons: tuple[Reason, ...]) -> list[
     else:
         name = "ARMED" if state.plans else "READY"
     now = state.moments[-1] if state.moments else None
-    actions: list[Action] = []
     shown = tuple(r for r in reasons if r.code is not ReasonCode.DEVICE_UNKNOWN)
-    before = {r.code for r in now.reasons} if now else set()
-    if now is None or now.state != name or before != {r.code for r in shown}:
-        actions.append(ChangeState(state=name, reasons=shown))
-    return actions
+    told = (now.state, {r.code for r in now.reasons}) if now else None
+    same = told == (name, {r.code for r in shown})
+    return [] if same else [ChangeState(state=name, reasons=shown)]
 
 
 def _move(

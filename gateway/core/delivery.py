@@ -85,6 +85,9 @@ def report(
     shares = {t.terminal: share_out(t, planned) for t in terminals}
     trades = []
     for p in planned:
+        if not p.leg.within(by_id):
+            trades.append(_of_a_lost_terminal(p))
+            continue
         at_in = p.planned_wh + shares[p.leg.in_terminal].get(p.leg.trade_id, 0)
         at_out = p.planned_wh - shares[p.leg.out_terminal].get(p.leg.trade_id, 0)
         ends = (p.leg.in_terminal, p.leg.out_terminal)
@@ -108,6 +111,19 @@ def report(
         trades=tuple(trades),
         loss_wh=-sum(t.metered_wh or 0 for t in terminals),
         unscheduled_wh=sum(abs(t.metered_wh or 0) for t in terminals if t.terminal not in busy),
+    )
+
+
+def _of_a_lost_terminal(planned: Planned) -> Delivered:
+    """Nothing is carried, and nothing is read, where the site no longer has an end of it."""
+    contracted_wh = planned.leg.energy_wh
+    return Delivered(
+        trade_id=planned.leg.trade_id,
+        contracted_wh=contracted_wh,
+        planned_wh=planned.planned_wh,
+        delivered_wh=0,
+        status=Status.FAILED if contracted_wh else Status.CANCELLED,
+        unmetered=False,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gateway.core import feeder
 from gateway.core.netting import Leg, net
@@ -65,6 +66,11 @@ def curtail(
     order = sorted(range(len(legs)), key=lambda i: legs[i].trade_id)
     now = [legs[i] for i in order]
     reasons: list[dict[ReasonCode, Reason]] = [{} for _ in now]
+    ids = [t.id for t in sop.terminals]
+    for i, leg in enumerate(now):
+        if not leg.within(ids):
+            now[i] = replace(leg, energy_wh=0)
+            reasons[i][ReasonCode.UNKNOWN_DOMAIN] = gone(leg, ids)
     for turn in itertools.count():
         breach = _first_breach(now, sop, interval, available_va, sent)
         if breach is None:
@@ -78,6 +84,27 @@ def curtail(
         Planned(leg=legs[i], planned_wh=leg.energy_wh, reasons=tuple(why.values()))
         for i, leg, why in sorted(zip(order, now, reasons, strict=True))
     )
+
+
+@lru_cache(maxsize=8)
+def foreseen_wh(
+    legs: tuple[Leg, ...], sop: Sop, interval: Interval, limits: FeederLimits | None
+) -> Mapping[str, int]:
+    """Signed energy of each terminal that a plan will have if every one keeps its rating.
+
+    Asked in every scan of the same trades, so the last answers are kept.
+    """
+    ratings = {t.id: t.s_va for t in sop.terminals}
+    planned = curtail(legs, sop=sop, interval=interval, available_va=ratings, limits=limits)
+    carried = [replace(p.leg, energy_wh=p.planned_wh) for p in planned]
+    return net(carried, [t.id for t in sop.terminals])
+
+
+def gone(leg: Leg, terminals: Sequence[str]) -> Reason:
+    """Why nothing can be carried between ends of which the site no longer has one."""
+    ends = [t for t in (leg.out_terminal, leg.in_terminal) if t not in terminals]
+    detail = f"the site has no {' and no '.join(ends)} any more"
+    return Reason(code=ReasonCode.UNKNOWN_DOMAIN, detail=detail)
 
 
 def _pro_rata(weights: Mapping[int, int], left_wh: int) -> dict[int, int]:

@@ -64,6 +64,13 @@ def cut_to(
     return within_master(sop, own_w, dict.fromkeys(powers_w, 0), available_va, feeder_w)
 
 
+def within_guards(sop: Sop, powers_w: Mapping[str, int]) -> bool:
+    """Whether each slave's power is one that the last guard before the device lets pass."""
+    return all(
+        max(t.p_w_min, -t.s_va) <= powers_w[t.id] <= min(t.p_w_max, t.s_va) for t in sop.slaves
+    )
+
+
 def master_w(sop: Sop, powers_w: Mapping[str, int]) -> int:
     """What the master carries besides: the others' sum, and every loss where it absorbs."""
     sum_w = sum(powers_w[t.id] for t in sop.slaves)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -24,14 +24,21 @@ class Leg:
         """+1 where the trade's energy enters the feeder, −1 where it leaves it, 0 elsewhere."""
         return (terminal == self.in_terminal) - (terminal == self.out_terminal)
 
+    def within(self, terminals: Container[str]) -> bool:
+        """Whether both ends are there still: a site may have lost one since it was accepted."""
+        return self.in_terminal in terminals and self.out_terminal in terminals
+
 
 def net(legs: Iterable[Leg], terminals: Sequence[str]) -> dict[str, int]:
     """Signed energy of each terminal in Wh: positive where the converter injects.
 
-    Integers, so any order of the trades gives the same figures and the sum is exactly zero.
+    Integers, so any order of the trades gives the same figures and the sum is exactly zero. Of a
+    trade with an end that is not among the terminals nothing is counted.
     """
     position_wh = dict.fromkeys(terminals, 0)
     for leg in legs:
+        if not leg.within(position_wh):
+            continue
         position_wh[leg.in_terminal] += leg.energy_wh
         position_wh[leg.out_terminal] -= leg.energy_wh
     assert sum(position_wh.values()) == 0, "every trade leaves one feeder and enters another"

@@ -138,6 +138,8 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
     causes = [r.code.value for r in state.reasons_during(record.interval)]
     if at_terminals(state.feeder_limits, state.site.sop, record.interval):
         causes.append(ReasonCode.FEEDER_LIMIT.value)  # it may have come after the plan
+    if record.void:
+        causes.append(ReasonCode.UNKNOWN_DOMAIN.value)
     cut = state.derated.get(record.index, set())
     derated = {
         p.leg.trade_id: [ReasonCode.DERATED.value]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.dispatch import Phase
 from gateway.core.envelope import Planned
+from gateway.core.netting import Leg
 from gateway.core.verify import MarketPolicy
 from gateway.model.interval import Interval, utc_ms_from
 from gateway.model.reason import Reason, ReasonCode
@@ -52,7 +53,8 @@ class PlanRecord:
     index: int
     interval: Interval
     planned: tuple[Planned, ...]
-    target_wh: Mapping[str, int]
+    target_wh: Mapping[str, int]  # of every terminal the site has
+    void: bool = False  # plans energy at a terminal that the site no longer has
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,13 +72,15 @@ class IntentRecord:
     ramps: Mapping[str, int] = field(default_factory=dict)  # 0.1 %/s, of setpoints that say it
     q_var: Mapping[str, int] = field(default_factory=dict)
     toward: Mapping[str, int] = field(default_factory=dict)  # of a step: where the steps lead
+    lost: bool = False  # sets power at a terminal that the site no longer has
     phase: Phase = Phase.INTENDED
 
     @property
     def never_left(self) -> bool:
         """Whether nothing was carried out for sure: without a durable commit OPERATE never left.
 
-        Only a session at a commissioning writes none, so of its intents that is not known.
+        Only a session at a commissioning writes none, so of its intents that is not known; nor of
+        a setpoint by hand, which looks the same. Reading the device tells.
         """
         by_session = self.authority == "operator" and self.plan_index == -1
         if self.command is not None or (by_session and self.phase is Phase.INTENDED):
@@ -99,11 +103,12 @@ class Active:
     slowed: bool = False  # a ramp is slower than the site's
     q_var: Mapping[str, int] = field(default_factory=dict)
     stepping: bool = False  # more steps follow, without waiting for the next correction
+    lost: bool = False  # power was set at a terminal that the site no longer has
 
     @property
     def moves_power(self) -> bool:
         """Any setpoint other than zero."""
-        return any(self.setpoints.values())
+        return self.lost or any(self.setpoints.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +117,14 @@ class Failed:
 
     instr_id: int
     setpoints: Mapping[str, int]
+
+    def is_held(self, instr_id: int, holds_w: Mapping[str, int], slaves: Iterable[str]) -> bool:
+        """Whether a station holds it after all: cut, or only late.
+
+        The id alone does not say so: a SELECT that came late shows another one.
+        """
+        same = all(holds_w.get(t) == self.setpoints[t] for t in slaves)
+        return instr_id == self.instr_id != 0 or same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +144,42 @@ class Manual:
     until_ms: int
     user: str
     since_us: int = 0  # when he asked: what is held from before ends with its own time-to-live
+
+
+def of_each(sop: Sop, values: Mapping[str, int]) -> dict[str, int]:
+    """The values of a SOP's terminals as it is now: 0 at one that is new, none of one that went."""
+    return {t.id: values.get(t.id, 0) for t in sop.terminals}
+
+
+def loses_power(sop: Sop, values: Mapping[str, int]) -> bool:
+    """Whether any value other than zero is of a terminal that the SOP no longer has."""
+    return any(values[t] for t in values.keys() - {t.id for t in sop.terminals})
+
+
+def plan_from(index: int, entry: Fields, sop: Sop) -> PlanRecord:
+    """Read a plan as the ledger carries it, for the terminals that the site has now."""
+    planned = tuple(
+        Planned(
+            leg=Leg(
+                trade_id=t["trade_id"],
+                revision_number=t["revision"],
+                out_terminal=t["out_terminal"],
+                in_terminal=t["in_terminal"],
+                energy_wh=t["contracted_wh"],
+            ),
+            planned_wh=t["planned_wh"],
+            reasons=reasons_from(t["reasons"]),
+        )
+        for t in entry["trades"]
+    )
+    target_wh = of_each(sop, entry["planned_wh"])
+    return PlanRecord(
+        index=index,
+        interval=interval_from(entry["interval"]),
+        planned=planned,
+        target_wh=target_wh,
+        void=any(p.planned_wh and not p.leg.within(target_wh) for p in planned),
+    )
 
 
 def reasons_from(items: list[Fields]) -> tuple[Reason, ...]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core import feeder, ramps, reactive, stepped, tracking
 from gateway.core.energy import since
-from gateway.core.headroom import carried, cut_to, master_w, within_master
-from gateway.core.netting import net
+from gateway.core.envelope import foreseen_wh
+from gateway.core.headroom import carried, cut_to, master_w, within_guards, within_master
 from gateway.core.standing import stands_still
 from gateway.core.state import Manual, PlanRecord, State
 from gateway.model.interval import Interval
@@ -44,9 +44,9 @@ IDLE = Wanted(setpoints=None, authority="", plan_index=-1, ttl_s=0, wake_ms=0)
 
 
 def current_plan(state: State, at_ms: int) -> PlanRecord | None:
-    """Return the plan whose interval contains the instant."""
+    """Return the plan to carry out in the interval that contains the instant."""
     for record in state.plans.values():
-        if record.interval.contains(at_ms):
+        if record.interval.contains(at_ms) and not record.void:
             return record
     return None
 
@@ -165,7 +165,8 @@ def _wanted(state: State, utc_ms: int, lead_ms: int, seen: Seen) -> Wanted:
     record = current_plan(state, at_ms)
     held = state.held
     active = state.active
-    if state.adopt_pending and active is not None and _lasts(record, active.plan_index):
+    adopts = state.adopt_pending and within_guards(state.site.sop, held)
+    if adopts and active is not None and _lasts(record, active.plan_index):
         assert record is not None
         again = _write(held, "adopt", active.plan_index, record.interval.end_ms, utc_ms)
         return replace(again, q_var=active.q_var)
@@ -438,16 +439,18 @@ def _steps(state: State, from_w: Mapping[str, int], to_w: Mapping[str, int]) -> 
 def _after_w(state: State, start_ms: int) -> dict[str, int]:
     """Mean powers of the interval that begins then: by its plan, before that by its trades.
 
-    Trades are known by the gate, long before a plan is made; an end power that changed in the last
-    half minute could not be followed any more.
+    Trades are known by the gate and limits when they are sent, long before a plan is made; an end
+    power that changed in the last half minute could not be followed any more.
     """
     planned = current_plan(state, start_ms)
     if planned is not None:
         return {t: _mean_w(wh, planned.interval) for t, wh in planned.target_wh.items()}
     for interval, legs in state.schedule.items():
-        if interval.start_ms == start_ms:
-            position_wh = net(legs.values(), [t.id for t in state.site.sop.terminals])
-            return {t: _mean_w(wh, interval) for t, wh in position_wh.items()}
+        if interval.start_ms == start_ms and start_ms not in state.plans:
+            net_wh = foreseen_wh(
+                tuple(legs.values()), state.site.sop, interval, state.feeder_limits
+            )
+            return {t: _mean_w(wh, interval) for t, wh in net_wh.items()}
     return {}
 
 
@@ -466,12 +469,7 @@ def _step_due(state: State, utc_ms: int) -> bool:
 
 
 def _more_due(
-    state: State,
-    sop: Sop,
-    q_var: Mapping[str, int],
-    utc_ms: int,
-    *,
-    frozen: bool,
+    state: State, sop: Sop, q_var: Mapping[str, int], utc_ms: int, *, frozen: bool
 ) -> bool:
     """Whether something else than power calls for a write: ramps slowed, reactive power off.
 

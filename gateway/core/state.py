@@ -15,7 +15,6 @@ from gateway.core import derating, ended, feeder, standing
 from gateway.core.carried import active_of, half_applied
 from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters, spare_count
-from gateway.core.envelope import Planned
 from gateway.core.netting import Leg
 from gateway.core.records import (
     Active,
@@ -28,6 +27,9 @@ from gateway.core.records import (
     Received,
     Site,
     interval_from,
+    loses_power,
+    of_each,
+    plan_from,
     reasons_from,
 )
 from gateway.core.verify import Known
@@ -73,6 +75,7 @@ class State:
     previous_boot_index: int = -1
     mode: str = "off"
     armed: bool = True
+    rearm: str = ""  # as it was configured when what is folded was written
     adopted: bool = False  # the device was read and reconciled since this boot
     adopt_pending: bool = False  # the first write after a restart repeats what the device holds
     foreign: bool = False
@@ -186,6 +189,10 @@ def _boot(state: State, entry: Fields) -> None:
     _remember(state, Moment(utc_us=entry["utc_us"], state="INIT", reasons=restart))
 
 
+def _config(state: State, entry: Fields) -> None:
+    state.rearm = entry["config"].get("rearm", "")
+
+
 def _mode(state: State, entry: Fields) -> None:
     if state.mode != entry["mode"]:
         state.manual = None
@@ -268,46 +275,30 @@ def _accepted(state: State, entry: Fields) -> None:
 
 
 def _plan(state: State, entry: Fields) -> None:
-    interval = interval_from(entry["interval"])
-    planned = tuple(
-        Planned(
-            leg=Leg(
-                trade_id=t["trade_id"],
-                revision_number=t["revision"],
-                out_terminal=t["out_terminal"],
-                in_terminal=t["in_terminal"],
-                energy_wh=t["contracted_wh"],
-            ),
-            planned_wh=t["planned_wh"],
-            reasons=reasons_from(t["reasons"]),
-        )
-        for t in entry["trades"]
-    )
-    state.plans[interval.start_ms] = PlanRecord(
-        index=state.last_index,
-        interval=interval,
-        planned=planned,
-        target_wh=dict(entry["planned_wh"]),
-    )
+    record = plan_from(state.last_index, entry, state.site.sop)
+    state.plans[record.interval.start_ms] = record
     if state.manual is not None and state.mode != "test":
         # For good: what a person asked for must not come back after a trade.
-        until_ms = min(state.manual.until_ms, interval.start_ms)
+        until_ms = min(state.manual.until_ms, record.interval.start_ms)
         state.manual = replace(state.manual, until_ms=until_ms)
 
 
 def _intent(state: State, entry: Fields) -> None:
+    sop, sent_w = state.site.sop, {s["terminal"]: s["p_w"] for s in entry["setpoints"]}
+    toward = entry.get("toward", {})
     state.intents[state.last_index] = IntentRecord(
         index=state.last_index,
         instr_id=entry["instr_id"],
         authority=entry["authority"],
         plan_index=entry["plan_index"],
-        setpoints={s["terminal"]: s["p_w"] for s in entry["setpoints"]},
+        setpoints={} if entry.get("command") else of_each(sop, sent_w),
         command=entry.get("command"),
         mono_us=entry["mono_us"],
         boot_number=entry["boot"],
         ramps={s["terminal"]: s.get("ramp_permille_per_s", 0) for s in entry["setpoints"]},
         q_var={s["terminal"]: s["q_var"] for s in entry["setpoints"] if s["q_var"]},
-        toward=entry.get("toward", {}),
+        toward=of_each(sop, toward) if toward else {},
+        lost=loses_power(sop, sent_w),
     )
     plan_index, said = entry["plan_index"], entry.get("image", {}).get("s_va_available", {})
     if short := derating.by_availability(state.plans.values(), plan_index, said):
@@ -382,12 +373,13 @@ def _readback(state: State, entry: Fields) -> None:
         state.busy = standing.after(state.busy, entry["active"], state.site.sop, entry["utc_us"])
         state.active = Active(
             instr_id=entry["instr_id"],
-            setpoints=dict(entry["active"]),
+            setpoints=of_each(state.site.sop, entry["active"]),
             plan_index=state.active.plan_index,
             utc_us=entry["utc_us"],
             mono_us=entry["mono_us"],
             boot_number=entry["boot"],
             q_var=state.active.q_var,
+            lost=loses_power(state.site.sop, entry["active"]),
         )
         return
     state.held_since_open.clear()
@@ -396,16 +388,18 @@ def _readback(state: State, entry: Fields) -> None:
         state.stopped_id = entry["instr_id"]  # until it rests
         sent = state.failed.setpoints
         # What came late is what was meant; what was cut in silence is for a person.
-        differs = any(entry["active"].get(t.id) != sent.get(t.id) for t in state.site.sop.slaves)
+        now_w = of_each(state.site.sop, entry["active"])
+        differs = any(now_w[t.id] != sent.get(t.id) for t in state.site.sop.slaves)
         state.armed = state.armed and not differs
-    if cause == "failsafe" and state.site.rearm == "manual":
+    if cause == "failsafe" and (state.rearm or state.site.rearm) == "manual":
         state.armed = False
     state.active = None
 
 
 def _reading(state: State, entry: Fields) -> None:
+    ids = {t.id for t in state.site.sop.terminals}
     for m in entry["meters"]:
-        if m["quality"] != "good":
+        if m["quality"] != "good" or m["terminal"] not in ids:
             continue
         track = state.readings.setdefault(m["terminal"], [])
         if state.meters.setdefault(m["terminal"], m["meter"]) != m["meter"]:
@@ -481,6 +475,7 @@ def _alarm(state: State, entry: Fields) -> None:
 
 _FOLDS: Mapping[str, Callable[[State, Fields], object]] = {
     "boot": _boot,
+    "config": _config,
     "mode": _mode,
     "time_step": _time_step,
     "trade.received": _received,

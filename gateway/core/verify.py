@@ -82,7 +82,7 @@ def message_digest(sha256: str) -> bytes:
 
 def content_digest(trade: Trade) -> bytes:
     """Sixteen bytes for what a trade says."""
-    return hashlib.sha256(repr(trade).encode(errors="backslashreplace")).digest()[:16]
+    return hashlib.sha256(ascii(trade).encode()).digest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,6 +138,10 @@ class DayBook:
         for meter in entry["meters"]:
             if meter["quality"] != "good":
                 continue
+            before = self.counters.get(meter["terminal"])
+            if before is not None and before["meter"] != meter["meter"]:  # exchanged
+                for first in self._starts.values():
+                    first.pop(meter["terminal"], None)
             self.counters[meter["terminal"]] = meter
             for start_us, first in self._starts.items():
                 if meter["utc_us"] >= start_us:

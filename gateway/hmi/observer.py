@@ -41,7 +41,8 @@ class Observer:
         ``polygons`` are the measured capabilities by terminal.
         """
         self.daybook = DayBook()
-        self._site, self._name, self._sop = site, name, sop
+        self._site, self._name = site, name
+        self.sop = sop
         self._clock, self._simulated = clock, simulated
         self._checkpoint, self._checkpoint_us = "", 0
         self._polygons = polygons
@@ -74,7 +75,7 @@ class Observer:
             utc_us=now_us,
             site=self._site,
             name=self._name,
-            sop=self._sop.id,
+            sop=self.sop.id,
             mode=book.mode,
             state=book.state,
             reasons=book.reasons,
@@ -82,11 +83,11 @@ class Observer:
             time_quality=time_quality,
             clock_error_ms=clock_error_ms,
             v_dc_dv=station.v_dc_dv if station else None,
-            v_dc_dv_min=self._sop.v_dc_dv_min,
-            v_dc_dv_max=self._sop.v_dc_dv_max,
+            v_dc_dv_min=self.sop.v_dc_dv_min,
+            v_dc_dv_max=self.sop.v_dc_dv_max,
             loss_w=station.loss_w if station else None,
             heartbeat_ds=station.watchdog_remaining_ds if station else None,
-            terminals=terminal_views(self._sop, station, book.counters, self._polygons),
+            terminals=terminal_views(self.sop, station, book.counters, self._polygons),
             trades=book.trades(now_us),
             unlisted_us=book.unlisted_us[0] if book.unlisted_us else None,
             refused=book.refused(),
@@ -95,7 +96,7 @@ class Observer:
             devices=tuple(devices),
             points=tuple(points),
             ledger=self._ledger(ledger, now_us, checked),
-            feeder=feeder_views(feeder, self._sop),
+            feeder=feeder_views(feeder, self.sop),
             version=book.version,
             config_sha256=book.config_sha256,
             started_us=book.started_us,

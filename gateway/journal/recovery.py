@@ -8,9 +8,11 @@ from typing import Any, Protocol
 
 from gateway.core.state import Site, State
 from gateway.journal.snapshot import Indexed, Memory, Shelf, Snapshot
+from gateway.model.errors import ConfigError
 from gateway.model.reason import ReasonCode
 
 log = logging.getLogger(__name__)
+MODES_BY_LEAVE = ("off", "blocked", "test-blocked", "test", "on")  # what each allows, rising
 
 
 class Entries(Protocol):
@@ -41,6 +43,55 @@ def recover(
     state.clean = tail.last is None or _was_stopped(tail.last)
     log.info("recovered %d entries, %d of them folded now", state.size, tail.folded_count)
     return state, tail.memory.entries()
+
+
+def check_open_work(state: State, remembered: Iterable[Indexed]) -> None:
+    """Refuse a ledger with open work of another site, SOP or region: it would be done here.
+
+    Raises:
+        ConfigError: the last run was another's, or a terminal was of another region, and not all
+            intervals are reported.
+    """
+    here = (state.site.site, state.site.sop.id)
+    remembered = list(remembered)
+    last = [(e["site"], e["sop"]) for _, e in remembered if e["kind"] == "boot"]
+    moves = state.active is not None and state.active.moves_power
+    if last and last[-1] != here and (state.schedule or state.plans or state.open_intents or moves):
+        was, now = (f"{sop} of site {site}" for site, sop in (last[-1], here))
+        raise ConfigError(
+            f"the ledger has open intervals or instructions of {was}: run that until all are "
+            f"reported, or give {now} a ledger of its own"
+        )
+    said = [e["config"].get("terminals", []) for _, e in remembered if e["kind"] == "config"]
+    before = {t["id"]: t["domain"] for t in said[-1]} if said else {}
+    legs = [leg for row in state.schedule.values() for leg in row.values()]
+    legs += [p.leg for plan in state.plans.values() for p in plan.planned]
+    ends = {t for leg in legs for t in (leg.out_terminal, leg.in_terminal)}
+    for t in state.site.sop.terminals:
+        if t.id in ends and before.get(t.id, t.domain) != t.domain:
+            raise ConfigError(
+                f"{t.id} is {t.domain} and was {before[t.id]}, for which trades are open in the "
+                "ledger: they would run between other regions; change it when they are over"
+            )
+
+
+def mode_at_start(remembered: Iterable[Indexed], mode: str) -> str:
+    """The site file's mode, or what a person set since the last orderly end and allows less.
+
+    Where the file says another mode than then, somebody has decided anew.
+    """
+    before, kept = None, mode
+    for _, entry in remembered:
+        match entry["kind"]:
+            case "config":
+                before = entry["config"].get("mode")
+            case "boot" if entry["clean"]:
+                kept = mode
+            case "mode" if _was_stopped(entry):
+                kept = mode
+            case "operator" if entry["verb"] == "mode":
+                kept = str(entry["arguments"]["mode"])
+    return min(mode, kept, key=MODES_BY_LEAVE.index) if before == mode else mode
 
 
 def _was_stopped(last: Mapping[str, Any]) -> bool:

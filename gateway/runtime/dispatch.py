@@ -272,9 +272,7 @@ class Dispatcher:
         staged, refused = "", None
         try:
             staged = self._station.staged_block(instruction).hex()
-        except (
-            DeviceNotSent
-        ) as error:  # no such power can be told; the ledger says that it was tried
+        except DeviceNotSent as error:  # no such power can be told; tried it was
             refused = error
         index = await self._recorder.record(
             "intent", **fields, instr_id=instruction.id, staged=staged

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from gateway.core import decide
+from gateway.core import decide, planning
 from gateway.core.dispatch import Phase
 from gateway.core.interlock import STALE_US
 from gateway.core.setpoints import TTL_MARGIN_S
@@ -227,8 +227,10 @@ class Scan:
             case decide.MakePlan():
                 await self._recorder.record("plan", **action.plan.fields)
             case decide.Deliver():
-                index = await self._recorder.record("delivery", **action.fields)
-                await self._desk.report(index, action.fields)
+                await self._recorder.settled()  # a reading under way will stand before it
+                fields = planning.delivery_fields(self.state, action.record)
+                index = await self._recorder.record("delivery", **fields)
+                await self._desk.report(index, fields)
             case decide.Dispatch():
                 await self._dispatcher.dispatch(action, self._image_fields(image))
                 await self._poller.poll()
@@ -325,7 +327,8 @@ class Scan:
     def _may_have_moved(self) -> bool:
         """Tell whether power was ordered of which the ledger does not say how it ended."""
         return any(
-            any(intent.setpoints.values()) and intent.phase in (Phase.COMMITTED, Phase.UNKNOWN)
+            (intent.lost or any(intent.setpoints.values()))
+            and intent.phase in (Phase.COMMITTED, Phase.UNKNOWN)
             for intent in self.state.open_intents
         )
 
@@ -340,7 +343,7 @@ class Scan:
             await self._dispatcher.dispatch(dispatch, {"cause": reason.code.value, **seen})
             active = self.state.active
             if not dispatch.toward or active is None:
-                if any(self.state.held.values()):  # refused, or its answer was lost
+                if active is not None and active.moves_power:  # refused, or its answer was lost
                     await self._dispatcher.stop_now()
                 return
             if self.state.held == before:  # a controller does not take it: the others at once

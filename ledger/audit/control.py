@@ -229,12 +229,13 @@ class Echoed(Invariant):
     def __init__(self) -> None:
         super().__init__()
         self.intents: dict[int, Entry] = {}
-        self.master = ""
+        self.slaves: set[str] = set()
 
     @override
     def see(self, entry: Entry) -> None:
-        if entry.kind == "config":
-            self.master = entry.fields["config"]["master"]
+        if entry.kind == "config":  # of a terminal that went nothing can be echoed any more
+            config = entry.fields["config"]
+            self.slaves = {t["id"] for t in config["terminals"]} - {config["master"]}
         elif entry.kind == "intent":
             self.intents[entry.index] = entry
         elif entry.kind == "outcome":
@@ -242,7 +243,7 @@ class Echoed(Invariant):
             if intent is None or entry.fields["outcome"] != "executed":
                 return
             active = entry.fields["active"]
-            wanted = {t: p for t, p in powers(intent).items() if t != self.master}
+            wanted = {t: p for t, p in powers(intent).items() if t in self.slaves}
             differing = {t: (p, active.get(t)) for t, p in wanted.items() if active.get(t) != p}
             if any(r.get("code") == "derated" for r in entry.fields["reasons"]):
                 differing = {t: pair for t, pair in differing.items() if not part_of(*pair)}

@@ -231,9 +231,23 @@ def settle(
             x["trade_id"]: settle_trade(
                 x, shares, ratings, (end_ms - start_ms) // 1000, unmetered=bool(unread & ends(x))
             )
+            if ends(x) <= ratings.keys()
+            else settle_lost(x)
             for x in trades
         },
         loss_wh=-sum(wh or 0 for wh, _ in measured.values()),
+    )
+
+
+def settle_lost(trade: Mapping[str, Any]) -> TradeEnergy:
+    """A trade gets nothing when the configuration no longer has a terminal of it."""
+    return TradeEnergy(
+        trade_id=trade["trade_id"],
+        contracted_wh=trade["contracted_wh"],
+        planned_wh=trade["planned_wh"],
+        delivered_wh=0,
+        status=status_of_nothing(trade["contracted_wh"]),
+        unmetered=False,
     )
 
 

@@ -4,12 +4,13 @@ A cause counts from when a living gateway could see it: a start, a cut line, a s
 clock that was set begin the wait anew, for no promise is made then.
 """
 
+from gateway.core.interlock import STATUS_ESTOP
 from gateway.core.standing import GROWS
 from gateway.runtime.look import Look
 
 LAG_S = 12.0  # poll, scan, watch, disk
 BUSY_W = 20_000  # so much held must move a meter's counters
-SHORT = {"A-101": "estop", "A-110": "fault", "A-162": "frozen"}
+SHORT = {"A-101": "estop", "A-104": "unarmed", "A-110": "fault", "A-162": "frozen"}
 """What may come and go, or begin anew, between two seconds."""
 STEP_S = 95.0  # after a step readings do not count for a while
 
@@ -90,7 +91,9 @@ class AlarmOracle:
 
     @staticmethod
     def _unarmed(world):
-        hidden = world.plant.estop or world.frozen_units  # an emergency stop, true or of then
+        still = world.frozen_station
+        then = world.frozen_units or (still is not None and still.status_bits & STATUS_ESTOP)
+        hidden = world.plant.estop or then  # an emergency stop, true or of then
         return None if hidden else not world.recorder.state.armed
 
     @staticmethod

@@ -36,6 +36,7 @@ class Oracle:
         self.differs_us = {}  # instr id -> since when the ledger says that it was not done as sent
         self.since = {}  # true condition -> when it began
         self.ended_us = {}  # … and when it was over last, however short it was
+        self.stop_us = -(1 << 60)  # when the station was told to stop last
         self.foreign_us = None
         self.stepped_us = -(1 << 60)  # when UTC was last set, seen by anybody or not
         self.known_step_us, self.step_seen, self.step_size_us = 0, None, 0
@@ -285,6 +286,8 @@ class Oracle:
         self.check(
             worst_w <= s_va, "I22", f"some subset of the step puts {worst_w} W on the master"
         )
+        if all(plant.held_w(t) == p_w for t, p_w in after.items()):
+            return  # adopted: nothing moves by it
         # That counts from where all are: nobody is on the ramp of the step before any more.
         away = [
             t for t in after if abs(plant.p_w[t] - plant.target_w(t)) > s_va * AWAY_PERCENT / 100
@@ -298,6 +301,7 @@ class Oracle:
 
     def sends_command(self, command):
         if command is Command.ENTER_STANDBY:
+            self.stop_us = self.world.loop.now_us
             return  # STOP waits for nobody and is written down after it
         name = command if isinstance(command, str) else command.name
         mine = [
@@ -371,13 +375,15 @@ class Oracle:
             self._compensated(now_us)
         if world.site.separate:
             self._all_fall(now_us)
-        if plant.foreign and moving and world.reachable_us is not None and world.alive:
-            since_us = max(world.reachable_us, world.foreign_us, world.living_us)
+        deaf = world.network.trouble.get("answer-lost", 0) >= 100  # nobody can know
+        if plant.foreign and moving and world.reachable_us is not None and world.alive and not deaf:
+            since_us = max(world.reachable_us, world.foreign_us, world.living_us, world.troubled_us)
             if now_us - since_us > DETECT_US and not world.disk_is_slow:
                 seen = world.recorder is not None and (
                     world.recorder.state.foreign or not world.recorder.state.adopted
                 )
-                self.check(seen, "I27", "a stranger's setpoint goes unnoticed")
+                stopping = now_us - self.stop_us < 3_000_000  # whoever's it is
+                self.check(seen or stopping, "I27", "a stranger's setpoint goes unnoticed")
         if plant.foreign or not moving:
             return
         self._in_time(now_us)

@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 from gateway.core import decide, interlock, planning, readback, setpoints, verify
 from gateway.core import state as state_module
+from gateway.core.records import Failed
 from gateway.devices.converters import Converters
 from gateway.runtime.alarms import AlarmWatch
 from gateway.runtime.desk import TradeDesk
@@ -230,7 +231,7 @@ PLANTED = {
     "standing values believed": _on(StationPoller, "_judged", lambda self, seen: seen),
     "alarms never looked for": _on(AlarmWatch, "look", lambda self: _nothing(self)),
     "left as it stood": _on(Scan, "safe_stop", lambda self, why: _nothing(self)),
-    "cut in silence, left alone": _on(decide, "_failed", lambda *_: False),
+    "cut in silence, left alone": _on(Failed, "is_held", lambda *_: False),
     "every step at once": _on(setpoints, "step_toward", _whole_change),
     "no wait for a step's ramp": _on(decide, "_steps_on", lambda *_: False),
     "one fell, the others go on": _on(Converters, "_watch", lambda *_: None),

@@ -23,7 +23,9 @@ class UnitPlant(Plant):
     """Converters that share a DC bus and nothing else."""
 
     def reboot(self, now_us):
+        told = getattr(self, "staged", b"")
         super().reboot(now_us)
+        self.staged = told  # a note of this simulation: converters keep no block
         self.state = State.RUN
         ids = [t.id for t in self.terminals]
         self.unit_state = dict.fromkeys(ids, State.STANDBY)
@@ -142,6 +144,8 @@ class UnitPlant(Plant):
             self.unit_state[terminal], self.set_w[terminal] = State.STANDBY, 0
 
     def stranger(self, setpoints, identity, now_us):
+        for terminal in setpoints:  # it held that until now, whoever reads of it later
+            self.written[terminal].append(self.set_w[terminal])
         super().stranger(setpoints, identity, now_us)
         self.strange_units |= setpoints.keys()
         for terminal in setpoints:  # whoever writes starts the timer anew

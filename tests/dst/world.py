@@ -349,6 +349,8 @@ class World:
         for task in (order, dying):
             task.cancel()
         await asyncio.gather(order, dying, return_exceptions=True)
+        if verb == "arm":
+            self.oracle.ended_us["unarmed"] = self.loop.now_us
 
     async def trade(self):
         """The market's own pace."""

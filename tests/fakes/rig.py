@@ -30,11 +30,12 @@ class Rig:
 
     def __init__(
         self, folder, *, factor, gate="5 s", rearm="auto", launch=None, to_minute_ms=None,
-        separate=False,
+        separate=False, terminals=4, master=1,
     ):  # fmt: skip
         """``launch`` starts the gateway another way; ``to_minute_ms``: a minute begins so soon.
 
         ``separate``: a converter at every terminal in place of the station.
+        ``terminals``: how many the SOP has (2 to 4); ``master``: the number of its DC master.
         """
         self.folder = Path(folder)
         self.out = self.folder / "site"
@@ -45,6 +46,7 @@ class Rig:
         self.launch = launch or executed
         self.to_minute_ms = to_minute_ms
         self.separate = separate
+        self.terminals, self.master = terminals, master
         self.process = None
         self.starts = 0
         self.restarts = 1000  # kills are the trade of tests: no crash loop before so many
@@ -71,12 +73,16 @@ class Rig:
                 bench.broker(self.folder)
             )
             station, meters = await machines.enter_async_context(
-                bench.simulated_devices(self.folder, seed=3)
+                bench.simulated_devices(
+                    self.folder, seed=3, kind=f"lv{self.terminals}x250", master=self.master
+                )
             )
             ports = bench.Ports(
                 station_port=station, meter_ports=meters, broker_port=self.broker_port
             )
             text = bench.site_text(ports, self.key.public_key().public_bytes_raw())
+            text = re.sub(rf"^ +T[{self.terminals + 1}-9]: .*\n", "", text, flags=re.MULTILINE)
+            text = text.replace("master: T1", f"master: T{self.master}")
             text = separated(text) if self.separate else text
             text = text.replace("gate: 2 min", f"gate: {self.gate}")
             text = text.replace("rearm: manual", f"rearm: {self.rearm}")

@@ -154,6 +154,13 @@ def test_the_trace_follows_simulated_time(start, tmp_path):
     )
 
 
+def test_a_trace_that_a_full_disk_does_not_take_ends_and_the_device_goes_on(start):
+    device = start("--speed", "600", "--trace", "/dev/full")
+    until(lambda: device.truth()["t_us"] > 300e6)  # much more than a buffer of rows
+    device.process.terminate()
+    assert device.process.wait(5) == 0
+
+
 def test_the_control_socket_refuses_nonsense(start):
     device = start()
     assert not device.ask({"inject": "lightning"})["ok"]

@@ -18,7 +18,7 @@ from gateway.config.site_file import load_site
 from gateway.journal.anchoring import seen_file
 from gateway.journal.keys import is_protected
 from gateway.journal.ledger_journal import read_entries
-from gateway.model.errors import JournalError
+from gateway.model.errors import ConfigError, JournalError
 from gateway.runtime.clock import SystemClock
 from gateway.runtime.latch import leave
 from ledger.log import checkpoint, note, segment
@@ -128,6 +128,29 @@ async def test_a_ledger_that_fails_in_any_task_ends_as_one(tmp_path):
         await run(site, until)
     entries = [e for _, e in read_entries(site.ledger.dir)]
     assert all(e.get("state") != "OFF" for e in entries), "nothing more is written"
+
+
+@pytest.mark.parametrize("open_work", [True, False])
+async def test_open_work_of_another_sop_is_not_carried_out_here(tmp_path, open_work):
+    site = site_of(tmp_path, 9)
+    parts = app.assemble(site, site.sops[0], SystemClock())
+    await parts.recorder.record("boot", **app.boot_fields(parts.recorder.state))
+    if open_work:
+        fields = {"trade_id": "a", "revision": 1, "sha256": "0" * 64, "received_index": 0}
+        interval = {"start": "2030-01-01T00:00Z", "end": "2030-01-01T00:15Z"}
+        await parts.recorder.record(
+            "trade.accepted", **fields, out_terminal="T2", in_terminal="T3", last=True,
+            positions=[{"interval": interval, "p_w": 40_000, "energy_wh": 10_000}],
+        )  # fmt: skip
+    await parts.journal.close()
+    text = (tmp_path / "site.yaml").read_text()
+    (tmp_path / "site.yaml").write_text(text.replace("  SOP-1:\n", "  SOP-2:\n"))
+    other = load_site(tmp_path / "site.yaml")
+    if open_work:
+        with pytest.raises(ConfigError, match="open intervals or instructions of SOP-1 of site"):
+            app.assemble(other, other.sops[0], SystemClock())
+    else:
+        await app.assemble(other, other.sops[0], SystemClock()).journal.close()
 
 
 async def test_a_running_gateway_is_witnessed_and_an_older_copy_does_not_start(tmp_path):

@@ -17,6 +17,8 @@ to run and got no processor: where those are not small, a percentile is the mach
 gateway's. ``status_p99_ms`` leaves out answers that this process was late to hear. ``fixed_work_ms``
 is the processor time of the same small work in every sample and ``stolen_percent`` what a host took
 of both cores: a machine that becomes slower shows there, a gateway that does in ``cpu_percent``.
+``plain_p99_ms`` are the answers of a plain server that does the same work for ever, asked by turns
+with the gateway and judged alike: where both become slower together it is the machine.
 """
 
 import argparse
@@ -37,8 +39,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from fakes.rig import Rig  # noqa: E402
 from fault.restart_scale import generate  # noqa: E402
 
+from gateway.runtime.control import ask  # noqa: E402
+
 INTERVAL_MS = 900_000
 WARM_UP_SHARE = 0.4  # of the run, at most an hour: caches fill, histories reach their bounds
+ASK_S = 0.125  # between two questions
 LATE_MS_MAX = 2.0  # of our own loop: an answer beside it says nothing of the gateway
 PATHS = (("T2", "T3"), ("T4", "T2"), ("T1", "T4"))
 
@@ -106,13 +111,15 @@ def p99(values):
 class Soak:
     """One run: a rig under load and the samples taken of it."""
 
-    def __init__(self, rig, *, seconds, every_s, keep=None):
+    def __init__(self, rig, *, seconds, every_s, plain, keep=None):
         self.rig = rig
+        self.plain = plain  # the socket of ``plain_answers``
         self.seconds = seconds
         self.every_s = every_s
         self.keep = keep  # a file that can be watched while the run goes on
         self.samples = []  # (hours, figures)
-        self.answers_ms = []  # (hours, ms) of the status at the control socket
+        self.answers_ms = []  # (hours, ms) of the status at the control socket …
+        self.plain_ms = []  # … and of the plain server
         self.late_ms = []  # (hours, ms) of our own loop, right before and after an answer
         self.verdicts_ms = []  # (hours, ms) from the trade to its signed acknowledgement
         self.sent = 0
@@ -149,16 +156,23 @@ class Soak:
     async def ask(self):
         before_ms = 0.0
         while not self.over():
-            began = time.monotonic()
-            await self.rig.status()
-            took_ms = 1000 * (time.monotonic() - began)
-            began = time.monotonic()
-            await asyncio.sleep(0.25)
-            after_ms = 1000 * (time.monotonic() - began - 0.25)
-            self.late_ms.append((self.hours(), after_ms))
-            if max(before_ms, after_ms) <= LATE_MS_MAX:
-                self.answers_ms.append((self.hours(), took_ms))
-            before_ms = after_ms
+            for asked, kept in (
+                (self.rig.status, self.answers_ms),
+                (self.ask_plain, self.plain_ms),
+            ):
+                began = time.monotonic()
+                await asked()
+                took_ms = 1000 * (time.monotonic() - began)
+                began = time.monotonic()
+                await asyncio.sleep(ASK_S)
+                after_ms = 1000 * (time.monotonic() - began - ASK_S)
+                self.late_ms.append((self.hours(), after_ms))
+                if max(before_ms, after_ms) <= LATE_MS_MAX:
+                    kept.append((self.hours(), took_ms))
+                before_ms = after_ms
+
+    async def ask_plain(self):
+        await ask(self.plain, {"verb": "status"})
 
     async def sample(self):
         due = time.monotonic()
@@ -222,7 +236,8 @@ class Soak:
             ),
             "cpu_waited_for_per_cpu_used": round(waited_s / ran_s, 2) if ran_s else None,
             "status_p99_ms": quarters(self.answers_ms),
-            "answers_counted": [len(self.answers_ms), len(self.late_ms)],
+            "plain_p99_ms": quarters(self.plain_ms),
+            "answers_counted": [len(self.answers_ms), len(self.plain_ms), len(self.late_ms)],
             "own_lateness_p99_ms": quarters(self.late_ms),
             "verdict_p99_ms": quarters(self.verdicts_ms),
         }
@@ -239,9 +254,26 @@ async def soak(*, seconds, factor, every_s, past=0, keep=None):
         rig = Rig(scratch, factor=factor)
         async with rig.up():
             await rig.until(lambda s: s["state"] == "READY")
-            run = Soak(rig, seconds=seconds, every_s=every_s, keep=watched)
-            await run.run()
+            async with plain_answers(Path(scratch) / "plain.sock") as plain:
+                run = Soak(rig, seconds=seconds, every_s=every_s, plain=plain, keep=watched)
+                await run.run()
         return run.report()
+
+
+@contextlib.asynccontextmanager
+async def plain_answers(path):
+    """Serve the plain answers; yield the socket."""
+    pipe = asyncio.subprocess.PIPE
+    program = Path(__file__).with_name("plain_answers.py")
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, program, path, stdin=pipe, stdout=pipe
+    )
+    try:
+        assert await server.stdout.readline(), "the plain server did not start"
+        yield path
+    finally:
+        server.stdin.close()
+        await server.wait()
 
 
 def main():

@@ -42,3 +42,5 @@ async def test_a_few_seconds_of_it_move_no_handle():
     assert high - low <= 1
     low, high = report["fds"]
     assert high - low <= 4
+    assert len(report["plain_p99_ms"]) == 4, "a plain server was asked by turns"
+    assert report["answers_counted"][1] > 0

@@ -2,11 +2,13 @@
 
 import copy
 import logging
+from dataclasses import replace
 
 import pytest
 from dst.world import Setting, run
+from fakes.core import Book, make_site, make_sop
 
-from gateway.cli.replay_decisions import replay
+from gateway.cli.replay_decisions import recovered, replay
 from gateway.core import verify
 from ledger.log.canonical import encode
 from ledger.log.keys import create_key
@@ -90,6 +92,17 @@ def test_what_an_older_version_took_into_a_full_interval_is_undecided(entries, m
     assert found.differences == []
     assert found.undecided["trade.accepted"] == len(first) > 0
     assert found.recomputed["trade.refused"] > 0
+
+
+def test_limits_that_people_set_are_those_of_the_configuration_after_a_changed_site_file():
+    book = Book()
+    book.add(
+        "operator", user="uid:0", verb="limits", reason="",
+        arguments={"terminal": "T2", "p_w_min": -150_000, "p_w_max": 150_000},
+    )  # fmt: skip
+    terminals = tuple(replace(t, p_w_min=-100_000, p_w_max=100_000) for t in make_sop().terminals)
+    narrower = replace(make_site(), sop=make_sop(terminals=terminals))
+    assert recovered(narrower, book.entries).site == narrower
 
 
 async def test_a_ledger_that_does_not_verify_is_not_replayed(entries, tmp_path, sopgw):

@@ -10,11 +10,27 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.cli import demo_bench
+from gateway import app
+from gateway.cli import demo_bench, web
 from gateway.cli.demo_bench import Ports
-from gateway.runtime.clock import BenchClock
+from gateway.config.site_file import load_site
+from gateway.runtime.clock import BenchClock, SystemClock
 
 PORT = re.compile(r"page on http://127\.0\.0\.1:(\d+)")
+
+
+def site_of(folder, change=lambda text: text, *, broker=5):
+    """Write a demo's site whose devices nobody serves, changed; return it as it is loaded."""
+    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=broker)
+    path = folder / "site.yaml"
+    path.write_text(change(demo_bench.site_text(ports, signer)))
+    return load_site(path)
+
+
+def parts_of(site):
+    """Assemble the gateway of a site as a start does."""
+    return app.assemble(site, site.sops[0], SystemClock())
 
 
 async def page_port(log):
@@ -71,24 +87,15 @@ async def test_page_shows_what_the_simulated_devices_say(tmp_path):
 async def test_the_clock_error_is_told_where_the_kernel_vouches_for_time(
     tmp_path, monkeypatch, clock, simulated, error_ms
 ):
-    from gateway import app
-    from gateway.cli import web
     from gateway.commissioning.clock import KernelClock
     from gateway.commissioning.runs import passive
-    from gateway.config.site_file import load_site
-    from gateway.runtime.clock import SystemClock
 
     said = KernelClock(status_bits=0, error_us_max=7_900, error_us=10)
     monkeypatch.setattr(passive, "kernel_clock", lambda: said)
     told = []
     monkeypatch.setattr(web, "note", told.append)
-    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
-    site_path = tmp_path / "site.yaml"
-    text = demo_bench.site_text(ports, signer)
-    site_path.write_text(text.replace("scan: 1 s", f"scan: 1 s, clock: {clock}"))
-    site = load_site(site_path)
-    parts = app.assemble(site, site.sops[0], SystemClock())
+    site = site_of(tmp_path, lambda text: text.replace("scan: 1 s", f"scan: 1 s, clock: {clock}"))
+    parts = parts_of(site)
     beside = web.doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=simulated)
     async with beside(parts):
         root = told[0].removeprefix("page at ").rstrip("/")
@@ -100,22 +107,14 @@ async def test_the_clock_error_is_told_where_the_kernel_vouches_for_time(
 async def test_the_page_tells_that_the_scan_stands_still_however_often_it_looks(
     tmp_path, monkeypatch
 ):
-    from gateway import app
-    from gateway.cli import web
-    from gateway.config.site_file import load_site
     from gateway.hmi.language import Words
-    from gateway.runtime.clock import SystemClock
 
     monkeypatch.setattr(web, "FROZEN_TICKS", 1)
     monkeypatch.setattr(web, "FROZEN_SCANS", 0)
     said = []
     monkeypatch.setattr(web, "note", said.append)
-    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
-    site_path = tmp_path / "site.yaml"
-    site_path.write_text(demo_bench.site_text(ports, signer))
-    site = load_site(site_path)
-    parts = app.assemble(site, site.sops[0], SystemClock())
+    site = site_of(tmp_path)
+    parts = parts_of(site)
     stands = escape(Words("en")("page.frozen"))
 
     async def until(session, shown):
@@ -140,18 +139,10 @@ async def test_what_stands_still_answers_and_is_not_believed(tmp_path, separate)
     from fakes.core import make_station
     from fakes.rig import separated
 
-    from gateway import app
     from gateway.cli.web import devices
-    from gateway.config.site_file import load_site
-    from gateway.runtime.clock import SystemClock
 
-    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
-    text = demo_bench.site_text(ports, signer)
-    site_path = tmp_path / "site.yaml"
-    site_path.write_text(separated(text) if separate else text)
-    site = load_site(site_path)
-    parts = app.assemble(site, site.sops[0], SystemClock())
+    site = site_of(tmp_path, separated) if separate else site_of(tmp_path)
+    parts = parts_of(site)
     now_us = parts.clock.mono_us()
     parts.poller.link_up, parts.poller.last = True, make_station(mono_us=now_us)
     if separate:
@@ -171,21 +162,13 @@ async def test_what_stands_still_answers_and_is_not_believed(tmp_path, separate)
 async def test_settled_sums_are_since_the_ledger_began_however_little_a_start_remembers(
     tmp_path, monkeypatch
 ):
-    from gateway import app
-    from gateway.cli import web
-    from gateway.config.site_file import load_site
     from gateway.journal.snapshot import REMEMBERED_MAX
-    from gateway.runtime.clock import SystemClock
 
     monkeypatch.setitem(REMEMBERED_MAX, "delivery", 2)
     monkeypatch.setattr(web, "READ_WHOLE_MAX", 0)
     said = []
     monkeypatch.setattr(web, "note", said.append)
-    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
-    site_path = tmp_path / "site.yaml"
-    site_path.write_text(demo_bench.site_text(ports, signer))
-    site = load_site(site_path)
+    site = site_of(tmp_path)
 
     async def settled(parts):
         beside = web.doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)
@@ -197,7 +180,7 @@ async def test_settled_sums_are_since_the_ledger_began_however_little_a_start_re
             ):
                 return (await response.json())["settled"]
 
-    parts = app.assemble(site, site.sops[0], SystemClock())
+    parts = parts_of(site)
     trade = {"trade_id": "a", "status": "partial", "contracted_wh": 100, "planned_wh": 100,
              "delivered_wh": 99, "reasons": []}  # fmt: skip
     interval = {"start": "2026-01-02T02:00Z", "end": "2026-01-02T02:15Z"}
@@ -210,29 +193,18 @@ async def test_settled_sums_are_since_the_ledger_began_however_little_a_start_re
     assert told == [{"outcome": "partial", "count": 7, "contracted_wh": 700, "delivered_wh": 693}]
     await parts.keeper.make()
     await parts.journal.close()
-    again = app.assemble(site, site.sops[0], SystemClock())
+    again = parts_of(site)
     assert len(again.keeper.memory.entries()) == 2
     assert await settled(again) == told
     await again.journal.close()
 
 
 async def test_a_port_in_use_costs_the_page_and_not_the_gateway(tmp_path, caplog):
-    from gateway.cli.web import doors_beside
-    from gateway.config.site_file import load_site
-
     blocker = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
     taken = blocker.sockets[0].getsockname()[1]
-    site_path = tmp_path / "site.yaml"
-    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
-    site_path.write_text(demo_bench.site_text(ports, signer))
-    site = load_site(site_path)
-
-    from gateway import app
-    from gateway.runtime.clock import SystemClock
-
-    parts = app.assemble(site, site.sops[0], SystemClock())
-    beside = doors_beside(site, site.sops[0], page=("127.0.0.1", taken), simulated=True)
+    site = site_of(tmp_path)
+    parts = parts_of(site)
+    beside = web.doors_beside(site, site.sops[0], page=("127.0.0.1", taken), simulated=True)
     entered = False
     async with beside(parts):
         entered = True
@@ -246,31 +218,23 @@ async def test_a_port_in_use_costs_the_page_and_not_the_gateway(tmp_path, caplog
 async def test_northbound_values_and_a_login_of_the_page_beside_one_gateway(tmp_path, monkeypatch):
     import aiomqtt
 
-    from gateway import app
-    from gateway.cli.web import doors_beside
-    from gateway.config.site_file import load_site
     from gateway.hmi import accounts
-    from gateway.runtime.clock import SystemClock
 
     monkeypatch.setattr(accounts, "MEMORY_KIB", 64)
     person = accounts.new_account(name="ann", role="viewer", password="correct horse")
     accounts.write(tmp_path / "accounts.json", {"ann": person})
-    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
     async with demo_bench.broker(tmp_path) as (broker, _):
-        ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=broker)
-        text = demo_bench.site_text(ports, signer).rstrip("\n")
-        site_path = tmp_path / "site.yaml"
-        site_path.write_text(
-            f"{text}\nweb: {{listen: '127.0.0.1:0', accounts: accounts.json, names: [page.example]}}\n"
+        doors = (
+            f"web: {{listen: '127.0.0.1:0', accounts: accounts.json, names: [page.example]}}\n"
             f"northbound: {{mqtt: {{broker: 'mqtt://127.0.0.1:{broker}', home_assistant: true}}}}\n"
         )
-        site = load_site(site_path)
-        parts = app.assemble(site, site.sops[0], SystemClock())
+        site = site_of(tmp_path, lambda text: text.rstrip("\n") + "\n" + doors, broker=broker)
+        parts = parts_of(site)
         said = []
         monkeypatch.setattr("gateway.cli.web.note", said.append)
         async with (
             aiomqtt.Client("127.0.0.1", broker) as client,
-            doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts),
+            web.doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts),
         ):
             await client.subscribe("#", qos=1)
             wanted = {f"sopgw/v1/{site.id}/{site.sops[0].sop.id}/values", "homeassistant"}
@@ -302,22 +266,13 @@ async def test_northbound_values_and_a_login_of_the_page_beside_one_gateway(tmp_
 
 
 async def test_a_door_whose_files_are_wrong_stays_shut_and_the_gateway_goes_on(tmp_path, caplog):
-    from gateway import app
-    from gateway.cli.web import doors_beside
-    from gateway.config.site_file import load_site
-    from gateway.runtime.clock import SystemClock
-
-    signer = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    ports = Ports(station_port=9, meter_ports=(1, 2, 3, 4), broker_port=5)
-    site_path = tmp_path / "site.yaml"
-    text = demo_bench.site_text(ports, signer).rstrip("\n")
-    site_path.write_text(
-        f"{text}\nweb: {{listen: '127.0.0.1:0', accounts: nowhere.json}}\n"
+    doors = (
+        "web: {listen: '127.0.0.1:0', accounts: nowhere.json}\n"
         "northbound: {opcua: {listen: '127.0.0.1:0', certificate: c.der, key: {file: k}, trusted: t}}\n"
     )
-    site = load_site(site_path)
-    parts = app.assemble(site, site.sops[0], SystemClock())
-    async with doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts):
+    site = site_of(tmp_path, lambda text: text.rstrip("\n") + "\n" + doors)
+    parts = parts_of(site)
+    async with web.doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts):
         assert "no page: " in caplog.text
         assert "nowhere.json" in caplog.text
         assert "no northbound door: " in caplog.text

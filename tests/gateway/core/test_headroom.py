@@ -5,7 +5,7 @@ from fakes.core import make_sop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.headroom import within_master
+from gateway.core.headroom import within_guards, within_master
 
 SOP = make_sop()
 IDS = [t.id for t in SOP.slaves]
@@ -31,3 +31,8 @@ def test_a_master_derated_after_the_plan_scales_all_alike(available_va):
     found = within_master(SOP, target_w, target_w, FULL | {"T1": available_va})
     assert abs(sum(found.values())) <= available_va
     assert abs(found["T2"] - 2 * found["T3"]) <= 2
+
+
+@pytest.mark.parametrize(("p_w", "within"), [(230_000, True), (-230_000, True), (230_001, False)])
+def test_what_the_last_guard_refuses_is_not_within_the_guards(p_w, within):
+    assert within_guards(SOP, {"T2": 0, "T3": p_w, "T4": 0}) is within

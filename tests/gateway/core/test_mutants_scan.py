@@ -6,7 +6,8 @@ import pytest
 from fakes.core import FIRST_MS, QUARTER, RUNNING, Book, make_image, make_station
 
 from gateway.core import decide, interlock
-from gateway.core.decide import Dispatch, ReadBack, Settle, StationCommand
+from gateway.core.decide import ChangeState, Deliver, Dispatch, ReadBack, Settle, StationCommand
+from gateway.core.planning import SETTLE_MS
 from gateway.model.setpoint import Command
 from gateway.model.telemetry import Quality
 from gateway.model.telemetry import State as StationState
@@ -99,8 +100,9 @@ def test_power_nobody_sees_is_told_to_stop_every_five_seconds(after_us, told):
     last_us = book.state.last_write_mono_us
     station = replace(holding(), quality=Quality.UNCERTAIN)
     decision = decide.scan(book.state, make_image(station=station, mono_us=last_us + after_us))
-    assert [a.command for a in decision.actions] == [Command.ENTER_STANDBY] * told
-    assert decision.wake_ms == 0
+    orders = [a.command for a in decision.actions if isinstance(a, StationCommand)]
+    assert orders == [Command.ENTER_STANDBY] * told
+    assert decision.wake_ms == (FIRST_MS + 1) * told  # what else is due follows at once
 
 
 def test_a_stop_that_was_lost_is_said_again_and_the_next_scan_looks_again():
@@ -108,8 +110,21 @@ def test_a_stop_that_was_lost_is_said_again_and_the_next_scan_looks_again():
     book.add("operator", user="uid:0", verb="stop", arguments={}, reason="")
     image = make_image(station=holding(instruction_id=1), mono_us=LATER_US)
     decision = decide.scan(book.state, image)
-    assert [a.command for a in decision.actions] == [Command.ENTER_STANDBY]
-    assert decision.wake_ms == 0
+    assert decision.actions[0] == StationCommand(command=Command.ENTER_STANDBY)
+    assert len(decision.actions) == 1
+    assert decision.wake_ms == FIRST_MS + 1
+
+
+def test_between_stops_that_are_refused_the_state_is_told_and_what_is_over_is_reported():
+    book = executing(instr_id=1)
+    book.add("operator", user="uid:0", verb="stop", arguments={}, reason="")
+    at_ms = QUARTER.end_ms + SETTLE_MS
+    for mono_us, expected in (
+        (LATER_US, [StationCommand]),
+        (book.state.last_write_mono_us, [ChangeState, Deliver]),
+    ):
+        image = make_image(at_ms=at_ms, station=holding(instruction_id=1), mono_us=mono_us)
+        assert [type(a) for a in decide.scan(book.state, image).actions] == expected
 
 
 def test_power_under_no_instruction_is_a_strangers_where_nothing_was_stopped():

@@ -1,5 +1,7 @@
 """What is written when: opened at the start, followed by meter, closed by one write in time."""
 
+from dataclasses import replace
+
 import pytest
 from fakes.core import FIRST_MS, QUARTER, Book, make_sop
 from hypothesis import given
@@ -416,3 +418,35 @@ def test_what_flows_when_a_write_acts_goes_on_while_its_ramp_is_under_way(
 def test_what_flows_without_a_setpoint_of_ours_is_what_was_read():
     found = flows_w(Book().adopted().state, {"T2": 7_000}, read_mono_us=0, acts_mono_us=1_000_000)
     assert found == {"T2": 7_000}
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_limits_sent_for_the_next_interval_are_in_the_end_power_before_its_plan(sent):
+    """A feeder that will be shut is closed in time, and what is sold until then is delivered."""
+    book = executing()
+    book.accept("next", "T2", "T3", 180_000, interval=NEXT)
+    if sent:
+        book.state.feeder_limits = FeederLimits(
+            site="bench", sop="SOP-1", sequence_number=1, created_utc_ms=FIRST_MS, valid=NEXT,
+            limits=(FeederLimit(domain="region-c", p_w_min=0, p_w_max=0),),
+        )  # fmt: skip
+    at_ms = FIRST_MS + 600_000
+    for ms, wh in ((FIRST_MS, 0), (at_ms, 30_000)):
+        book.read(ms * 1000, T2=-wh, T3=wh)
+    held = ask(book, at_ms).setpoints
+    # 180 kW to the end; where it must close, 3.6 s of ramp are made up for in five minutes.
+    assert (held is not None and held["T3"] > 180_900) is sent
+
+
+def test_what_a_narrower_guard_forbids_is_cut_and_not_adopted():
+    """Held since before the site file was changed; the last guard would refuse to repeat it."""
+    book = executing()
+    book.state.adopt_pending = True
+    assert ask(book, FIRST_MS + 60_000).authority == "adopt"
+    terminals = tuple(
+        replace(t, p_w_min=-100_000, p_w_max=100_000) for t in book.state.site.sop.terminals
+    )
+    book.state.site = replace(book.state.site, sop=make_sop(terminals=terminals))
+    found = ask(book, FIRST_MS + 60_000)
+    assert found.authority == "tracking"
+    assert (found.setpoints["T2"], found.setpoints["T3"]) == (-100_000, 100_000)

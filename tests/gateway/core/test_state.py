@@ -252,3 +252,13 @@ def test_an_entry_stamped_by_a_clock_that_was_set_for_a_moment_is_remembered():
     assert book.state.glitch_us == 54_000_000
     book.add("time_step", step_us=-54_000_000)
     assert book.state.glitch_us == 0
+
+
+def test_history_is_folded_with_the_rearm_of_its_time():
+    book = Book(rearm="manual")  # since today: for months it was automatic
+    book.add("config", sha256="", config={"rearm": "auto"})
+    book.adopted("failsafe")
+    assert book.state.armed
+    book.add("config", sha256="", config={"rearm": "manual"})
+    book.adopted("failsafe")
+    assert not book.state.armed

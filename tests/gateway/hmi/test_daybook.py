@@ -269,3 +269,14 @@ def test_the_latest_refused_trades_are_kept_with_their_reasons():
     assert [r.id for r in kept[:2]] == ["t", ""]
     assert kept[0].reasons == ("late: 2 s",)
     assert len(kept) == REFUSED_MAX
+
+
+def test_an_exchanged_meter_begins_the_running_energy_anew():
+    another = reading(600, T2=-900_000)
+    another["meters"][0]["meter"] = "new"
+    later = reading(660, T2=-901_000)
+    later["meters"][0]["meter"] = "new"
+    book = book_of(
+        [*OPEN, reading(0, T1=0, T2=0, T3=0), reading(300, T2=-5_000, T3=7_000), another, later]
+    )
+    assert by_id(book)["A"].delivered_wh == 1_000

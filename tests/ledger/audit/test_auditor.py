@@ -380,3 +380,14 @@ def test_every_kind_that_a_rule_names_is_a_kind() -> None:
         assert rule.kinds is None or rule.kinds <= set(shapes.KINDS)
     for rule in fold.node_others:
         assert rule.kinds is None or rule.kinds <= set(node.KINDS)
+
+
+def test_a_terminal_that_went_before_the_outcome_was_known_needs_no_echo(day: Any) -> None:
+    entries = copy.deepcopy(day.entries)
+    at = entries.index(nth(entries, "outcome"))
+    config = copy.deepcopy(nth(entries, "config"))
+    gone = config["config"]["terminals"].pop()["id"]
+    del entries[at]["active"][gone]
+    assert "I34" in broken(entries)
+    entries.insert(at, config)
+    assert "I34" not in broken(entries)

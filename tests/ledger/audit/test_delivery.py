@@ -87,3 +87,26 @@ def test_the_readings_an_interval_needs() -> None:
     assert delivery.bracket(series, 5_000, 14_000) == series[2:5]
     assert delivery.bracket(series, -20_000, 30_000) == series
     assert delivery.bracket([], 0, 10_000) == []
+
+
+@pytest.mark.parametrize(("contracted_wh", "status"), [(500, "failed"), (0, "cancelled")])
+def test_a_trade_with_a_terminal_the_configuration_no_longer_has_gets_nothing(
+    contracted_wh: int, status: str
+) -> None:
+    trades = [
+        {"trade_id": "lost", "out_terminal": "T2", "in_terminal": "T3",
+         "contracted_wh": contracted_wh, "planned_wh": contracted_wh},
+        {"trade_id": "kept", "out_terminal": "T2", "in_terminal": "T1",
+         "contracted_wh": 100, "planned_wh": 100},
+    ]  # fmt: skip
+    found = delivery.settle(
+        config={"master": "T1", "terminals": [{"id": t, "s_va": 1000} for t in ("T1", "T2")]},
+        plan={
+            "interval": {"start": "1970-01-01T00:00:00Z", "end": "1970-01-01T00:15:00Z"},
+            "trades": trades,
+        },
+        readings={"T2": [reading(0), Counter(900_000_000, 100 + contracted_wh, 0, "m1")]},
+    )
+    lost, kept = found.trades["lost"], found.trades["kept"]
+    assert (lost.delivered_wh, lost.status, lost.unmetered) == (0, status, False)
+    assert (kept.delivered_wh, kept.status) == (100, "delivered")
