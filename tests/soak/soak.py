@@ -78,8 +78,12 @@ def machine_figures():
     for k in range(20_000):
         total += k * k % 7
     took_ms = 1000 * (time.thread_time() - began)
-    stolen = int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8])
-    return {"fixed_work_ms": took_ms, "stolen_s": stolen / os.sysconf("SC_CLK_TCK")}
+    return {"fixed_work_ms": took_ms, "stolen_s": stolen_ticks() / os.sysconf("SC_CLK_TCK")}
+
+
+def stolen_ticks():
+    """What a host took of this machine's processors so far, in ticks of its clock."""
+    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8])
 
 
 def slope(samples):
@@ -160,15 +164,23 @@ class Soak:
                 (self.rig.status, self.answers_ms),
                 (self.ask_plain, self.plain_ms),
             ):
+                waited_ns, stolen = sum(run_queue_ns(self.rig.process.pid)), stolen_ticks()
                 began = time.monotonic()
                 await asked()
                 took_ms = 1000 * (time.monotonic() - began)
+                waited_ns = sum(run_queue_ns(self.rig.process.pid)) - waited_ns
+                stolen_while = stolen_ticks() - stolen
                 began = time.monotonic()
                 await asyncio.sleep(ASK_S)
                 after_ms = 1000 * (time.monotonic() - began - ASK_S)
                 self.late_ms.append((self.hours(), after_ms))
                 if max(before_ms, after_ms) <= LATE_MS_MAX:
                     kept.append((self.hours(), took_ms))
+                if self.keep is not None:
+                    row = {"asked": asked.__name__, "ms": took_ms, "late_ms": [before_ms, after_ms]}
+                    row |= {"waited_ms": waited_ns / 1e6}
+                    row |= {"stolen_ticks": [stolen_while, stolen_ticks() - stolen]}
+                    print(json.dumps((self.hours(), row)), file=self.keep)
                 before_ms = after_ms
 
     async def ask_plain(self):
@@ -282,7 +294,7 @@ def main():
     parser.add_argument("--factor", type=int, default=10, help="times the nominal load")
     parser.add_argument("--past", type=int, default=2_000_000, help="entries before it begins")
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two samples")
-    parser.add_argument("--samples", type=Path, help="keep the samples as JSON lines")
+    parser.add_argument("--samples", type=Path, help="keep samples and answers as JSON lines")
     arguments = parser.parse_args()
     found = asyncio.run(
         soak(
