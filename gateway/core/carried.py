@@ -1,4 +1,4 @@
-"""What the devices hold on our word after an instruction: all of it, or a part of a step."""
+"""What the devices hold on our word after an instruction: all of it, a part of a step, nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import replace
 from gateway.core import stepped
 from gateway.core.ramps import duration_ms
 from gateway.core.records import Active, Fields, IntentRecord, Site
+from gateway.model.reason import ReasonCode
+
+REFUSED = {ReasonCode.SELECT_FAILED, ReasonCode.READBACK_DIFFERS, ReasonCode.DEVICE_REJECTED}
 
 
 def active_of(site: Site, held_w: Mapping[str, int], intent: IntentRecord, entry: Fields) -> Active:
@@ -49,3 +52,11 @@ def half_applied(
     whole = active_of(site, held_w, intent, entry)
     now_w = {t.id: active[t.id] for t in site.sop.slaves}
     return replace(whole, setpoints={**intent.setpoints, **now_w}, stepping=True)
+
+
+def refusals_of_zero(before_count: int, intent: IntentRecord, entry: Fields) -> int:
+    """How often in a row the device, asked to go to zero, answered and did not take it."""
+    if intent.command is not None:
+        return before_count
+    refused = any(r["code"] in REFUSED for r in entry.get("reasons", ()))
+    return before_count + 1 if refused and intent.authority == "failsafe" else 0

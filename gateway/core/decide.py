@@ -23,6 +23,7 @@ COMMAND_GAP_US = 5_000_000
 NOT_FOLLOWING = "A-161"  # the alarm that a terminal is not where it was told to be
 ARRIVAL_US = 2_000_000  # later than its ramp a step's power is waited for no longer than this
 FAR_PERCENT = 5  # of the rating
+ZERO_TRIES = 3  # a device that takes no setpoint of zero so often is told to stop
 STEP_US_MAX = 1_000_000  # a clock that was wrong by more than this moves no power for a while
 _REACHABLE_BUT_REFUSING = {
     ReasonCode.LINK_LOST,
@@ -35,17 +36,14 @@ _REACHABLE_BUT_REFUSING = {
     ReasonCode.LOCKOUT,
     ReasonCode.FOREIGN_WRITE,
 }
-
-_ONLY_OBSERVING = frozenset(
-    {
-        ReasonCode.MODE_BLOCKED,
-        ReasonCode.TIME_QUALITY,
-        ReasonCode.FOREIGN_WRITE,
-        ReasonCode.DISK,
-        ReasonCode.CRASH_LOOP,
-        ReasonCode.BROKER_LOST,
-    }
-)
+_ONLY_OBSERVING = {
+    ReasonCode.MODE_BLOCKED,
+    ReasonCode.TIME_QUALITY,
+    ReasonCode.FOREIGN_WRITE,
+    ReasonCode.DISK,
+    ReasonCode.CRASH_LOOP,
+    ReasonCode.BROKER_LOST,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,6 +475,8 @@ def _steps_on(state: State, image: Image, station: StationTelemetry) -> bool:
 def _to_zero(
     state: State, image: Image, station: StationTelemetry, available: Mapping[str, int]
 ) -> list[Action]:
+    if state.zero_refusals >= ZERO_TRIES:
+        return [StationCommand(command=Command.ENTER_STANDBY)]
     if _steps_on(state, image, station):
         return []
     zero = {t.id: 0 for t in state.site.sop.terminals}

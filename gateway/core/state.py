@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from gateway.core import derating, ended, feeder, standing
-from gateway.core.carried import active_of, half_applied
+from gateway.core.carried import active_of, half_applied, refusals_of_zero
 from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters, spare_count
 from gateway.core.netting import Leg
@@ -81,6 +81,7 @@ class State:
     foreign: bool = False
     stopped_id: int = 0  # the instruction that a person's stop ended, or that had to be ended
     failed: Failed | None = None
+    zero_refusals: int = 0  # in a row: setpoints are not taken, a stop may be
     busy: dict[str, standing.Busy] = field(default_factory=dict)  # by slave under power
     high_water_ms: int = 0  # end of the last delivered interval
     received: dict[int, Received] = field(default_factory=dict)
@@ -314,6 +315,7 @@ def _step(state: State, entry: Fields, event: Event) -> IntentRecord:
 def _abort(state: State, entry: Fields) -> None:
     intent = _step(state, entry, Event.ABORT)
     state.last_write_mono_us = entry["mono_us"]
+    state.zero_refusals = refusals_of_zero(state.zero_refusals, intent, entry)
     del state.intents[intent.index]
 
 
@@ -328,6 +330,7 @@ def _outcome(state: State, entry: Fields) -> None:
 def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     del state.intents[intent.index]
     state.last_write_mono_us = entry["mono_us"]
+    state.zero_refusals = refusals_of_zero(state.zero_refusals, intent, entry)
     if intent.command is not None:
         return
     active: Active | None = None

@@ -79,3 +79,30 @@ def test_the_ledger_verifies_audits_and_replays(rig):
     said("ledger", "verify", ledger, "--key", key)
     said("ledger", "audit", ledger, "--key", key)
     said("gateway", "replay", ledger, "--key", key)
+
+
+async def test_a_zero_refused_for_another_master_is_followed_by_a_stop(tmp_path):
+    rig = Rig(tmp_path, factor=1, to_minute_ms=16_000)  # real time: within the device's watchdog
+    async with rig.up():
+        await rig.until(lambda s: s["state"] == "READY")
+        start_ms = rig.next_minute_ms(ahead_ms=6_000)
+        trade = rig.trade("under-way", "T2", "T3", 120_000, start_ms)
+        assert (await rig.send(rig.signed(trade))).accepted
+        await rig.until_ms(start_ms + 8_000)
+        assert any(t["p_w_set"] > 100_000 for t in (await rig.status())["terminals"])
+        await rig.kill()
+        text = rig.site.read_text()
+        assert text.count("master: T1") == 1
+        rig.site.write_text(text.replace("master: T1", "master: T4"))
+        await rig.start()
+        at_rest = {"T1": 0, "T2": 0, "T3": 0, "T4": 0}
+        await rig.until(
+            lambda s: s["terminals"] and {t["id"]: t["p_w_set"] for t in s["terminals"]} == at_rest
+        )
+        # Neither its time-to-live nor the interval was over.
+        assert rig.now_ms() < start_ms + 40_000
+    entries = rig.entries()
+    second = max(i for i, e in enumerate(entries) if e["kind"] == "boot")
+    sent = [e.get("command") for e in entries[second:] if e["kind"] == "intent"]
+    held = [e for e in entries[second:] if e["kind"] == "readback" and e["cause"] == "adopt"]
+    assert "ENTER_STANDBY" in sent or not held  # where the start took longer, the watchdog did it

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from fakes.core import make_site
 
-from gateway.core.carried import active_of, half_applied
+from gateway.core.carried import active_of, half_applied, refusals_of_zero
 from gateway.core.records import IntentRecord
 
 HELD = {"T1": 0, "T2": 0, "T3": 50_000, "T4": 0}
@@ -61,3 +61,24 @@ def test_anything_else_is_no_part_of_it():
     assert half_applied(SEPARATE, HELD, intent(), ENTRY | {"active": {}}) is None
     assert half_applied(SEPARATE, HELD, intent(), ENTRY) is None
     assert half_applied(SITE, HELD, intent(), ENTRY | {"active": SENT}) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "authority", "count"),
+    [
+        ("select_failed", "failsafe", 3),
+        ("device_rejected", "failsafe", 3),
+        ("readback_differs", "failsafe", 3),
+        ("link_lost", "failsafe", 0),  # it did not answer: a command would not arrive either
+        ("expired", "failsafe", 0),
+        ("select_failed", "plan", 0),
+    ],
+)
+def test_only_a_zero_that_the_device_answered_and_refused_is_counted(code, authority, count):
+    ended = ENTRY | {"reasons": [{"code": code, "detail": ""}]}
+    assert refusals_of_zero(2, intent(authority=authority), ended) == count
+
+
+def test_a_zero_that_was_taken_ends_the_count_and_a_command_leaves_it():
+    assert refusals_of_zero(2, intent(authority="failsafe"), ENTRY | {"reasons": []}) == 0
+    assert refusals_of_zero(2, intent(command="ENTER_STANDBY", setpoints={}), ENTRY) == 2

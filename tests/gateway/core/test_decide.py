@@ -93,6 +93,29 @@ def test_power_goes_to_zero_when_the_mode_is_blocked():
     assert not any(found[0].setpoints.values())
 
 
+def refuse_zero(book):
+    zero = [{"terminal": t, "mode": "P_Q", "p_w": 0, "q_var": 0} for t in ("T1", "T2", "T3", "T4")]
+    intent = book.add(
+        "intent", sop="SOP-1", authority="failsafe", plan_index=-1, instr_id=7, setpoints=zero,
+        ramp_permille_per_s=200, ttl_s=5, staged="", expires_mono_us=0,
+    )  # fmt: skip
+    why = [{"code": "select_failed", "detail": "rejected"}]
+    book.add("abort", intent_index=intent, instr_id=7, reasons=why)
+
+
+def test_a_device_that_takes_no_setpoint_of_zero_is_told_to_stop():
+    book = executing()
+    book.add("mode", mode="blocked", state="EXECUTING", reasons=[])
+    for _ in range(3):
+        found = actions(book, station=holding(), mono_us=5_000_000)
+        assert of(Dispatch, found)[0].authority == "failsafe"
+        assert not of(StationCommand, found)
+        refuse_zero(book)
+    found = actions(book, station=holding(), mono_us=5_000_000)
+    assert of(StationCommand, found) == [StationCommand(command=Command.ENTER_STANDBY)]
+    assert not of(Dispatch, found)
+
+
 def test_a_stale_station_gets_no_write():
     found = actions(executing(), station=holding(), station_age_us=4_000_000)
     assert not of(Dispatch, found)
