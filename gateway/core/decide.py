@@ -475,7 +475,7 @@ def _steps_on(state: State, image: Image, station: StationTelemetry) -> bool:
 def _to_zero(
     state: State, image: Image, station: StationTelemetry, available: Mapping[str, int]
 ) -> list[Action]:
-    if state.zero_refusals >= ZERO_TRIES:
+    if state.zero_refused_count >= ZERO_TRIES:
         return [StationCommand(command=Command.ENTER_STANDBY)]
     if _steps_on(state, image, station):
         return []

@@ -81,7 +81,7 @@ class State:
     foreign: bool = False
     stopped_id: int = 0  # the instruction that a person's stop ended, or that had to be ended
     failed: Failed | None = None
-    zero_refusals: int = 0  # in a row: setpoints are not taken, a stop may be
+    zero_refused_count: int = 0  # in a row: setpoints are not taken, a stop may be
     busy: dict[str, standing.Busy] = field(default_factory=dict)  # by slave under power
     high_water_ms: int = 0  # end of the last delivered interval
     received: dict[int, Received] = field(default_factory=dict)
@@ -315,7 +315,7 @@ def _step(state: State, entry: Fields, event: Event) -> IntentRecord:
 def _abort(state: State, entry: Fields) -> None:
     intent = _step(state, entry, Event.ABORT)
     state.last_write_mono_us = entry["mono_us"]
-    state.zero_refusals = refusals_of_zero(state.zero_refusals, intent, entry)
+    state.zero_refused_count = refusals_of_zero(state.zero_refused_count, intent, entry)
     del state.intents[intent.index]
 
 
@@ -330,7 +330,7 @@ def _outcome(state: State, entry: Fields) -> None:
 def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     del state.intents[intent.index]
     state.last_write_mono_us = entry["mono_us"]
-    state.zero_refusals = refusals_of_zero(state.zero_refusals, intent, entry)
+    state.zero_refused_count = refusals_of_zero(state.zero_refused_count, intent, entry)
     if intent.command is not None:
         return
     active: Active | None = None
