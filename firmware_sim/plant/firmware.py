@@ -350,7 +350,10 @@ class Firmware:
         if not 1 <= number <= self.sop.n:
             return Ack.REJECTED_RANGE
         self.selection = None
+        before = self.sop.master
         done = self.sop.set_master(number - 1)
+        if done and self.failsafe_active and self._reaction in (Failsafe.RAMP_ZERO, Failsafe.BLOCK):
+            before.release()  # it would keep the losses it bore, and nobody asked for that power
         return Ack.EXECUTED if done else Ack.REJECTED_STATE
 
     def _reset(self) -> Ack:

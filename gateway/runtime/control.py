@@ -93,6 +93,8 @@ class ControlSocket:
                 await writer.drain()
         except (ConnectionError, ValueError, asyncio.LimitOverrunError) as error:
             log.info("control connection ended: %s", error)
+        except asyncio.CancelledError:  # of a cancelled one Python 3.11 logs a traceback
+            log.info("control connection ended: the gateway stops")
         finally:
             writer.close()
 

@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from firmware_sim.plant.converter import Fault, Mode
@@ -42,6 +42,7 @@ def holds(rig):
     assert 0 <= sop.loss_w < 0.03 * S * sop.n
 
 
+@example(actions=[("operate", [0, 0, 45_001]), ("silence", 6.0), ("master", 2)])
 @settings(max_examples=60, deadline=None)
 @given(actions=st.lists(ACTIONS, min_size=1, max_size=25))
 def test_any_course_keeps_the_promises(make_rig_cached, actions):

@@ -156,7 +156,7 @@ async def test_a_loan_lives_as_long_as_its_connection(tmp_path):
         assert rig.orders.holder()["holder"] == "trades"
 
 
-async def test_whoever_is_still_there_holds_up_no_stop_and_a_loan_ends_before_it(tmp_path):
+async def test_whoever_is_still_there_holds_up_no_stop_and_a_loan_ends_before_it(tmp_path, caplog):
     rig = await PeopleRig(members=NOBODY, mode="test").start()
     path = tmp_path / "sopgw.sock"
     task = asyncio.create_task(rig.socket(path).run())
@@ -177,6 +177,7 @@ async def test_whoever_is_still_there_holds_up_no_stop_and_a_loan_ends_before_it
     for each, wire in ((idle_reader, idle), (reader, borrower)):
         assert await each.read() == b""
         wire.close()
+    assert not [r.getMessage() for r in caplog.records if r.name == "asyncio"]
 
 
 async def test_a_question_that_waits_for_a_file_holds_up_nobody_else(tmp_path):
