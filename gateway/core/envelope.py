@@ -201,14 +201,14 @@ def _power_limit(
     """Return the smallest of the limits on |P| in this direction, and its name."""
     available = available_va.get(terminal.id, 0)
     guard_w = terminal.p_w_max if sign > 0 else -terminal.p_w_min
-    options = [(guard_w, ReasonCode.GUARD_P)]
+    # The master also draws every loss from its feeder: that adds to what it absorbs.
+    loss_w = worst_loss_w(sop, available_va) if terminal.id == sop.master and sign < 0 else 0
+    options = [(max(0, guard_w - loss_w), ReasonCode.GUARD_P)]
     if available < terminal.s_va:
         options.append((available, ReasonCode.DERATED))
     else:
         options.append((terminal.s_va, ReasonCode.RATING))
     if terminal.id == sop.master:
-        # The master also draws every loss from its feeder: that adds to what it absorbs.
-        loss_w = worst_loss_w(sop, available_va) if sign < 0 else 0
         room_w = available - terminal.s_va * HEADROOM_PERCENT // 100 - loss_w
         options.append((max(0, room_w), ReasonCode.MASTER_HEADROOM))
     limit_w, code = min(options)

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from gateway.model.terminal import Sop
+from gateway.model.terminal import Sop, Terminal
 
 SPARE_PERCENT = 2  # of the master's rating, left free by what is commanded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterLimits:
+    """What the master's terminal may carry, in W and none below zero."""
+
+    out_w: int  # drawn from its feeder
+    in_w: int  # fed into it
+
+    @classmethod
+    def of(cls, now: Terminal, site: Terminal) -> MasterLimits:
+        """The guard of the site by direction; of a limit that was sent the narrower side.
+
+        Its power is a residual that tracking moves both ways, and a feeder's limit is another's.
+        """
+        if (now.p_w_min, now.p_w_max) == (site.p_w_min, site.p_w_max):
+            return cls(out_w=-now.p_w_min, in_w=now.p_w_max)
+        least_w = min(-now.p_w_min, now.p_w_max)
+        return cls(out_w=least_w, in_w=least_w)
 
 
 def within_master(
@@ -14,19 +34,19 @@ def within_master(
     target_w: Mapping[str, int],
     fallback_w: Mapping[str, int],
     available_va: Mapping[str, int],
-    feeder_w: int | None = None,
+    limits: MasterLimits | None = None,
 ) -> dict[str, int]:
     """Take targets back towards a fallback as far as the master cannot carry their sum.
 
-    ``feeder_w`` is what the master's feeder may carry where a system operator limits it. Where the
-    fallback is too much as well (a master derated since) all are scaled alike.
+    ``limits`` are those of the master's own terminal; without them what it can carry is the only
+    one. Where the fallback is too much as well (a master derated since) all are scaled alike.
     """
     master = sop.terminal(sop.master)
-    room_w = available_va.get(sop.master, 0) - master.s_va * SPARE_PERCENT // 100
-    room_w = min(room_w, feeder_w) if feeder_w is not None else room_w
+    free_w = available_va.get(sop.master, 0) - master.s_va * SPARE_PERCENT // 100
     for base_w in (fallback_w, dict.fromkeys(target_w, 0)):
         ids = [t.id for t in sop.slaves]
         sum_w, base_sum_w = sum(target_w[t] for t in ids), sum(base_w[t] for t in ids)
+        room_w = min(free_w, _most_w(limits, sum_w)) if limits else free_w
         # What the slaves inject the master absorbs, and every loss besides.
         loss_w = _loss_w(sop, target_w, sum_w) if sum_w > 0 else 0
         limit_w = max(0, room_w - loss_w)
@@ -57,11 +77,11 @@ def cut_to(
     sop: Sop,
     powers_w: Mapping[str, int],
     available_va: Mapping[str, int],
-    feeder_w: int | None = None,
+    limits: MasterLimits | None = None,
 ) -> dict[str, int]:
     """Powers cut to what each terminal and the master may and can carry now: all scaled alike."""
     own_w = carried(sop, powers_w, available_va)
-    return within_master(sop, own_w, dict.fromkeys(powers_w, 0), available_va, feeder_w)
+    return within_master(sop, own_w, dict.fromkeys(powers_w, 0), available_va, limits)
 
 
 def within_guards(sop: Sop, powers_w: Mapping[str, int]) -> bool:
@@ -69,6 +89,19 @@ def within_guards(sop: Sop, powers_w: Mapping[str, int]) -> bool:
     return all(
         max(t.p_w_min, -t.s_va) <= powers_w[t.id] <= min(t.p_w_max, t.s_va) for t in sop.slaves
     )
+
+
+def master_beyond_w(
+    sop: Sop, powers_w: Mapping[str, int], available_va: Mapping[str, int], limits: MasterLimits
+) -> int:
+    """By how much the master carries more than it may or can now; negative where it has room."""
+    sum_w = sum(powers_w[t.id] for t in sop.slaves)
+    room_w = min(available_va.get(sop.master, 0), _most_w(limits, sum_w))
+    return master_w(sop, powers_w) - room_w
+
+
+def _most_w(limits: MasterLimits, sum_w: int) -> int:
+    return limits.out_w if sum_w > 0 else limits.in_w
 
 
 def master_w(sop: Sop, powers_w: Mapping[str, int]) -> int:

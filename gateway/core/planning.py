@@ -9,7 +9,6 @@ from typing import Any
 
 from gateway.core.delivery import Delivery, Status, report
 from gateway.core.envelope import Planned, curtail
-from gateway.core.feeder import at_terminals
 from gateway.core.state import PlanRecord, State
 from gateway.model.interval import Interval, utc_text
 from gateway.model.reason import Reason, ReasonCode
@@ -136,8 +135,6 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
         readings=state.readings,
     )
     causes = [r.code.value for r in state.reasons_during(record.interval)]
-    if at_terminals(state.feeder_limits, state.site.sop, record.interval):
-        causes.append(ReasonCode.FEEDER_LIMIT.value)  # it may have come after the plan
     if record.void:
         causes.append(ReasonCode.UNKNOWN_DOMAIN.value)
     cut = state.derated.get(record.index, set())
@@ -147,6 +144,7 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
         else []
         for p in record.planned
     }
+    narrowed = _narrowed(state, record)
     reasons_of = {p.leg.trade_id: [r.code.value for r in p.reasons] for p in record.planned}
     fields: dict[str, Any] = {
         "sop": state.site.sop.id,
@@ -169,7 +167,10 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
                 "delivered_wh": d.delivered_wh,
                 "status": d.status.value,
                 "reasons": _reasons(
-                    settled, d.trade_id, reasons_of[d.trade_id], [*causes, *derated[d.trade_id]]
+                    settled,
+                    d.trade_id,
+                    reasons_of[d.trade_id],
+                    [*causes, *derated[d.trade_id], *narrowed[d.trade_id]],
                 ),
             }
             for d in settled.trades
@@ -181,6 +182,23 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
         for row in fields["trades"]:
             del row["reasons"][WORDS_MAX:]
     return fields
+
+
+def _narrowed(state: State, record: PlanRecord) -> dict[str, list[str]]:
+    """Limits that leave a trade less than was planned of it: they became narrower after that."""
+    now = curtail(
+        [p.leg for p in record.planned],
+        sop=state.site.sop,
+        interval=record.interval,
+        available_va={t.id: t.s_va for t in state.site.sop.terminals},
+        limits=state.feeder_limits,
+    )
+    return {
+        p.leg.trade_id: [r.code.value for r in p.reasons]
+        if p.planned_wh < before.planned_wh
+        else []
+        for p, before in zip(now, record.planned, strict=True)
+    }
 
 
 def _reasons(settled: Delivery, trade_id: str, planned: list[str], causes: list[str]) -> list[str]:

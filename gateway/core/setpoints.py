@@ -8,7 +8,14 @@ from dataclasses import dataclass, field, replace
 from gateway.core import feeder, ramps, reactive, stepped, tracking
 from gateway.core.energy import since
 from gateway.core.envelope import foreseen_wh
-from gateway.core.headroom import carried, cut_to, master_w, within_guards, within_master
+from gateway.core.headroom import (
+    MasterLimits,
+    carried,
+    cut_to,
+    master_beyond_w,
+    within_guards,
+    within_master,
+)
 from gateway.core.standing import stands_still
 from gateway.core.state import Manual, PlanRecord, State
 from gateway.model.interval import Interval
@@ -197,7 +204,7 @@ def _admitted(
     """
     held = state.held
     wish = dict.fromkeys(held, 0) | dict(by_hand.setpoints) | {sop.master: 0}
-    cut = cut_to(sop, wish, available_va, _master_feeder_w(state, sop))
+    cut = cut_to(sop, wish, available_va, _master_limits(state, sop))
     near = all(
         cut[t.id] == held[t.id]
         or (cut[t.id] != wish[t.id] and abs(cut[t.id] - held[t.id]) <= _spare_w(t))
@@ -229,12 +236,12 @@ def _follow(
     closing = at_ms >= close_ms
     frozen = end_ms - at_ms <= tracking.FREEZE_MS
     target = dict(held)
-    feeder_w = _master_feeder_w(state, sop)
-    beyond = _beyond(sop, held, available_va, feeder_w)
+    limits = _master_limits(state, sop)
+    beyond = _beyond(sop, held, available_va, limits)
     if closing:
         target |= course.end_w
     elif frozen and beyond:
-        target = cut_to(sop, held, available_va, feeder_w)
+        target = cut_to(sop, held, available_va, limits)
     elif not frozen and (not opened or beyond or _step_due(state, utc_ms)):
         tracked = _tracked(state, sop, record, course, at_ms, available_va)
         for terminal_id, power_w in tracked.items():
@@ -246,7 +253,7 @@ def _follow(
             ):
                 target[terminal_id] = power_w
         fallback_w = carried(sop, course.schedule_w, available_va)
-        target = within_master(sop, target, fallback_w, available_va, feeder_w)
+        target = within_master(sop, target, fallback_w, available_va, limits)
     target[sop.master] = 0
     q_var = reactive.setpoints_var(sop, target_w=target, v_dv=seen.v_dv, available_va=available_va)
     wake_ms = (end_ms if closing else close_ms) - lead_ms
@@ -287,16 +294,13 @@ def _course(state: State, sop: Sop, record: PlanRecord, available_va: Mapping[st
         for t in sop.slaves
     }
     zero = dict.fromkeys(schedule_w, 0)
-    feeder_w = _master_feeder_w(state, sop)
-    end_w = within_master(sop, end_w, zero, available_va, feeder_w)
+    limits = _master_limits(state, sop)
+    end_w = within_master(sop, end_w, zero, available_va, limits)
     return _Course(schedule_w=schedule_w, end_w=end_w)
 
 
 def _beyond(
-    sop: Sop,
-    held: Mapping[str, int],
-    available_va: Mapping[str, int],
-    feeder_w: int | None = None,
+    sop: Sop, held: Mapping[str, int], available_va: Mapping[str, int], limits: MasterLimits
 ) -> bool:
     """Whether a terminal was told more than it may or can carry by now: the master has the rest.
 
@@ -307,22 +311,15 @@ def _beyond(
         low_w, high_w = max(t.p_w_min, -most_w), min(t.p_w_max, most_w)
         if not low_w - _spare_w(t) <= held[t.id] <= high_w + _spare_w(t):
             return True
-    master, sum_w = sop.terminal(sop.master), sum(held[t.id] for t in sop.slaves)
-    if feeder_w is not None and abs(sum_w) > feeder_w + _spare_w(master):
-        return True
-    return master_w(sop, held) > available_va.get(master.id, 0) + _spare_w(master)
+    return master_beyond_w(sop, held, available_va, limits) > _spare_w(sop.terminal(sop.master))
 
 
 def _spare_w(terminal: Terminal) -> int:
     return terminal.s_va * BEYOND_PERCENT // 100
 
 
-def _master_feeder_w(state: State, sop: Sop) -> int | None:
-    """What the master's feeder may carry either way; None where only the site's guard holds."""
-    now, site = sop.terminal(sop.master), state.site.sop.terminal(sop.master)
-    if (now.p_w_min, now.p_w_max) == (site.p_w_min, site.p_w_max):
-        return None
-    return min(-now.p_w_min, now.p_w_max)
+def _master_limits(state: State, sop: Sop) -> MasterLimits:
+    return MasterLimits.of(sop.terminal(sop.master), state.site.sop.terminal(sop.master))
 
 
 def _tracked(

@@ -1,11 +1,13 @@
 """The master carries the others' sum and every loss; what it cannot is taken back."""
 
+from dataclasses import replace
+
 import pytest
 from fakes.core import make_sop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.headroom import within_guards, within_master
+from gateway.core.headroom import MasterLimits, master_w, within_guards, within_master
 
 SOP = make_sop()
 IDS = [t.id for t in SOP.slaves]
@@ -36,3 +38,21 @@ def test_a_master_derated_after_the_plan_scales_all_alike(available_va):
 @pytest.mark.parametrize(("p_w", "within"), [(230_000, True), (-230_000, True), (230_001, False)])
 def test_what_the_last_guard_refuses_is_not_within_the_guards(p_w, within):
     assert within_guards(SOP, {"T2": 0, "T3": p_w, "T4": 0}) is within
+
+
+def test_the_masters_guard_holds_by_direction_and_a_sent_limit_by_its_narrower_side():
+    master = SOP.terminal("T1")
+    site = replace(master, p_w_min=-50_000, p_w_max=200_000)
+    assert MasterLimits.of(site, site) == MasterLimits(out_w=50_000, in_w=200_000)
+    sent = replace(site, p_w_max=120_000)
+    assert MasterLimits.of(sent, site) == MasterLimits(out_w=50_000, in_w=50_000)
+
+
+@given(powers, st.integers(0, 230_000), st.integers(0, 230_000))
+def test_what_the_master_draws_with_every_loss_and_what_it_gives_stay_within_its_guard(
+    asked_w, out_w, in_w
+):
+    limits = MasterLimits(out_w=out_w, in_w=in_w)
+    found = within_master(SOP, {"T1": 0} | asked_w, {"T1": 0} | asked_w, FULL, limits)
+    total_w = sum(found[t] for t in IDS)
+    assert master_w(SOP, found) <= (out_w if total_w > 0 else in_w) + len(IDS)  # W of rounding

@@ -6,6 +6,7 @@ import pytest
 from fakes.core import FIRST_MS, QUARTER, Book, make_sop, make_station, span
 
 from gateway.core import feeder, ramps, reactive, setpoints, tracking
+from gateway.core.headroom import MasterLimits
 from gateway.core.readback import Confirmed, carries_all_it_can, judge
 from gateway.core.setpoints import Wanted, ramps_to, wanted
 from gateway.model.interval import Interval, utc_text
@@ -345,6 +346,9 @@ def test_a_difference_is_told_with_what_is_held_and_both_numbers():
     assert found.active == ZERO | {"T2": -100_000}
 
 
+FREE = MasterLimits(out_w=250_000, in_w=250_000)
+
+
 @pytest.mark.parametrize(
     ("available_va", "beyond"), [(177_500, False), (177_499, True), (None, True)]
 )
@@ -353,14 +357,14 @@ def test_what_is_held_beyond_what_is_available_is_judged_at_one_percent(availabl
     if available_va is not None:
         known |= {"T3": available_va}
     held = ZERO | {"T3": 180_000}
-    assert setpoints._beyond(make_sop(), held, known) is beyond
-    assert setpoints._beyond(make_sop(), ZERO | {"T3": -180_000}, known) is beyond
+    assert setpoints._beyond(make_sop(), held, known, FREE) is beyond
+    assert setpoints._beyond(make_sop(), ZERO | {"T3": -180_000}, known, FREE) is beyond
 
 
 @pytest.mark.parametrize(("held_w", "beyond"), [(2_500, False), (2_501, True)])
 def test_of_a_terminal_that_is_away_one_percent_is_let_pass(held_w, beyond):
     away = {t: s for t, s in FULL.items() if t != "T3"}
-    assert setpoints._beyond(make_sop(), ZERO | {"T3": held_w}, away) is beyond
+    assert setpoints._beyond(make_sop(), ZERO | {"T3": held_w}, away, FREE) is beyond
 
 
 @pytest.mark.parametrize("after_ms", [5_000, 60_000], ids=["before meters are missed", "open loop"])

@@ -159,6 +159,15 @@ def test_a_shortfall_that_nothing_explains_says_so():
     assert trade["reasons"] == ["shortfall"]
 
 
+@pytest.mark.parametrize(("terminal", "reasons"), [("T3", ["guard_p"]), ("T4", ["shortfall"])])
+def test_a_shortfall_names_a_guard_that_became_narrower_after_the_plan(terminal, reasons):
+    book = planned_book()
+    said = {"terminal": terminal, "p_w_min": -50_000, "p_w_max": 50_000}
+    book.add("operator", user="an-engineer", verb="limits", arguments=said, reason="")
+    trade = settle(book, T2=-15_000, T3=15_000)["trades"][0]
+    assert (trade["status"], trade["reasons"]) == ("partial", reasons)
+
+
 def test_a_curtailed_trade_that_met_its_plan_names_only_the_limit():
     book = planned_book(300_000)
     planned_wh = book.state.plans[FIRST_MS].target_wh["T3"]

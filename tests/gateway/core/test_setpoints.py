@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import feeder
-from gateway.core.headroom import cut_to
+from gateway.core.headroom import MasterLimits, cut_to
 from gateway.core.setpoints import TTL_MARGIN_S, _beyond, flows_w, ramps_to, stuck, wanted
 from gateway.model.interval import Interval
 from gateway.model.limits import FeederLimit, FeederLimits
@@ -273,7 +273,7 @@ LATE_MS, EARLY_MS = QUARTER.end_ms - 14_000, FIRST_MS + 1_000  # frozen; between
 @pytest.mark.parametrize("at_ms", [LATE_MS, EARLY_MS], ids=["late", "early"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_derated_master_is_relieved_at_once(at_ms, sign):
-    held = {"T2": sign * 230_000}
+    held = {"T2": sign * 215_000}
     assert told(held, at_ms) is None
     found = told(held, at_ms, T1=150_000)
     assert 135_000 < sign * sum(found.values()) < 150_000
@@ -318,20 +318,42 @@ def test_so_does_one_of_the_masters_feeder(at_ms):
     book = executing({"T2": 180_000}, T2=45_000)
     found = ask(limited(book, "region-a", -90_000, 90_000), at_ms).setpoints
     assert 80_000 < found["T2"] < 90_000
+    book = executing({"T2": 180_000}, T2=45_000)  # with every loss the master draws 187,716 W
+    assert ask(limited(book, "region-a", -185_216, 185_216), at_ms).setpoints is None
     book = executing({"T2": 180_000}, T2=45_000)
-    assert ask(limited(book, "region-a", -177_500, 177_500), at_ms).setpoints is None
+    assert ask(limited(book, "region-a", -185_215, 185_215), at_ms).setpoints is not None
+
+
+def guarded(book, low_w, high_w):
+    said = {"terminal": "T1", "p_w_min": low_w, "p_w_max": high_w}
+    book.add("operator", user="an-engineer", verb="limits", arguments=said, reason="")
+    return book
+
+
+@pytest.mark.parametrize("at_ms", [LATE_MS, EARLY_MS], ids=["late", "early"])
+def test_a_narrower_guard_of_the_master_takes_power_back_at_once_in_its_direction(at_ms):
+    book = executing({"T2": 180_000}, T2=45_000)
+    found = ask(guarded(book, -90_000, 230_000), at_ms).setpoints
+    assert 80_000 < found["T2"] < 90_000
+    book = executing({"T2": 180_000}, T2=45_000)
+    assert ask(guarded(book, -230_000, 90_000), at_ms).setpoints is None  # that way nothing flows
+    book = executing({"T2": -180_000}, T2=-45_000)
+    found = ask(guarded(book, -230_000, 90_000), at_ms).setpoints
+    assert found["T2"] == -90_000
 
 
 @given(
     powers=st.tuples(*[st.integers(-230_000, 230_000)] * 3),
     available_va=st.tuples(*[st.integers(0, 250_000)] * 4),
-    feeder_w=st.none() | st.integers(0, 230_000),
+    out_w=st.integers(0, 230_000),
+    in_w=st.integers(0, 230_000),
 )
-def test_what_was_cut_once_is_not_cut_again(powers, available_va, feeder_w):
+def test_what_was_cut_once_is_not_cut_again(powers, available_va, out_w, in_w):
     held = {"T1": 0} | dict(zip(("T2", "T3", "T4"), powers, strict=True))
     available = dict(zip(FULL, available_va, strict=True))
-    cut = cut_to(make_sop(), held, available, feeder_w)
-    assert not _beyond(make_sop(), cut, available, feeder_w)
+    limits = MasterLimits(out_w=out_w, in_w=in_w)
+    cut = cut_to(make_sop(), held, available, limits)
+    assert not _beyond(make_sop(), cut, available, limits)
 
 
 def test_a_meter_that_stood_still_is_followed_no_more_and_its_terminal_goes_to_the_schedule():
