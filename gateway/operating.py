@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from gateway.commissioning.plan import fingerprint, stale_state
 from gateway.config.alarm_file import alarm_path, load_alarms
@@ -156,7 +158,8 @@ def status_of(
 def trades_around(book: DayBook, now_us: int) -> list[dict[str, Any]]:
     """Return the trades of the hours around now, newest last."""
     around = book.trades(now_us, around_us=AROUND_US)
-    return [asdict(row) for row in around[-TRADES_MAX:]]
+    rows: list[dict[str, Any]] = msgspec.to_builtins(around[-TRADES_MAX:])
+    return rows
 
 
 def entries_of(journal: LedgerJournal) -> Callable[..., Awaitable[Mapping[str, Any]]]:

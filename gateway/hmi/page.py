@@ -15,11 +15,11 @@ import logging
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict
 from hashlib import sha256
 from importlib.resources import files
 from ipaddress import ip_address
 
+import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 from typing_extensions import override
@@ -243,7 +243,7 @@ class Page:
     async def _state(self, _request: web.Request) -> web.StreamResponse:
         key = ("state", "")
         if key not in self._made:
-            self._made[key] = json.dumps(asdict(self._view), ensure_ascii=False)
+            self._made[key] = msgspec.json.encode(self._view).decode()
         return web.Response(text=self._made[key], content_type="application/json")
 
     async def _metrics(self, _request: web.Request) -> web.StreamResponse:
