@@ -16,12 +16,13 @@ from gateway.config.core_site import config_fields, core_site
 from gateway.config.secret import read_secret
 from gateway.config.site_file import Site as SiteFile
 from gateway.config.site_file import SopConfig
+from gateway.core.kept_mode import at_start
 from gateway.core.state import Site, State
 from gateway.devices.connect import Endpoints, open_converters, open_meter, open_station
 from gateway.journal.anchoring import Anchoring, kept_here, known_outside, trust, vouched
 from gateway.journal.keys import answer_key
 from gateway.journal.ledger_journal import LedgerJournal
-from gateway.journal.recovery import check_open_work, mode_at_start, recover
+from gateway.journal.recovery import check_open_work, recover
 from gateway.journal.snapshot import Indexed, Memory, Shelf, SnapshotKeeper
 from gateway.market import dsse
 from gateway.market.mqtt import Broker, MarketLink, broker_from
@@ -353,7 +354,7 @@ async def run(
     parts = assemble(site, config, clock, known)
     parts.starts.began()
     state = parts.recorder.state
-    kept = mode_at_start(parts.keeper.memory.entries(), site.mode)
+    kept = at_start(state.mode_kept, site.mode)
     if mode is None and kept != site.mode:
         log.warning("mode %s instead of %s: a person set it before the crash", kept, site.mode)
     why = Reason(code=ReasonCode.OPERATOR, detail="asked to stop")

@@ -9,6 +9,7 @@ from gateway.core import stepped
 from gateway.core.ramps import duration_ms
 from gateway.core.records import Active, Fields, IntentRecord, Site
 from gateway.model.reason import ReasonCode
+from gateway.model.setpoint import Command
 
 REFUSED = {ReasonCode.SELECT_FAILED, ReasonCode.READBACK_DIFFERS, ReasonCode.DEVICE_REJECTED}
 
@@ -55,8 +56,13 @@ def half_applied(
 
 
 def refusals_of_zero(before_count: int, intent: IntentRecord, entry: Fields) -> int:
-    """How often in a row the device, asked to go to zero, answered and did not take it."""
+    """How often in a row the device, asked to go to zero, answered and did not take it.
+
+    A stop that was not carried out takes one back, so that a setpoint and a stop take turns.
+    """
     if intent.command is not None:
-        return before_count
+        in_vain = intent.command == Command.ENTER_STANDBY.name and entry["outcome"] != "executed"
+        return max(0, before_count - in_vain)
     refused = any(r["code"] in REFUSED for r in entry.get("reasons", ()))
+    refused |= entry["kind"] == "readback" and entry["outcome"] == "failed"
     return before_count + 1 if refused and intent.authority == "failsafe" else 0

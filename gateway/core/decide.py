@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core import interlock, planning, ramps, setpoints
 from gateway.core.dispatch import Phase
-from gateway.core.readback import Confirmed, active_setpoints, judge
+from gateway.core.readback import Confirmed, active_setpoints, holds_power, judge
 from gateway.core.state import IntentRecord, PlanRecord, State
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.setpoint import Command
@@ -296,14 +296,13 @@ def endings(state: State, station: StationTelemetry | None, why: Reason) -> tupl
 def _still_moves(state: State, station: StationTelemetry) -> bool:
     """Whether a stop was lost, or never ordered: what it should have ended is still held."""
     powered = station.state in (StationState.RUN, StationState.DERATED)
-    if state.active is not None and state.active.lost and powered:
-        return station.instruction_id == state.active.instr_id  # nobody reads that terminal
+    if state.active is not None and state.active.lost and powered:  # nobody reads that terminal
+        shown, ours = station.instruction_id, state.active.instr_id
+        return shown == ours if state.site.separate else shown != 0
     ended = state.stopped_id != 0 and station.instruction_id == state.stopped_id
     # Of separate controllers one may fall to its fail-safe alone: then the others end as well.
     alone = state.site.separate and bool(station.status_bits & interlock.STATUS_FAILSAFE)
-    return (ended or alone) and any(
-        p_w for t, p_w in active_setpoints(station).items() if t != state.site.sop.master
-    )
+    return (ended or alone) and holds_power(station, state.site.sop.master)
 
 
 def _unseen_power(state: State, station: StationTelemetry) -> bool:
@@ -317,7 +316,7 @@ def _unseen_power(state: State, station: StationTelemetry) -> bool:
 def _notice(state: State, station: StationTelemetry) -> ReadBack | None:
     """See what the device holds that we did not know: after a start, a fail-safe, a stranger."""
     holds = active_setpoints(station)
-    moves = any(p_w for t, p_w in holds.items() if t != state.site.sop.master)
+    moves = holds_power(station, state.site.sop.master)
     failsafe = bool(station.status_bits & interlock.STATUS_FAILSAFE)
     active = state.active
     # A SELECT that was aborted leaves its id behind, so equal setpoints are ours as well.

@@ -100,6 +100,20 @@ def foreseen_wh(
     return net(carried, [t.id for t in sop.terminals])
 
 
+def narrowed(
+    planned: Sequence[Planned],
+    *,
+    sop: Sop,
+    interval: Interval,
+    available_va: Mapping[str, int],
+    limits: FeederLimits | None,
+) -> dict[str, list[str]]:
+    """By trade the limits that leave it less than was planned: they became narrower since."""
+    before = [replace(p.leg, energy_wh=p.planned_wh) for p in planned]
+    now = curtail(before, sop=sop, interval=interval, available_va=available_va, limits=limits)
+    return {p.leg.trade_id: [r.code.value for r in p.reasons] for p in now if p.reasons}
+
+
 def gone(leg: Leg, terminals: Sequence[str]) -> Reason:
     """Why nothing can be carried between ends of which the site no longer has one."""
     ends = [t for t in (leg.out_terminal, leg.in_terminal) if t not in terminals]

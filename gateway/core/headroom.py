@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.core import feeder
+from gateway.model.interval import Interval
+from gateway.model.limits import FeederLimit, FeederLimits
 from gateway.model.terminal import Sop, Terminal
 
 SPARE_PERCENT = 2  # of the master's rating, left free by what is commanded
@@ -18,15 +21,33 @@ class MasterLimits:
     in_w: int  # fed into it
 
     @classmethod
-    def of(cls, now: Terminal, site: Terminal) -> MasterLimits:
-        """The guard of the site by direction; of a limit that was sent the narrower side.
+    def of(cls, site: Terminal, sent: FeederLimit | None) -> MasterLimits:
+        """The guard of the site by direction, and of a limit that was sent the narrower side.
 
         Its power is a residual that tracking moves both ways, and a feeder's limit is another's.
         """
-        if (now.p_w_min, now.p_w_max) == (site.p_w_min, site.p_w_max):
-            return cls(out_w=-now.p_w_min, in_w=now.p_w_max)
-        least_w = min(-now.p_w_min, now.p_w_max)
-        return cls(out_w=least_w, in_w=least_w)
+        out_w, in_w = -site.p_w_min, site.p_w_max
+        if sent is None:
+            return cls(out_w=out_w, in_w=in_w)
+        least_w = min(-sent.p_w_min, sent.p_w_max)
+        return cls(out_w=min(out_w, least_w), in_w=min(in_w, least_w))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """The SOP with the limits that hold during an interval, and its master's."""
+
+    sop: Sop
+    master: MasterLimits
+
+
+def allowed_in(site: Sop, sent: FeederLimits | None, span: Interval) -> Allowed:
+    """What may flow during an interval, by the site and by what a system operator sent."""
+    own = feeder.at_terminals(sent, site, span).get(site.master)
+    return Allowed(
+        sop=feeder.narrowed(site, sent, span),
+        master=MasterLimits.of(site.terminal(site.master), own),
+    )
 
 
 def within_master(
@@ -41,25 +62,36 @@ def within_master(
     ``limits`` are those of the master's own terminal; without them what it can carry is the only
     one. Where the fallback is too much as well (a master derated since) all are scaled alike.
     """
-    master = sop.terminal(sop.master)
-    free_w = available_va.get(sop.master, 0) - master.s_va * SPARE_PERCENT // 100
-    for base_w in (fallback_w, dict.fromkeys(target_w, 0)):
-        ids = [t.id for t in sop.slaves]
-        sum_w, base_sum_w = sum(target_w[t] for t in ids), sum(base_w[t] for t in ids)
-        room_w = min(free_w, _most_w(limits, sum_w)) if limits else free_w
-        # What the slaves inject the master absorbs, and every loss besides.
-        loss_w = _loss_w(sop, target_w, sum_w) if sum_w > 0 else 0
-        limit_w = max(0, room_w - loss_w)
+    zero = dict.fromkeys(target_w, 0)
+    for base_w in (fallback_w, zero):
+        sum_w, base_sum_w = (sum(p[t.id] for t in sop.slaves) for p in (target_w, base_w))
+        limit_w = _limit_w(sop, target_w, available_va, limits)
         if abs(sum_w) <= limit_w:
             return dict(target_w)
+        if base_w is fallback_w and abs(base_sum_w) > _limit_w(sop, base_w, available_va, limits):
+            continue
         span_w = abs(sum_w - base_sum_w)
         step_w = limit_w - abs(base_sum_w) if sum_w * base_sum_w >= 0 else limit_w
         if 0 <= step_w < span_w:
             found = {
-                t: base_w[t] + _toward_zero((target_w[t] - base_w[t]) * step_w, span_w) for t in ids
+                t.id: base_w[t.id] + _toward_zero((target_w[t.id] - base_w[t.id]) * step_w, span_w)
+                for t in sop.slaves
             }
             return {**target_w, **found}
     raise AssertionError("zero is always within")
+
+
+def _limit_w(
+    sop: Sop,
+    powers_w: Mapping[str, int],
+    available_va: Mapping[str, int],
+    limits: MasterLimits | None,
+) -> int:
+    """What the others' sum may be in its direction: of what they inject the master has the loss."""
+    master, sum_w = sop.terminal(sop.master), sum(powers_w[t.id] for t in sop.slaves)
+    room_w = available_va.get(sop.master, 0) - master.s_va * SPARE_PERCENT // 100
+    room_w = min(room_w, _most_w(limits, sum_w)) if limits else room_w
+    return max(0, room_w - (_loss_w(sop, powers_w, sum_w) if sum_w > 0 else 0))
 
 
 def carried(

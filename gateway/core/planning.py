@@ -144,7 +144,7 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
         else []
         for p in record.planned
     }
-    narrowed = _narrowed(state, record)
+    narrowed = state.narrowed.get(record.index, {})
     reasons_of = {p.leg.trade_id: [r.code.value for r in p.reasons] for p in record.planned}
     fields: dict[str, Any] = {
         "sop": state.site.sop.id,
@@ -170,7 +170,7 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
                     settled,
                     d.trade_id,
                     reasons_of[d.trade_id],
-                    [*causes, *derated[d.trade_id], *narrowed[d.trade_id]],
+                    [*causes, *derated[d.trade_id], *narrowed.get(d.trade_id, ())],
                 ),
             }
             for d in settled.trades
@@ -182,23 +182,6 @@ def delivery_fields(state: State, record: PlanRecord) -> dict[str, Any]:
         for row in fields["trades"]:
             del row["reasons"][WORDS_MAX:]
     return fields
-
-
-def _narrowed(state: State, record: PlanRecord) -> dict[str, list[str]]:
-    """Limits that leave a trade less than was planned of it: they became narrower after that."""
-    now = curtail(
-        [p.leg for p in record.planned],
-        sop=state.site.sop,
-        interval=record.interval,
-        available_va={t.id: t.s_va for t in state.site.sop.terminals},
-        limits=state.feeder_limits,
-    )
-    return {
-        p.leg.trade_id: [r.code.value for r in p.reasons]
-        if p.planned_wh < before.planned_wh
-        else []
-        for p, before in zip(now, record.planned, strict=True)
-    }
 
 
 def _reasons(settled: Delivery, trade_id: str, planned: list[str], causes: list[str]) -> list[str]:

@@ -39,6 +39,15 @@ def active_setpoints(station: StationTelemetry) -> dict[str, int]:
     return {t.id: t.p_w_set_active for t in station.terminals}
 
 
+def holds_power(station: StationTelemetry, master: str) -> bool:
+    """Whether power is held at a terminal, but for the one that is the master at the device now.
+
+    ``master`` is the site file's: it may have been changed while another one carried power.
+    """
+    residual = station.master or master
+    return any(p_w for t, p_w in active_setpoints(station).items() if t != residual)
+
+
 def judge(
     *,
     setpoints: Mapping[str, int],

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.core.dispatch import Phase
 from gateway.core.envelope import Planned
 from gateway.core.netting import Leg
-from gateway.core.verify import MarketPolicy
+from gateway.core.verify import Known, MarketPolicy
 from gateway.model.interval import Interval, utc_ms_from
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
+from gateway.model.trade import Position, Trade
 
 Fields = Mapping[str, Any]
 
@@ -54,6 +55,7 @@ class PlanRecord:
     interval: Interval
     planned: tuple[Planned, ...]
     target_wh: Mapping[str, int]  # of every terminal the site has
+    available_va: Mapping[str, int] = field(default_factory=dict)  # by which it was made
     void: bool = False  # plans energy at a terminal that the site no longer has
 
 
@@ -146,6 +148,17 @@ class Manual:
     since_us: int = 0  # when he asked: what is held from before ends with its own time-to-live
 
 
+def with_limits(site: Site, bounds: Sop | None, arguments: Fields) -> Site:
+    """Change what a terminal may carry, within what the site file allows (``bounds``)."""
+    name, low_w, high_w = (arguments[k] for k in ("terminal", "p_w_min", "p_w_max"))
+    known = {t.id: t for t in (bounds or site.sop).terminals}
+    if name not in known:
+        return site  # the site file was changed since
+    if bounds is not None:
+        low_w, high_w = max(low_w, known[name].p_w_min), min(high_w, known[name].p_w_max)
+    return replace(site, sop=site.sop.limited(name, p_w_min=low_w, p_w_max=high_w))
+
+
 def of_each(sop: Sop, values: Mapping[str, int]) -> dict[str, int]:
     """The values of a SOP's terminals as it is now: 0 at one that is new, none of one that went."""
     return {t.id: values.get(t.id, 0) for t in sop.terminals}
@@ -154,6 +167,28 @@ def of_each(sop: Sop, values: Mapping[str, int]) -> dict[str, int]:
 def loses_power(sop: Sop, values: Mapping[str, int]) -> bool:
     """Whether any value other than zero is of a terminal that the SOP no longer has."""
     return any(values[t] for t in values.keys() - {t.id for t in sop.terminals})
+
+
+def known_from(index: int, entry: Fields, site: Site) -> Known:
+    """Read a trade that was accepted as the ledger carries it."""
+    domains = {t.id: t.domain for t in site.sop.terminals}
+    trade = Trade(
+        id=entry["trade_id"],
+        revision_number=entry["revision"],
+        sop=site.sop.id,
+        out_domain=domains.get(entry["out_terminal"], ""),  # "" of one the site no longer has
+        in_domain=domains.get(entry["in_terminal"], ""),
+        positions=tuple(
+            Position(interval=interval_from(p["interval"]), p_w=p["p_w"], energy_wh=p["energy_wh"])
+            for p in entry["positions"]
+        ),
+    )
+    return Known(
+        revision_number=trade.revision_number,
+        sha256=entry["sha256"],
+        accepted_index=index,
+        trade=trade,
+    )
 
 
 def plan_from(index: int, entry: Fields, sop: Sop) -> PlanRecord:
@@ -178,6 +213,7 @@ def plan_from(index: int, entry: Fields, sop: Sop) -> PlanRecord:
         interval=interval_from(entry["interval"]),
         planned=planned,
         target_wh=target_wh,
+        available_va=entry.get("s_va_available") or {t.id: t.s_va for t in sop.terminals},
         void=any(p.planned_wh and not p.leg.within(target_wh) for p in planned),
     )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.core import feeder, ramps, reactive, stepped, tracking
+from gateway.core import ramps, reactive, stepped, tracking
 from gateway.core.energy import since
 from gateway.core.envelope import foreseen_wh
 from gateway.core.headroom import (
+    Allowed,
     MasterLimits,
+    allowed_in,
     carried,
     cut_to,
     master_beyond_w,
@@ -179,8 +181,9 @@ def _wanted(state: State, utc_ms: int, lead_ms: int, seen: Seen) -> Wanted:
         return replace(again, q_var=active.q_var)
     by_hand = manual(state, utc_ms)
     if by_hand is not None:
-        sop = _sop(state, Interval(at_ms, max(at_ms + 1, by_hand.until_ms)))
-        asked = _admitted(state, sop, by_hand, seen.available_va)
+        span = Interval(at_ms, max(at_ms + 1, by_hand.until_ms))
+        allowed = allowed_in(state.site.sop, state.feeder_limits, span)
+        asked = _admitted(state, allowed, by_hand, seen.available_va)
         if asked == held and (active is None or active.utc_us >= by_hand.since_us):
             return replace(IDLE, wake_ms=by_hand.until_ms)
         return _write(asked, "operator", -1, by_hand.until_ms, utc_ms)
@@ -196,15 +199,15 @@ def _wanted(state: State, utc_ms: int, lead_ms: int, seen: Seen) -> Wanted:
 
 
 def _admitted(
-    state: State, sop: Sop, by_hand: Manual, available_va: Mapping[str, int]
+    state: State, allowed: Allowed, by_hand: Manual, available_va: Mapping[str, int]
 ) -> dict[str, int]:
     """What a person asked for, cut to what each terminal and the master may and can carry now.
 
     A cut that moves by less than is taken back at once is not worth a write: availability flickers.
     """
-    held = state.held
+    held, sop = state.held, allowed.sop
     wish = dict.fromkeys(held, 0) | dict(by_hand.setpoints) | {sop.master: 0}
-    cut = cut_to(sop, wish, available_va, _master_limits(state, sop))
+    cut = cut_to(sop, wish, available_va, allowed.master)
     near = all(
         cut[t.id] == held[t.id]
         or (cut[t.id] != wish[t.id] and abs(cut[t.id] - held[t.id]) <= _spare_w(t))
@@ -230,13 +233,14 @@ def _follow(
     held, available_va = state.held, seen.available_va
     at_ms = utc_ms + lead_ms
     end_ms = record.interval.end_ms
-    sop = _sop(state, Interval(min(max(at_ms, record.interval.start_ms), end_ms - 1), end_ms))
-    course = _course(state, sop, record, available_va)
+    left = Interval(min(max(at_ms, record.interval.start_ms), end_ms - 1), end_ms)
+    allowed = allowed_in(state.site.sop, state.feeder_limits, left)
+    sop, limits = allowed.sop, allowed.master
+    course = _course(state, allowed, record, available_va)
     close_ms = end_ms - _longest_ms(state, held, course.end_w)
     closing = at_ms >= close_ms
     frozen = end_ms - at_ms <= tracking.FREEZE_MS
     target = dict(held)
-    limits = _master_limits(state, sop)
     beyond = _beyond(sop, held, available_va, limits)
     if closing:
         target |= course.end_w
@@ -278,14 +282,12 @@ class _Course:
     end_w: Mapping[str, int]
 
 
-def _sop(state: State, span: Interval) -> Sop:
-    """The SOP with the limits that hold during an interval."""
-    return feeder.narrowed(state.site.sop, state.feeder_limits, span)
-
-
-def _course(state: State, sop: Sop, record: PlanRecord, available_va: Mapping[str, int]) -> _Course:
+def _course(
+    state: State, allowed: Allowed, record: PlanRecord, available_va: Mapping[str, int]
+) -> _Course:
     after_w = _after_w(state, record.interval.end_ms)
     schedule_w = {t: _mean_w(wh, record.interval) for t, wh in record.target_wh.items()}
+    sop = allowed.sop
     end_w = {
         t.id: max(
             t.p_w_min,
@@ -294,8 +296,7 @@ def _course(state: State, sop: Sop, record: PlanRecord, available_va: Mapping[st
         for t in sop.slaves
     }
     zero = dict.fromkeys(schedule_w, 0)
-    limits = _master_limits(state, sop)
-    end_w = within_master(sop, end_w, zero, available_va, limits)
+    end_w = within_master(sop, end_w, zero, available_va, allowed.master)
     return _Course(schedule_w=schedule_w, end_w=end_w)
 
 
@@ -316,10 +317,6 @@ def _beyond(
 
 def _spare_w(terminal: Terminal) -> int:
     return terminal.s_va * BEYOND_PERCENT // 100
-
-
-def _master_limits(state: State, sop: Sop) -> MasterLimits:
-    return MasterLimits.of(sop.terminal(sop.master), state.site.sop.terminal(sop.master))
 
 
 def _tracked(

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from gateway.core import derating, ended, feeder, standing
+from gateway.core import derating, ended, envelope, feeder, kept_mode, standing
 from gateway.core.carried import active_of, half_applied, refusals_of_zero
 from gateway.core.dispatch import OPEN, Event, Phase, advance
 from gateway.core.energy import Counters, spare_count
+from gateway.core.kept_mode import KeptMode
 from gateway.core.netting import Leg
 from gateway.core.records import (
     Active,
@@ -27,17 +28,18 @@ from gateway.core.records import (
     Received,
     Site,
     interval_from,
+    known_from,
     loses_power,
     of_each,
     plan_from,
     reasons_from,
+    with_limits,
 )
 from gateway.core.verify import Known
 from gateway.model.interval import Interval
 from gateway.model.limits import FeederLimits
 from gateway.model.reason import Reason, ReasonCode
 from gateway.model.terminal import Sop
-from gateway.model.trade import Position, Trade
 
 __all__ = [
     "Active",
@@ -74,6 +76,8 @@ class State:
     clean: bool = True  # the last run ended in order
     previous_boot_index: int = -1
     mode: str = "off"
+    mode_kept: KeptMode = field(default_factory=KeptMode)
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)  # last domain and index
     armed: bool = True
     rearm: str = ""  # as it was configured when what is folded was written
     adopted: bool = False  # the device was read and reconciled since this boot
@@ -103,6 +107,7 @@ class State:
     moments: list[Moment] = field(default_factory=list)
     alarms: set[str] = field(default_factory=set)
     derated: dict[int, set[str]] = field(default_factory=dict)  # by open plan: who gave less
+    narrowed: dict[int, dict[str, list[str]]] = field(default_factory=dict)  # plan, trade: limits
     settled: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # by outcome: count, Wh
 
     def fold(self, index: int, entry: Fields) -> None:
@@ -110,6 +115,7 @@ class State:
         assert index == self.size, f"entry {index} folded after {self.size} entries"
         self.size = index + 1
         _watch_clock(self, entry)
+        self.mode_kept = kept_mode.after(self.mode_kept, entry)
         fold = _FOLDS.get(entry["kind"])
         if fold is not None:
             fold(self, entry)
@@ -192,6 +198,8 @@ def _boot(state: State, entry: Fields) -> None:
 
 def _config(state: State, entry: Fields) -> None:
     state.rearm = entry["config"].get("rearm", "")
+    rows = entry["config"].get("terminals", ())
+    state.places |= {t["id"]: (t["domain"], t["index"]) for t in rows}
 
 
 def _mode(state: State, entry: Fields) -> None:
@@ -245,30 +253,13 @@ def _accepted(state: State, entry: Fields) -> None:
             legs.pop(trade_id, None)
             if not legs:
                 state.schedule.pop(position.interval, None)
-    positions = tuple(
-        Position(interval=interval_from(p["interval"]), p_w=p["p_w"], energy_wh=p["energy_wh"])
-        for p in entry["positions"]
-    )
-    domains = {t.id: t.domain for t in state.site.sop.terminals}
-    trade = Trade(
-        id=trade_id,
-        revision_number=entry["revision"],
-        sop=state.site.sop.id,
-        out_domain=domains.get(entry["out_terminal"], ""),  # "" of one the site no longer has
-        in_domain=domains.get(entry["in_terminal"], ""),
-        positions=positions,
-    )
+    known = known_from(state.last_index, entry, state.site)
     state.over.pop(trade_id, None)
-    state.known[trade_id] = Known(
-        revision_number=trade.revision_number,
-        sha256=entry["sha256"],
-        accepted_index=state.last_index,
-        trade=trade,
-    )
-    for position in positions:
+    state.known[trade_id] = known
+    for position in known.trade.positions:
         state.schedule.setdefault(position.interval, {})[trade_id] = Leg(
             trade_id=trade_id,
-            revision_number=trade.revision_number,
+            revision_number=known.revision_number,
             out_terminal=entry["out_terminal"],
             in_terminal=entry["in_terminal"],
             energy_wh=position.energy_wh,
@@ -278,6 +269,7 @@ def _accepted(state: State, entry: Fields) -> None:
 def _plan(state: State, entry: Fields) -> None:
     record = plan_from(state.last_index, entry, state.site.sop)
     state.plans[record.interval.start_ms] = record
+    _narrow(state, entry["utc_us"])
     if state.manual is not None and state.mode != "test":
         # For good: what a person asked for must not come back after a trade.
         until_ms = min(state.manual.until_ms, record.interval.start_ms)
@@ -336,6 +328,8 @@ def _ended(state: State, intent: IntentRecord, entry: Fields) -> None:
     active: Active | None = None
     if intent.phase is Phase.EXECUTED:
         active = active_of(state.site, state.held, intent, entry)
+    elif intent.phase is Phase.FAILED and intent.lost and entry.get("active"):
+        active = active_of(state.site, state.held, intent, entry)  # nobody reads that terminal
     elif intent.phase is Phase.FAILED:
         # Of a step that some did not take the next one begins where each is now.
         active = half_applied(state.site, state.held, intent, entry)
@@ -426,7 +420,8 @@ def _delivery(state: State, entry: Fields) -> None:
     interval = interval_from(entry["interval"])
     state.high_water_ms = max(state.high_water_ms, interval.end_ms)
     record = state.plans.pop(interval.start_ms, None)
-    state.derated.pop(record.index if record else -1, None)
+    for noted in (state.derated, state.narrowed):
+        noted.pop(record.index if record else -1, None)
     state.schedule.pop(interval, None)
     for t in entry["trades"]:
         n, c_wh, d_wh = state.settled.get(t["status"], (0, 0, 0))
@@ -455,20 +450,27 @@ def _operator(state: State, entry: Fields) -> None:
         said, site = entry["arguments"], state.site
         state.feeder_limits = feeder.limits_from(said, site=site.site, sop=site.sop.id)
         state.feeder_limits_index = state.last_index
+        _narrow(state, entry["utc_us"])
     elif entry["verb"] == "limits":
-        _limits(state, entry["arguments"])
+        state.site = with_limits(state.site, state.bounds, entry["arguments"])
+        _narrow(state, entry["utc_us"])
 
 
-def _limits(state: State, arguments: Fields) -> None:
-    """Change what a terminal may carry: within the site file, for every plan made from now on."""
-    name, low_w, high_w = (arguments[k] for k in ("terminal", "p_w_min", "p_w_max"))
-    known = {t.id: t for t in (state.bounds or state.site.sop).terminals}
-    if name not in known:
-        return  # the site file was changed since
-    if state.bounds is not None:
-        low_w, high_w = max(low_w, known[name].p_w_min), min(high_w, known[name].p_w_max)
-    sop = state.site.sop.limited(name, p_w_min=low_w, p_w_max=high_w)
-    state.site = replace(state.site, sop=sop)
+def _narrow(state: State, utc_us: int) -> None:
+    """Note what the limits that hold now take from plans made before, for their reports."""
+    for plan in state.plans.values():
+        if plan.interval.end_ms * 1000 <= utc_us:
+            continue
+        found = envelope.narrowed(
+            plan.planned,
+            sop=state.site.sop,
+            interval=plan.interval,
+            available_va=plan.available_va,
+            limits=state.feeder_limits,
+        )
+        for trade_id, codes in found.items():
+            noted = state.narrowed.setdefault(plan.index, {}).setdefault(trade_id, [])
+            noted += [code for code in codes if code not in noted]
 
 
 def _alarm(state: State, entry: Fields) -> None:

@@ -144,7 +144,7 @@ class StationGuard:
     def _check_rest(self, master: Terminal, instruction: Instruction) -> None:
         """Hold what the others leave the master against its rating.
 
-        Its limits of power are the core's to keep: it lets tracking pass them for a while.
+        Its limits of power are the core's to keep: they change with losses and with what was sent.
         """
         rest_w = -sum(s.p_w for s in instruction.setpoints if s.terminal != master.id)
         if abs(rest_w) > master.s_va:

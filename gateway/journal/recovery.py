@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+from gateway.core.kept_mode import was_stopped
 from gateway.core.state import Site, State
 from gateway.journal.snapshot import Indexed, Memory, Shelf, Snapshot
 from gateway.model.errors import ConfigError
-from gateway.model.reason import ReasonCode
+from gateway.model.terminal import Terminal
 
 log = logging.getLogger(__name__)
-MODES_BY_LEAVE = ("off", "blocked", "test-blocked", "test", "on")  # what each allows, rising
 
 
 class Entries(Protocol):
@@ -40,7 +40,7 @@ def recover(
         tail.fold(journal.entries())
     state = tail.state
     journal.boot_number = state.boot_number + 1
-    state.clean = tail.last is None or _was_stopped(tail.last)
+    state.clean = tail.last is None or was_stopped(tail.last)
     log.info("recovered %d entries, %d of them folded now", state.size, tail.folded_count)
     return state, tail.memory.entries()
 
@@ -49,12 +49,12 @@ def check_open_work(state: State, remembered: Iterable[Indexed]) -> None:
     """Refuse a ledger with open work of another site, SOP or region: it would be done here.
 
     Raises:
-        ConfigError: the last run was another's, or a terminal was of another region, and not all
-            intervals are reported.
+        ConfigError: the last run was another's, or a terminal was of another region or at another
+            place of the station, and not all intervals are reported.
     """
     here = (state.site.site, state.site.sop.id)
-    remembered = list(remembered)
     last = [(e["site"], e["sop"]) for _, e in remembered if e["kind"] == "boot"]
+    held_w = state.active.setpoints if state.active else {}
     moves = state.active is not None and state.active.moves_power
     if last and last[-1] != here and (state.schedule or state.plans or state.open_intents or moves):
         was, now = (f"{sop} of site {site}" for site, sop in (last[-1], here))
@@ -62,43 +62,27 @@ def check_open_work(state: State, remembered: Iterable[Indexed]) -> None:
             f"the ledger has open intervals or instructions of {was}: run that until all are "
             f"reported, or give {now} a ledger of its own"
         )
-    said = [e["config"].get("terminals", []) for _, e in remembered if e["kind"] == "config"]
-    before = {t["id"]: t["domain"] for t in said[-1]} if said else {}
     legs = [leg for row in state.schedule.values() for leg in row.values()]
     legs += [p.leg for plan in state.plans.values() for p in plan.planned]
     ends = {t for leg in legs for t in (leg.out_terminal, leg.in_terminal)}
+    ends |= {t for t, p_w in held_w.items() if p_w}
     for t in state.site.sop.terminals:
-        if t.id in ends and before.get(t.id, t.domain) != t.domain:
-            raise ConfigError(
-                f"{t.id} is {t.domain} and was {before[t.id]}, for which trades are open in the "
-                "ledger: they would run between other regions; change it when they are over"
-            )
+        if t.id in ends and t.id in state.places:
+            _check_place(t, *state.places[t.id], separate=state.site.separate)
 
 
-def mode_at_start(remembered: Iterable[Indexed], mode: str) -> str:
-    """The site file's mode, or what a person set since the last orderly end and allows less.
-
-    Where the file says another mode than then, somebody has decided anew.
-    """
-    before, kept = None, mode
-    for _, entry in remembered:
-        match entry["kind"]:
-            case "config":
-                before = entry["config"].get("mode")
-            case "boot" if entry["clean"]:
-                kept = mode
-            case "mode" if _was_stopped(entry):
-                kept = mode
-            case "operator" if entry["verb"] == "mode":
-                kept = str(entry["arguments"]["mode"])
-    return min(mode, kept, key=MODES_BY_LEAVE.index) if before == mode else mode
-
-
-def _was_stopped(last: Mapping[str, Any]) -> bool:
-    """Tell whether the last entry is the goodbye of a gateway that was asked to stop."""
-    if (last["kind"], last.get("state")) != ("mode", "OFF"):
-        return False
-    return all(reason["code"] == ReasonCode.OPERATOR for reason in last["reasons"])
+def _check_place(terminal: Terminal, domain: str, index: int, *, separate: bool) -> None:
+    """Refuse a terminal with open work that was another one when that was taken on."""
+    if terminal.domain != domain:
+        raise ConfigError(
+            f"{terminal.id} is {terminal.domain} and was {domain}, for which trades are open in "
+            "the ledger: they would run between other regions; change it when they are over"
+        )
+    if terminal.index != index and not separate:
+        raise ConfigError(
+            f"{terminal.id} is number {terminal.index} at the station and was {index}, and work is "
+            f"open for it in the ledger: give it `index: {index}`, or change it when that is over"
+        )
 
 
 class _Tail:

@@ -94,8 +94,8 @@ def _intent(fields: Mapping[str, Any], state: State, utc_ms: int) -> None:
 def _master(powers_w: Mapping[str, int], sop: Sop, site: Sop) -> None:
     """Hold what the master carries for the others against its own limits.
 
-    Against the site's without the losses, as trades are; a system operator's limit is of what the
-    feeder sees, so there the losses count.
+    Against the site's without the losses: a test goes to a terminal's full power for minutes. A
+    system operator's limit is of what the feeder sees, so there the losses count.
     """
     master, own = sop.terminal(sop.master), site.terminal(site.master)
     sum_w = sum(powers_w[t.id] for t in sop.slaves)

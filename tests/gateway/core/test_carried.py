@@ -75,10 +75,22 @@ def test_anything_else_is_no_part_of_it():
     ],
 )
 def test_only_a_zero_that_the_device_answered_and_refused_is_counted(code, authority, count):
-    ended = ENTRY | {"reasons": [{"code": code, "detail": ""}]}
+    ended = ENTRY | {"kind": "abort", "reasons": [{"code": code, "detail": ""}]}
     assert refusals_of_zero(2, intent(authority=authority), ended) == count
 
 
-def test_a_zero_that_was_taken_ends_the_count_and_a_command_leaves_it():
-    assert refusals_of_zero(2, intent(authority="failsafe"), ENTRY | {"reasons": []}) == 0
-    assert refusals_of_zero(2, intent(command="ENTER_STANDBY", setpoints={}), ENTRY) == 2
+def test_a_zero_without_answer_counts_once_the_device_was_read_to_hold_another():
+    read = ENTRY | {"kind": "readback", "cause": "reconcile", "active": SENT}
+    assert refusals_of_zero(2, intent(authority="failsafe"), read | {"outcome": "failed"}) == 3
+    assert refusals_of_zero(2, intent(authority="failsafe"), read | {"outcome": "executed"}) == 0
+
+
+def test_a_zero_that_was_taken_ends_the_count_and_a_stop_in_vain_lets_a_zero_be_tried_again():
+    taken = ENTRY | {"kind": "outcome", "outcome": "executed", "reasons": []}
+    assert refusals_of_zero(2, intent(authority="failsafe"), taken) == 0
+    stop = intent(command="ENTER_STANDBY", setpoints={})
+    assert refusals_of_zero(3, stop, taken) == 3
+    assert refusals_of_zero(3, stop, taken | {"outcome": "rejected"}) == 2
+    assert refusals_of_zero(0, stop, taken | {"outcome": "rejected"}) == 0
+    other = intent(command="CONFIGURE", setpoints={})
+    assert refusals_of_zero(3, other, taken | {"outcome": "rejected"}) == 3

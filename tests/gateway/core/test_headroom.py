@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.headroom import MasterLimits, master_w, within_guards, within_master
+from gateway.model.limits import FeederLimit
 
 SOP = make_sop()
 IDS = [t.id for t in SOP.slaves]
@@ -40,12 +41,26 @@ def test_what_the_last_guard_refuses_is_not_within_the_guards(p_w, within):
     assert within_guards(SOP, {"T2": 0, "T3": p_w, "T4": 0}) is within
 
 
-def test_the_masters_guard_holds_by_direction_and_a_sent_limit_by_its_narrower_side():
-    master = SOP.terminal("T1")
-    site = replace(master, p_w_min=-50_000, p_w_max=200_000)
-    assert MasterLimits.of(site, site) == MasterLimits(out_w=50_000, in_w=200_000)
-    sent = replace(site, p_w_max=120_000)
-    assert MasterLimits.of(sent, site) == MasterLimits(out_w=50_000, in_w=50_000)
+def limit(low_w, high_w):
+    return FeederLimit(domain="region-a", p_w_min=low_w, p_w_max=high_w, cause="")
+
+
+def test_the_masters_guard_holds_by_direction_and_a_sent_limit_by_its_own_narrower_side():
+    site = replace(SOP.terminal("T1"), p_w_min=-50_000, p_w_max=200_000)
+    assert MasterLimits.of(site, None) == MasterLimits(out_w=50_000, in_w=200_000)
+    assert MasterLimits.of(site, limit(-100_000, 120_000)) == MasterLimits(
+        out_w=50_000, in_w=100_000
+    )
+    one_way = replace(site, p_w_min=-200_000, p_w_max=0)
+    assert MasterLimits.of(one_way, limit(-150_000, 150_000)) == MasterLimits(out_w=150_000, in_w=0)
+
+
+def test_a_fallback_of_the_other_direction_is_held_against_its_own_limit():
+    target_w = {"T1": 0, "T2": 20_000, "T3": 0, "T4": 0}
+    schedule_w = {"T1": 0, "T2": -20_000, "T3": 0, "T4": 0}
+    limits = MasterLimits(out_w=5_000, in_w=5_000)
+    found = within_master(SOP, target_w, schedule_w, FULL, limits)
+    assert abs(sum(found.values())) <= 5_000
 
 
 @given(powers, st.integers(0, 230_000), st.integers(0, 230_000))

@@ -168,6 +168,34 @@ def test_a_shortfall_names_a_guard_that_became_narrower_after_the_plan(terminal,
     assert (trade["status"], trade["reasons"]) == ("partial", reasons)
 
 
+def narrow(book, terminal, limit_w, after_s):
+    book.utc_us = FIRST_MS * 1000 + after_s * 1_000_000
+    said = {"terminal": terminal, "p_w_min": -limit_w, "p_w_max": limit_w}
+    book.add("operator", user="an-engineer", verb="limits", arguments=said, reason="")
+
+
+def test_a_guard_that_was_narrower_for_a_while_is_named_and_one_after_the_end_is_not():
+    book = planned_book()
+    narrow(book, "T3", 50_000, 60)
+    narrow(book, "T3", 230_000, 300)
+    assert settle(book, T2=-15_000, T3=15_000)["trades"][0]["reasons"] == ["guard_p"]
+    assert book.state.narrowed == {}
+    book = planned_book()
+    narrow(book, "T3", 50_000, 901)
+    assert settle(book, T2=-15_000, T3=15_000)["trades"][0]["reasons"] == ["shortfall"]
+
+
+def test_what_was_derated_when_it_was_planned_is_not_narrower_for_that():
+    book = Book().adopted()
+    book.accept("a", "T1", "T2", 200_000)
+    book.accept("b", "T1", "T3", 200_000)
+    away = dict.fromkeys(("T1", "T3", "T4"), 250_000) | {"T2": 0}
+    (plan,) = plans_due(book.state, utc_ms=FIRST_MS - 20_000, available_va=away)
+    book.add("plan", **plan.fields)
+    narrow(book, "T4", 200_000, 60)
+    assert book.state.narrowed == {}
+
+
 def test_a_curtailed_trade_that_met_its_plan_names_only_the_limit():
     book = planned_book(300_000)
     planned_wh = book.state.plans[FIRST_MS].target_wh["T3"]

@@ -198,3 +198,28 @@ def test_an_unknown_outcome_is_not_executed_where_a_terminal_under_power_went():
     book.state = state
     (settled,) = scanned(book, FIRST_MS, shown(book, 5)).actions
     assert settled.outcome == "failed"
+    book.add(
+        "readback", sop="SOP-1", instr_id=5, active=settled.active, state="RUN", cause="reconcile",
+        intent_index=settled.intent.index, outcome="failed",
+    )  # fmt: skip
+    # Nobody can read that it failed, so what may flow there is stopped.
+    stop = StationCommand(command=Command.ENTER_STANDBY)
+    assert scanned(book, FIRST_MS, shown(book, 5)).actions == (stop,)
+    assert stop not in scanned(book, FIRST_MS, shown(book, 0)).actions  # it fell to zero by itself
+
+
+def test_power_at_the_terminal_that_the_site_file_now_calls_the_master_is_seen():
+    book = Book(rearm="auto").adopted()
+    book.execute({"T4": 100_000}, instr_id=5)
+    state = State(replace(make_site("auto"), sop=replace(make_sop(), master="T4")))
+    for index, entry in enumerate(book.entries):
+        state.fold(index, entry)
+    book.state, book.boot_number = state, 2
+    book.add("boot", version="0", site="bench", sop="SOP-1", previous_boot_index=0, clean=False)
+    book.add("mode", mode="on", state="INIT", reasons=[])
+    holds = shown(book, 5, T4=100_000)
+    (read,) = scanned(book, FIRST_MS, holds).actions
+    assert (read.cause, read.active["T4"]) == ("adopt", 100_000)
+    book.add("readback", sop="SOP-1", instr_id=5, active=read.active, state="RUN", cause="adopt")
+    sent = [a for a in scanned(book, FIRST_MS, holds).actions if isinstance(a, Dispatch)]
+    assert [(d.authority, any(d.setpoints.values())) for d in sent] == [("failsafe", False)]

@@ -342,6 +342,12 @@ def test_a_narrower_guard_of_the_master_takes_power_back_at_once_in_its_directio
     assert found["T2"] == -90_000
 
 
+def test_a_limit_sent_for_a_feeder_does_not_widen_nor_shut_a_guard_of_one_direction():
+    book = executing({"T2": 100_000}, T2=25_000)  # drawn at the master
+    book = limited(guarded(book, -200_000, 0), "region-a", -150_000, 150_000)
+    assert ask(book, EARLY_MS).setpoints is None
+
+
 @given(
     powers=st.tuples(*[st.integers(-230_000, 230_000)] * 3),
     available_va=st.tuples(*[st.integers(0, 250_000)] * 4),

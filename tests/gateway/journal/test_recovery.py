@@ -1,4 +1,4 @@
-"""A start reads what another configuration left: open work of others is refused, a mode is kept."""
+"""A start reads what another configuration left: open work of others is refused."""
 
 from dataclasses import replace
 
@@ -6,13 +6,23 @@ import pytest
 from fakes.core import Book, make_site, make_sop
 
 from gateway.core.state import State
-from gateway.journal.recovery import check_open_work, mode_at_start
+from gateway.journal.recovery import check_open_work
 from gateway.model.errors import ConfigError
 
 
-def config(site, mode="on"):
-    terminals = [{"id": t.id, "domain": t.domain} for t in site.sop.terminals]
-    return {"kind": "config", "config": {"mode": mode, "terminals": terminals}}
+def configured(site):
+    """The ``config`` entry of a run with this site."""
+    rows = [{"id": t.id, "domain": t.domain, "index": t.index} for t in site.sop.terminals]
+    return {"sha256": "", "config": {"mode": "on", "terminals": rows}}
+
+
+def opened(*trade):
+    """A ledger of the usual site with an open trade, and what a start remembers of it."""
+    book = Book()
+    book.add("config", **configured(make_site()))
+    if trade:
+        book.accept("a", *trade, 100_000)
+    return book, [(0, book.entries[0])]
 
 
 def exchanged():
@@ -33,12 +43,9 @@ def folded(site, entries):
     ("trade", "refused"), [(None, False), (("T1", "T4"), False), (("T1", "T3"), True)]
 )
 def test_regions_are_not_exchanged_under_open_trades(trade, refused):
-    book = Book()
-    if trade:
-        book.accept("a", *trade, 100_000)
-    remembered = [(0, book.entries[0]), (1, config(make_site()))]
-    state = folded(exchanged(), book.entries)
+    book, remembered = opened(*(trade or ()))
     check_open_work(folded(make_site(), book.entries), remembered)
+    state = folded(exchanged(), book.entries)
     if refused:
         with pytest.raises(ConfigError, match="T3 is region-b and was region-c"):
             check_open_work(state, remembered)
@@ -46,37 +53,32 @@ def test_regions_are_not_exchanged_under_open_trades(trade, refused):
         check_open_work(state, remembered)
 
 
-def asked(mode):
-    return {"kind": "operator", "verb": "mode", "arguments": {"mode": mode}}
+def placed(*order):
+    """The site with its terminals at other places of the station."""
+    sop = make_sop()
+    terminals = tuple(replace(sop.terminal(t), index=k) for k, t in enumerate(order))
+    return replace(make_site(), sop=replace(sop, terminals=terminals))
 
 
-def boot(*, clean):
-    return {"kind": "boot", "clean": clean}
+def test_a_terminal_with_open_work_keeps_its_place_at_the_station():
+    book, remembered = opened("T1", "T3")
+    moved = folded(placed("T1", "T3", "T4"), book.entries)  # the block of T2 was deleted
+    with pytest.raises(ConfigError, match=r"T3 is number 1 at the station and was 2.*index: 2"):
+        check_open_work(moved, remembered)
+    check_open_work(folded(placed("T1", "T2", "T3"), book.entries), remembered)
+    moved.site = replace(moved.site, separate=True)  # each has a controller of its own
+    check_open_work(moved, remembered)
 
 
-GOODBYE = {"kind": "mode", "mode": "on", "state": "OFF", "reasons": [{"code": "operator"}]}
-SELF_TEST = {"kind": "mode", "mode": "blocked", "state": "INIT", "reasons": []}
-CONFIG = config(make_site())
+def test_a_terminal_that_came_back_as_anothers_is_refused_too():
+    book, remembered = opened("T1", "T3")
+    book.add("config", **configured(placed("T1", "T2", "T4")))  # one run without T3
+    with pytest.raises(ConfigError, match="T3 is region-b and was region-c"):
+        check_open_work(folded(exchanged(), book.entries), remembered)
 
 
-@pytest.mark.parametrize(
-    ("entries", "expected"),
-    [
-        ([boot(clean=True), CONFIG, asked("blocked")], "blocked"),
-        ([CONFIG, asked("blocked"), boot(clean=False), CONFIG], "blocked"),  # crashed twice
-        ([CONFIG, asked("blocked"), asked("on")], "on"),
-        ([CONFIG, asked("blocked"), GOODBYE], "on"),  # an orderly end: the file counts
-        ([CONFIG, asked("blocked"), GOODBYE, {"kind": "operator", "verb": "test"}], "on"),
-        ([asked("blocked"), boot(clean=True), CONFIG], "on"),
-        ([config(make_site(), "test"), asked("blocked")], "on"),  # the file was changed since
-        ([CONFIG, SELF_TEST], "on"),  # nobody asked for it
-        ([], "on"),
-    ],
-)
-def test_a_mode_that_a_person_set_outlives_a_crash(entries, expected):
-    assert mode_at_start(list(enumerate(entries)), "on") == expected
-
-
-def test_a_crash_grants_no_more_than_the_site_file():
-    entries = [config(make_site(), "blocked"), asked("on")]
-    assert mode_at_start(list(enumerate(entries)), "blocked") == "blocked"
+def test_power_that_is_held_counts_as_open_work():
+    book, remembered = opened()
+    book.execute({"T2": 10_000, "T3": -10_000})
+    with pytest.raises(ConfigError, match="T3 is number 1"):
+        check_open_work(folded(placed("T1", "T3", "T2", "T4"), book.entries), remembered)
