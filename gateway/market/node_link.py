@@ -241,7 +241,7 @@ class NodeLink:
                 str(name): [canonical.encode(envelope) for envelope in envelopes]
                 for name, envelopes in found["rounds"].items()
             }
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise NodeAway(f"/v1/trades is not what a node answers: {error!r}") from None
         self._market = market
         self._rounds = {

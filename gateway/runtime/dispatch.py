@@ -32,6 +32,7 @@ EXPIRES_US = 2_000_000  # from decision to wire (reliability.md §1.2) …
 STALL_REAL_US = 500_000  # … and what a host may stall, in real time
 HALT_US = 5_000_000  # nothing follows a stop before its entry can be durable
 STOP_TRIES = 3  # a stop may be sent again: it sets a state and moves nothing
+STOP_PAUSE_REAL_US = 300_000  # before the second, twice that before the third: a driver waits too
 TIMES_KEPT = 8  # dispatches remembered: the slowest of them says how early to begin
 LEAD_US_MAX = 5_000_000  # half of what a SELECT lives
 
@@ -138,17 +139,31 @@ class Dispatcher:
         return True
 
     async def stop_now(self) -> str:
-        """Take the station to zero at once; recorded afterwards, never waiting for the ledger."""
-        word = ""
+        """Take the station to zero at once; recorded afterwards, never waiting for the ledger.
+
+        One that does not take the way to standby (a foreign lease, its state) is told to stop.
+        Converters of their own are told the same again: a master that opens while a slave still
+        feeds loses its voltage.
+        """
+        word, command = "", Command.ENTER_STANDBY
         try:
-            for _ in range(STOP_TRIES):
+            for number in range(STOP_TRIES):
                 self._halted_until_us = self._clock.mono_us() + HALT_US
+                if number:
+                    pause_us = self._clock.at_least(number * STOP_PAUSE_REAL_US)
+                    await self._clock.sleep_until(self._clock.mono_us() + pause_us)
                 try:
-                    ack = await self._station.command(Command.ENTER_STANDBY)
+                    ack = await self._station.command(command)
                 except DeviceError as error:
                     word = str(error)
+                    taken = not isinstance(error, DeviceNotSent) or error.retryable
                 else:
-                    return ack.name.lower()
+                    word = ack.name.lower()
+                    if ack in (Ack.EXECUTED, Ack.ACCEPTED):
+                        return word
+                    taken = False
+                if not taken and not self._site.separate:
+                    command = Command.STOP
             return word
         finally:
             self._halted_until_us = self._clock.mono_us() + HALT_US

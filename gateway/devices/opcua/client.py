@@ -112,11 +112,19 @@ class OpcuaClient:
         await self._ask({"op": "write", "node": node, "value": value})
 
     async def call(
-        self, owner: str, method: str, arguments: Sequence[tuple[str, Any]] = ()
+        self,
+        owner: str,
+        method: str,
+        arguments: Sequence[tuple[str, Any]] = (),
+        *,
+        obstacle: Callable[[], str] = str,
     ) -> list[Any]:
-        """Call a method once with typed arguments and return its outputs."""
+        """Call a method once with typed arguments and return its outputs.
+
+        ``obstacle`` is asked right before it leaves, for it may have waited: why not, if so.
+        """
         order = {"op": "call", "object": owner, "method": method, "arguments": list(arguments)}
-        outputs: list[Any] = (await self._ask(order))["outputs"]
+        outputs: list[Any] = (await self._ask(order, obstacle))["outputs"]
         return outputs
 
     async def subscribe(self, nodes: Sequence[str], *, publish_ms: int) -> None:
@@ -180,10 +188,14 @@ class OpcuaClient:
 
     # The child
 
-    async def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(
+        self, order: dict[str, Any], obstacle: Callable[[], str] = str
+    ) -> dict[str, Any]:
         async with self._lock:
             if not self._connected:
                 await self._connect()
+            if why := obstacle():
+                raise DeviceNotSent(self.name, why)
             try:
                 answer = await self._exchange(order, self._timeout_s + GRACE_S)
             except OutcomeUnknown:

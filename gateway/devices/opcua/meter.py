@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gateway.devices.meter import EXPORT, IMPORT, POWER
 from gateway.devices.opcua.device import OpcuaDevice
+from gateway.devices.opcua.station import SecurityOff
 from gateway.devices.profile import Profile, Sign
-from gateway.model.errors import BadAnswer
+from gateway.model.errors import BadAnswer, ConfigError
 from gateway.model.telemetry import MeterReading, Quality
 from gateway.ports import Clock
 
@@ -22,7 +23,10 @@ class OpcuaMeter:
 
     async def read(self) -> MeterReading:
         """Read the counters and the power; a value that is bad or old is no reading."""
-        found = await self._device.get((IMPORT, EXPORT, POWER))
+        try:
+            found = await self._device.get((IMPORT, EXPORT, POWER))
+        except ConfigError as error:  # one meter's certificate or units must not end the gateway
+            raise SecurityOff(self.name, str(error)) from None
         amounts: dict[str, int] = {}
         for name, seen in found.items():
             if seen.quality is not Quality.GOOD or not isinstance(seen.value, int | float):

@@ -49,6 +49,7 @@ HEARTBEAT = "hb.ctrl"
 SELECT_LIFE_US = 10_000_000
 STALL_REAL_US = 500_000
 ALWAYS_ALLOWED = frozenset({Command.STOP, Command.SOFT_ESTOP, Command.CANCEL})
+STOPS = ALWAYS_ALLOWED | {Command.ENTER_STANDBY}
 _LIMITS = {
     "p_set": Point(name="p_set"),
     "q_set": Point(name="q_set"),
@@ -144,6 +145,7 @@ class OpcuaStation:
         )
         self._guard = StationGuard(name=self.name, terminals=terminals, staged=_LIMITS, owner=owner)
         self._selected: _Selected | None = None
+        self._stop_count = 0  # nothing that waited for the server leaves after a stop
         self._seen: StationTelemetry | None = None
 
     # Reading
@@ -252,7 +254,10 @@ class OpcuaStation:
         self._guard.check_lease(self._seen)
         self._selected = None
         (ack,) = await self._call(
-            OPERATE_METHOD, ("UInt32", selected.token_number), ("UInt16", instruction.ttl_s)
+            OPERATE_METHOD,
+            ("UInt32", selected.token_number),
+            ("UInt16", instruction.ttl_s),
+            until_us=selected.mono_us + limit_us,
         )
         if self._ack(ack) is Ack.ACCEPTED:
             raise OutcomeUnknown(self.name, "OPERATE accepted, not known to be executed")
@@ -266,6 +271,8 @@ class OpcuaStation:
         if command not in ALWAYS_ALLOWED:
             self._guard.check_lease(self._seen)
         self._selected = None
+        if command in STOPS:
+            self._stop_count += 1
         (ack,) = await self._call(method, ("UInt16", argument), ("UInt16", self._guard.owner))
         return self._ack(ack)
 
@@ -329,13 +336,26 @@ class OpcuaStation:
         return values
 
     async def _call(
-        self, method: str, *arguments: tuple[str, Any], output_count: int = 1
+        self,
+        method: str,
+        *arguments: tuple[str, Any],
+        output_count: int = 1,
+        until_us: int | None = None,
     ) -> list[int]:
-        """Call a Method once; exactly so many whole numbers must come back."""
+        """Call a Method once, before ``until_us``; exactly so many whole numbers must come back."""
         node = self._nodes[method]
         owner = node.rpartition("|")[0]
+        stop_count = self._stop_count
+
+        def obstacle() -> str:
+            """Why it may no longer leave: it waited for the server, or for a new connection."""
+            if stop_count != self._stop_count:
+                return "a stop was ordered"
+            late = until_us is not None and self._clock.mono_us() > until_us
+            return "the selection grew old" if late else ""
+
         try:
-            outputs = await self._client.call(owner, node, arguments)
+            outputs = await self._client.call(owner, node, arguments, obstacle=obstacle)
         except ConfigError as error:
             raise SecurityOff(self.name, str(error)) from None
         if len(outputs) != output_count or not all(

@@ -17,7 +17,7 @@ from gateway.model.errors import (
     JournalError,
     OutcomeUnknown,
 )
-from gateway.model.setpoint import Command
+from gateway.model.setpoint import Ack, Command
 from gateway.model.telemetry import State as StationState
 from gateway.runtime.dispatch import Dispatcher
 from gateway.runtime.recorder import Recorder
@@ -298,6 +298,53 @@ async def test_a_stop_is_sent_again_when_it_was_lost(lost_count):
     word = await dispatcher.stop_now()
     assert word == ("executed" if lost_count < 3 else "station: no answer")
     assert journal.kinds() == []  # and never by way of the ledger
+
+
+def ways(station, answers):
+    """What is sent to a station that answers like this."""
+    sent = []
+
+    async def command(what, argument=0):
+        sent.append(what.name)
+        answer = answers[len(sent) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    station.command = command
+    return sent
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        GuardRefused("station", GuardReason.LEASE, "held by 9"),
+        Ack.REJECTED_LOCAL,
+        Ack.REJECTED_STATE,
+    ],
+)
+async def test_a_station_that_does_not_take_the_way_to_standby_is_told_to_stop(first):
+    dispatcher, station, _, _, _ = rig()
+    sent = ways(station, [first, Ack.EXECUTED])
+    assert await dispatcher.stop_now() == "executed"
+    assert sent == ["ENTER_STANDBY", "STOP"]
+
+
+async def test_a_stop_without_an_answer_is_said_again_as_it_was():
+    dispatcher, station, _, _, clock = rig()
+    began_us = clock.mono_us()
+    sent = ways(station, [OutcomeUnknown("station", "no answer"), Ack.EXECUTED])
+    assert await dispatcher.stop_now() == "executed"
+    assert sent == ["ENTER_STANDBY"] * 2
+    assert clock.mono_us() - began_us >= 300_000  # a driver waits before its next try as well
+
+
+async def test_converters_of_their_own_are_told_the_same_again():
+    dispatcher, station, _, _, _ = rig()
+    dispatcher._site = replace(dispatcher._site, separate=True)
+    sent = ways(station, [Ack.REJECTED_STATE] * 3)
+    assert await dispatcher.stop_now() == "rejected_state"
+    assert sent == ["ENTER_STANDBY"] * 3
 
 
 async def test_nothing_follows_a_stop_whose_entry_is_not_durable_yet():

@@ -10,6 +10,7 @@ from gateway.devices.opcua.client import Reading
 from gateway.devices.opcua.station import (
     CONFIGURE_METHOD,
     CONFIGURED_POINTS,
+    METHODS,
     OPERATE_METHOD,
     SELECT_METHOD,
     OpcuaStation,
@@ -22,7 +23,7 @@ from gateway.model.errors import (
     DeviceRefused,
     OutcomeUnknown,
 )
-from gateway.model.setpoint import Ack, ControlMode, Instruction, Setpoint
+from gateway.model.setpoint import Ack, Command, ControlMode, Instruction, Setpoint
 from gateway.model.telemetry import Quality
 from gateway.model.terminal import Terminal
 
@@ -47,11 +48,13 @@ AS_SET = (5.0, 1, 200, 9)  # s, code, 0.1 %/s, owner
 
 
 class Clock:
+    ahead_us = 0
+
     def utc_us(self):
         return time.time_ns() // 1000
 
     def mono_us(self):
-        return time.monotonic_ns() // 1000
+        return time.monotonic_ns() // 1000 + self.ahead_us
 
     def at_least(self, real_us):
         return real_us
@@ -65,8 +68,14 @@ class Server:
     def __init__(self, outputs, values=()):
         self.outputs, self.values = outputs, values
         self.counts, self.called = Counter(), []
+        self.meanwhile = None  # awaited once, as a call waits for the one before it
 
-    async def call(self, _owner, method, _arguments=()):
+    async def call(self, _owner, method, _arguments=(), *, obstacle=str):
+        if self.meanwhile is not None:
+            waited, self.meanwhile = self.meanwhile, None
+            await waited()
+        if why := obstacle():
+            raise DeviceNotSent(self.name, why)
         self.called.append(method)
         return self.outputs[method]
 
@@ -109,6 +118,37 @@ async def test_an_operate_still_at_work_is_unknown():
 @pytest.mark.parametrize("code", [Ack.EXECUTED, Ack.REJECTED_STATE, Ack.REJECTED_NOT_SELECTED])
 async def test_an_operate_with_a_certain_answer_is_what_it_says(code):
     assert await operated(code) is code
+
+
+async def selected(**more):
+    driver, server = station({SELECT_METHOD: [77, 1], OPERATE_METHOD: [Ack.EXECUTED], **more})
+    assert await driver.select(WANTED) is Ack.ACCEPTED
+    return driver, server
+
+
+async def test_an_operate_that_waited_for_the_server_does_not_follow_a_stop():
+    stop = METHODS[Command.ENTER_STANDBY]
+    driver, server = await selected(**{stop: [Ack.EXECUTED]})
+
+    async def stopped():
+        assert await driver.command(Command.ENTER_STANDBY) is Ack.EXECUTED
+
+    server.meanwhile = stopped
+    with pytest.raises(DeviceNotSent, match="a stop was ordered"):
+        await driver.operate(WANTED)
+    assert server.called == [driver._nodes[SELECT_METHOD], driver._nodes[stop]]
+
+
+async def test_an_operate_that_waited_too_long_for_a_connection_does_not_leave():
+    driver, server = await selected()
+
+    async def connected():
+        driver._clock.ahead_us = 20_000_000
+
+    server.meanwhile = connected
+    with pytest.raises(DeviceNotSent, match="grew old"):
+        await driver.operate(WANTED)
+    assert server.called == [driver._nodes[SELECT_METHOD]]
 
 
 async def test_settings_that_read_back_as_written_are_kept():
