@@ -124,6 +124,7 @@ class Soak:
         self.samples = []  # (hours, figures)
         self.answers_ms = []  # (hours, ms) of the status at the control socket …
         self.plain_ms = []  # … and of the plain server
+        self.undisturbed_ms = []  # of those of the status: where the host took nothing
         self.late_ms = []  # (hours, ms) of our own loop, right before and after an answer
         self.verdicts_ms = []  # (hours, ms) from the trade to its signed acknowledgement
         self.sent = 0
@@ -174,8 +175,11 @@ class Soak:
                 await asyncio.sleep(ASK_S)
                 after_ms = 1000 * (time.monotonic() - began - ASK_S)
                 self.late_ms.append((self.hours(), after_ms))
-                if max(before_ms, after_ms) <= LATE_MS_MAX:
+                in_time = max(before_ms, after_ms) <= LATE_MS_MAX
+                if in_time:
                     kept.append((self.hours(), took_ms))
+                if in_time and kept is self.answers_ms and stolen_ticks() == stolen:
+                    self.undisturbed_ms.append((self.hours(), took_ms))
                 if self.keep is not None:
                     row = {"asked": asked.__name__, "ms": took_ms, "late_ms": [before_ms, after_ms]}
                     row |= {"waited_ms": waited_ns / 1e6}
@@ -249,10 +253,24 @@ class Soak:
             "cpu_waited_for_per_cpu_used": round(waited_s / ran_s, 2) if ran_s else None,
             "status_p99_ms": quarters(self.answers_ms),
             "plain_p99_ms": quarters(self.plain_ms),
-            "answers_counted": [len(self.answers_ms), len(self.plain_ms), len(self.late_ms)],
+            "undisturbed_p99_ms": quarters(self.undisturbed_ms),
+            "answers_counted": [
+                len(rows)
+                for rows in (self.answers_ms, self.plain_ms, self.undisturbed_ms, self.late_ms)
+            ],
             "own_lateness_p99_ms": quarters(self.late_ms),
             "verdict_p99_ms": quarters(self.verdicts_ms),
         }
+
+
+def as_installed():
+    """What the unit sets for the memory of the gateway."""
+    unit = (ROOT / "configs" / "systemd" / "sopgw.service").read_text()
+    words = [
+        w for line in unit.splitlines() if line.startswith("Environment=") for w in line.split()
+    ]
+    pairs = (word.removeprefix("Environment=").split("=", 1) for word in words)
+    return {name: value for name, value in pairs if name.startswith("MALLOC_")}
 
 
 async def soak(*, seconds, factor, every_s, past=0, keep=None):
@@ -261,6 +279,7 @@ async def soak(*, seconds, factor, every_s, past=0, keep=None):
         tempfile.TemporaryDirectory() as scratch,
         open(keep, "w") if keep else contextlib.nullcontext() as watched,
     ):
+        os.environ.update(as_installed())
         if past:
             await generate(Path(scratch) / "site", past)
         rig = Rig(scratch, factor=factor)
