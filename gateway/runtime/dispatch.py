@@ -141,8 +141,8 @@ class Dispatcher:
     async def stop_now(self) -> str:
         """Take the station to zero at once; recorded afterwards, never waiting for the ledger.
 
-        One that does not take the way to standby (a foreign lease, its state) is told to stop.
-        Converters of their own are told the same again: a master that opens while a slave still
+        One that twice does not take the way to standby (a foreign lease, its state) is told to
+        stop. Converters of their own are told the same again: a master that opens while a slave still
         feeds loses its voltage.
         """
         word, command = "", Command.ENTER_STANDBY
@@ -162,8 +162,8 @@ class Dispatcher:
                     if ack in (Ack.EXECUTED, Ack.ACCEPTED):
                         return word
                     taken = False
-                if not taken and not self._site.separate:
-                    command = Command.STOP
+                if not taken and number == STOP_TRIES - 2 and not self._site.separate:
+                    command = Command.STOP  # from there a person starts it: last
             return word
         finally:
             self._halted_until_us = self._clock.mono_us() + HALT_US

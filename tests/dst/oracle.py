@@ -300,7 +300,7 @@ class Oracle:
         self.check(not serious, "I20", f"the last guard had to refuse: {refused}")
 
     def sends_command(self, command):
-        if command is Command.ENTER_STANDBY:
+        if command in (Command.ENTER_STANDBY, Command.STOP):
             self.stop_us = self.world.loop.now_us
             return  # STOP waits for nobody and is written down after it
         name = command if isinstance(command, str) else command.name

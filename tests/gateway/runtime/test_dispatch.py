@@ -325,9 +325,9 @@ def ways(station, answers):
 )
 async def test_a_station_that_does_not_take_the_way_to_standby_is_told_to_stop(first):
     dispatcher, station, _, _, _ = rig()
-    sent = ways(station, [first, Ack.EXECUTED])
+    sent = ways(station, [first, first, Ack.EXECUTED])
     assert await dispatcher.stop_now() == "executed"
-    assert sent == ["ENTER_STANDBY", "STOP"]
+    assert sent == ["ENTER_STANDBY", "ENTER_STANDBY", "STOP"]
 
 
 async def test_a_stop_without_an_answer_is_said_again_as_it_was():
