@@ -105,6 +105,7 @@ def operating(
     for index, entry in remembered:
         watch.take(index, entry)
         book.take(index, entry)
+    book.begin(recorder.state)
     recorder.listeners.append(book.take)
     orders = Orders(scan=scan, alarms=watch, clock=clock, stale=_stale(site, poller))
 

@@ -39,7 +39,10 @@ class FullCheck:
         clock = self._clock
         await clock.sleep_until(clock.mono_us() + clock.at_least(FIRST_REAL_US))
         while True:
-            await self.check()
+            try:
+                await self.check()
+            except OSError as error:  # a full disk, or a child that hung: there is another day
+                log.warning("the daily check of the ledger came to no end: %r", error)
             await clock.sleep_until(clock.mono_us() + max(EVERY_US, clock.at_least(FIRST_REAL_US)))
 
     async def check(self) -> None:

@@ -8,7 +8,7 @@ import functools
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
@@ -29,6 +29,7 @@ from gateway.hmi.state import DeviceView, PointView, PollTimes, SiteView, settle
 from gateway.market.mqtt import broker_from
 from gateway.model.errors import ConfigError, GatewayError, JournalError
 from gateway.model.telemetry import Quality, StationTelemetry
+from gateway.ports import Station
 from gateway.runtime.recorder import Recorder
 from ledger.network.tls import serving
 
@@ -60,7 +61,7 @@ def doors_beside(
         )
         book, times = observer.daybook, PollTimes()
         meters = {t.id: t.meter for t in config.sop.terminals}
-        parts.poller.polled = functools.partial(_taken, times, config.controllers)
+        parts.poller.polled = functools.partial(_taken, times, config, parts.station)
         parts.meter_poller.polled = lambda terminal, duration_ms, *, answered: times.take(
             meters[terminal], duration_ms, answered=answered
         )
@@ -69,6 +70,7 @@ def doors_beside(
         long = parts.journal.status().size > READ_WHOLE_MAX
         for index, entry in parts.keeper.memory.entries() if long else parts.journal.entries():
             book.take(index, entry)
+        book.begin(parts.recorder.state)
         parts.recorder.listeners.append(book.take)
         records = LedgerRecords(
             read=parts.journal.entries,
@@ -278,6 +280,7 @@ def devices(
                 last_error=poller.last_error,
                 stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
                 frozen=poller.frozen,
+                unsure=_unsure(parts),
             )
         ]
     for terminal in config.sop.terminals:
@@ -301,7 +304,7 @@ def _converters(
 ) -> Iterator[DeviceView]:
     """Yield each converter: whether it answered the last poll, and how old its last answer is.
 
-    Their signs of life are judged as one: where that of any stands still none is believed.
+    Their signs of life and their values are judged as one: where one is not believed none is.
     """
     now_us = parts.clock.mono_us()
     for terminal, name in config.converters.items():
@@ -316,7 +319,13 @@ def _converters(
             last_error=own.last_errors.get(terminal, ""),
             stale_after_ms=_stale_ms(site.runtime.scan_ms, parts),
             frozen=parts.poller.frozen,
+            unsure=_unsure(parts),
         )
+
+
+def _unsure(parts: Parts) -> bool:
+    """Whether the last telemetry is not to be believed, though it came."""
+    return parts.poller.last is not None and parts.poller.last.quality is not Quality.GOOD
 
 
 def _stale_ms(period_ms: int, parts: Parts) -> int:
@@ -324,10 +333,19 @@ def _stale_ms(period_ms: int, parts: Parts) -> int:
     return max(4 * period_ms, parts.clock.at_least(STALE_REAL_US) // 1000)
 
 
-def _taken(times: PollTimes, names: Sequence[str], duration_ms: int, *, answered: bool) -> None:
-    """Count a poll of the station; one of converters, which are asked together, for each."""
-    for name in names:
-        times.take(name, duration_ms, answered=answered)
+def _taken(
+    times: PollTimes, config: SopConfig, station: Station, duration_ms: int, *, answered: bool
+) -> None:
+    """Count a poll of the station; one of converters, which are asked together, for each.
+
+    Unanswered it is by those that were silent, and by all where it failed otherwise.
+    """
+    silent: set[str] = set()
+    if isinstance(station, Converters):
+        silent = {config.converters[t] for t in station.silent}
+    for name in config.controllers:
+        failed = not answered and (not silent or name in silent)
+        times.take(name, duration_ms, answered=not failed)
 
 
 def points(
@@ -401,9 +419,8 @@ def _said(config: SopConfig, parts: Parts, own: Converters) -> Iterator[PointVie
     now_us = parts.clock.mono_us()
     for terminal, seen in own.last.items():
         words = own.words(terminal)
-        quality = (
-            Quality.UNCERTAIN if terminal in own.silent or parts.poller.frozen else Quality.GOOD
-        )
+        believed = not (terminal in own.silent or parts.poller.frozen or _unsure(parts))
+        quality = Quality.GOOD if believed else Quality.UNCERTAIN
         for point, value, unit in (
             ("state.code", seen.state.name, ""),
             ("local", "local" if seen.local else "remote", ""),

@@ -6,11 +6,13 @@ the delivery entry replaces it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from gateway.core.state import State
 from gateway.hmi.alarms import priority
 from gateway.hmi.figures import utc_us
 from gateway.hmi.state import AlarmView, RefusedView, TradeView
@@ -40,8 +42,8 @@ class DayBook:
         self._targets: dict[int, Mapping[str, int]] = {}
         self._starts: dict[int, dict[str, int]] = {}
         self._alarms: dict[str, AlarmView] = {}
-        self._places: dict[str, tuple[int, int]] = {}
-        self._config_index = 0
+        self._places: dict[str, tuple[int | None, int]] = {}
+        self._config_index: int | None = None
         self._refused: deque[RefusedView] = deque(maxlen=REFUSED_MAX)
 
     def take(self, index: int, entry: Entry) -> None:
@@ -81,9 +83,32 @@ class DayBook:
             case _:
                 pass
 
+    def begin(self, state: State) -> None:
+        """Take over what a start knows besides the past entries: whose meters count, from where.
+
+        What a meter said that is gone is let go of; energies go on from their intervals' starts.
+        """
+        meters = {t.id: t.meter for t in state.site.sop.terminals}
+        for terminal in [t for t, row in self.counters.items() if row["meter"] != meters.get(t)]:
+            del self.counters[terminal]
+            for first in self._starts.values():
+                first.pop(terminal, None)
+        for terminal, track in state.readings.items():
+            if state.meters.get(terminal) != meters.get(terminal):
+                continue
+            for start_us, first in self._starts.items():
+                place = bisect_left(track, start_us, key=lambda r: r.utc_us)
+                if place < len(track) and _is_near(track[place].utc_us, start_us):
+                    first.setdefault(terminal, track[place].net_wh)
+
     def _accept(self, entry: Entry) -> None:
         trade_id = entry["trade_id"]
-        for key in [k for k, r in self._rows.items() if k[0] == trade_id and r.status == "planned"]:
+        replaced = [
+            key
+            for key, row in self._rows.items()
+            if key[0] == trade_id and (row.status == "planned" or _is_called_off(row))
+        ]
+        for key in replaced:
             del self._rows[key]
         for position in entry["positions"]:
             start_us = utc_us(position["interval"]["start"])
@@ -138,14 +163,15 @@ class DayBook:
         for meter in entry["meters"]:
             if meter["quality"] != "good":
                 continue
-            before = self.counters.get(meter["terminal"])
-            if before is not None and before["meter"] != meter["meter"]:  # exchanged
-                for first in self._starts.values():
-                    first.pop(meter["terminal"], None)
-            self.counters[meter["terminal"]] = meter
+            terminal, at_us = meter["terminal"], meter["utc_us"]
+            before = self.counters.get(terminal)
+            exchanged = before is not None and before["meter"] != meter["meter"]
+            self.counters[terminal] = meter
             for start_us, first in self._starts.items():
-                if meter["utc_us"] >= start_us:
-                    first.setdefault(meter["terminal"], _net_wh(meter))
+                if exchanged:
+                    first.pop(terminal, None)
+                if _is_near(at_us, start_us) or (exchanged and at_us >= start_us):
+                    first.setdefault(terminal, _net_wh(meter))
 
     def _deliver(self, entry: Entry) -> None:
         start_us = utc_us(entry["interval"]["start"])
@@ -177,9 +203,16 @@ class DayBook:
         for code in cleared[: max(len(cleared) - CLEARED_MAX, 0)]:
             del self._alarms[code]
 
-    def places(self, trade_id: str) -> tuple[int, int] | None:
-        """Return the indices of a trade's configuration and first acceptance."""
-        return self._places.get(trade_id)
+    def places(self, trade_id: str) -> tuple[int | None, int] | None:
+        """Return the indices of a trade's configuration and first acceptance.
+
+        Of a trade from before the first known configuration it is the newest, None without any.
+        """
+        found = self._places.get(trade_id)
+        if found is None:
+            return None
+        config_index, accepted_index = found
+        return self._config_index if config_index is None else config_index, accepted_index
 
     def trades(self, now_us: int, *, around_us: int | None = None) -> tuple[TradeView, ...]:
         """Return the trades in order of time; running ones with an estimate from the meters.
@@ -263,6 +296,19 @@ def _planned(trade: Mapping[str, Any], plan: Entry) -> TradeView | None:
 
 def _is_open(row: TradeView) -> bool:
     return row.status in {"planned", "running"}
+
+
+def _is_called_off(row: TradeView) -> bool:
+    """Whether a revision cancelled it and no delivery was reported yet: another may restore it."""
+    return row.status == "cancelled" and row.delivered_wh is None
+
+
+def _is_near(at_us: int, start_us: int) -> bool:
+    """Whether a reading may stand for an interval's start.
+
+    What flowed before a later one nobody knows: no estimate is better than a wrong one.
+    """
+    return 0 <= at_us - start_us <= BRIDGED_US_MAX
 
 
 def _net_wh(meter: Mapping[str, Any]) -> int:

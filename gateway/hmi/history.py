@@ -66,7 +66,8 @@ def power_set(entries: Sequence[Entry], terminal: str) -> list[Point]:
             points.append((expires_us, None))
             expires_us = None
         intent = intents.get(entry["intent_index"])
-        if intent is None or entry["outcome"] not in {"executed", "unknown"}:
+        # A command carries no setpoints: it sets nothing, and the master's is no sum of none.
+        if not (intent and intent["setpoints"]) or entry["outcome"] not in {"executed", "unknown"}:
             continue
         if entry["outcome"] == "unknown":
             points.append((at, None))

@@ -239,7 +239,7 @@ def _devices(view: SiteView) -> list[Family]:
         _family(
             "sopgw_devices_stale",
             "gauge",
-            "Devices that do not answer, or whose values are too old or stand still.",
+            "Devices that do not answer, or whose values are too old, stand still or are not sure.",
             [(where, len(view.stale))],
         ),
         _family(

@@ -32,7 +32,7 @@ class LedgerRecords:
         *,
         read: Callable[[int], Iterator[tuple[int, Mapping[str, Any]]]],
         size: Callable[[], int],
-        places: Callable[[str], tuple[int, int] | None],
+        places: Callable[[str], tuple[int | None, int] | None],
         receipt: Callable[[str], Awaitable[bytes | None]],
     ) -> None:
         """Take the ledger's doors.
@@ -76,9 +76,14 @@ class LedgerRecords:
         found: list[Entry] = [{**entry, "index": index} for index, entry in self._read(start)]
         return found[-count:]
 
-    def _of_trade(self, trade_id: str, config_index: int, accepted_index: int) -> list[Entry]:
-        index, config = next(iter(self._read(config_index)))
-        found: list[Entry] = [{**config, "index": index}]
+    def _of_trade(
+        self, trade_id: str, config_index: int | None, accepted_index: int
+    ) -> list[Entry]:
+        """Return the story behind its configuration, which may be a newer one, or not known."""
+        found: list[Entry] = []
+        if config_index is not None:
+            index, config = next(iter(self._read(config_index)))
+            found.append({**config, "index": index})
         spans: list[tuple[int, int]] = []
         for index, entry in self._read(accepted_index):
             at = entry["utc_us"]

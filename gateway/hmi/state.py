@@ -112,14 +112,15 @@ class DeviceView:
     last_error: str = ""
     stale_after_ms: int = 5_000  # several of its own poll periods
     frozen: bool = False  # it answers, but its sign of life stands still
+    unsure: bool = False  # it answers, but calls its own values uncertain, or they cannot be
     poll_counts: Counts = (0,) * (len(POLL_BOUNDS_MS) + 1)
     poll_sum_ms: int = 0
 
     @property
     def stale(self) -> bool:
-        """Whether what it said last is no value of now: it is silent, late or frozen."""
+        """Whether what it said last is no value of now: it is silent, late, frozen or unsure."""
         late = self.age_ms is None or self.age_ms > self.stale_after_ms
-        return not self.connected or self.frozen or late
+        return not self.connected or self.frozen or self.unsure or late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

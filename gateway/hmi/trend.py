@@ -31,7 +31,12 @@ class Trend:
         return len(self._views)
 
     def add(self, view: SiteView) -> None:
-        """Keep one view's plotted values; a view of an instant that is already there is not."""
+        """Keep one view's plotted values; a view of an instant that is already there is not.
+
+        What is later than the view was sampled by a clock that was set back since, and goes.
+        """
+        while self._views and self._views[-1][0] > view.utc_us:
+            self._views.pop()
         if not self._views or view.utc_us > self._views[-1][0]:
             dc, terminals = (None, ()) if view.station_stale else (view.v_dc_dv, view.terminals)
             self._views.append((view.utc_us, dc, terminals))

@@ -59,7 +59,11 @@ class OpcuaFeed:
         """Keep the server's process alive."""
         delay_s = BACKOFF_S_MIN
         while True:
-            lived = await self._once()
+            try:
+                lived = await self._once()
+            except OSError as error:  # no memory for a process, say; it may be there later
+                log.warning("no OPC UA server: %r", error)
+                lived = False
             delay_s = BACKOFF_S_MIN if lived else min(delay_s * 2, BACKOFF_S_MAX)
             await _pause(delay_s)
 

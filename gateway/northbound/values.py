@@ -15,7 +15,7 @@ class Sureness(StrEnum):
     """How far a value may be believed."""
 
     GOOD = "good"
-    STALE = "stale"  # the last one known: its device is silent, late or frozen
+    STALE = "stale"  # the last one known: its device is silent, late, frozen or unsure of it
     NONE = "none"  # nothing is known
 
 

@@ -142,8 +142,8 @@ class Dispatcher:
         """Take the station to zero at once; recorded afterwards, never waiting for the ledger.
 
         One that twice does not take the way to standby (a foreign lease, its state) is told to
-        stop. Converters of their own are told the same again: a master that opens while a slave still
-        feeds loses its voltage.
+        stop. Converters of their own are told the same again: a master that opens while a slave
+        still feeds loses its voltage.
         """
         word, command = "", Command.ENTER_STANDBY
         try:

@@ -31,7 +31,9 @@ def status_fields(
     now = state.moments[-1] if state.moments else None
     station = poller.last
     ratings = {t.id: t for t in state.site.sop.terminals}
-    meters = {t: track[-1] for t, track in state.readings.items() if track}
+    own = {t.id: t.meter for t in state.site.sop.terminals}
+    said = {t: track[-1] for t, track in state.readings.items() if track}
+    meters = {t: said[t] for t in said if state.meters.get(t) == own.get(t)}
     return {
         "site": state.site.site,
         "sop": state.site.sop.id,

@@ -64,3 +64,21 @@ async def test_it_waits_for_a_day_and_ends_when_told(tmp_path, monkeypatch):
     task.cancel()
     await asyncio.wait({task})
     assert done[2] - done[1] == done[1] - done[0] == EVERY_US
+
+
+async def test_a_check_that_fails_is_made_again_the_next_day(tmp_path, monkeypatch, caplog):
+    failing, done = [OSError(28, "No space left on device"), TimeoutError()], []
+
+    async def checked(self):
+        done.append(self._clock.now_us)
+        if len(done) <= len(failing):
+            raise failing[len(done) - 1]
+
+    monkeypatch.setattr(FullCheck, "check", checked)
+    task = asyncio.create_task(FullCheck(directory=tmp_path, vkey="", clock=Clock(3)).run())
+    while len(done) < 3 and not task.done():
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert [at - done[0] for at in done] == [0, EVERY_US, 2 * EVERY_US]
+    assert caplog.text.count("the daily check of the ledger came to no end") == 2

@@ -1,6 +1,9 @@
 """The page beside a real gateway on a simulated site: what it shows is what the devices say."""
 
 import asyncio
+import contextlib
+import dataclasses
+import json
 import re
 import sys
 from html import escape
@@ -156,6 +159,100 @@ async def test_what_stands_still_answers_and_is_not_believed(tmp_path, separate)
     assert told() == {(True, False, False)}
     parts.poller.frozen = True
     assert told() == {(True, True, True)}
+    await parts.journal.close()
+
+
+@pytest.mark.parametrize("separate", [False, True], ids=["station", "converters"])
+async def test_what_is_not_sure_of_its_own_values_is_not_believed(tmp_path, monkeypatch, separate):
+    from fakes.core import make_station
+    from fakes.rig import separated
+
+    from gateway.devices.converter_reading import ConverterReading
+    from gateway.model.telemetry import Quality, State
+
+    site = site_of(tmp_path, separated) if separate else site_of(tmp_path)
+    parts, config = parts_of(site), site.sops[0]
+    now_us = parts.clock.mono_us()
+    parts.poller.link_up = True
+    if separate:
+        zeros = {f.name: 0 for f in dataclasses.fields(ConverterReading)}
+        seen = ConverterReading(**zeros | {"mono_us": now_us, "state": State.RUN})
+        parts.station.last = dict.fromkeys(config.converters, seen)
+        monkeypatch.setattr(parts.station, "words", lambda terminal: {})
+
+    def told():
+        names = config.controllers
+        found = web.devices(site, config, parts, {})
+        said = web.points(config, parts.poller.last, parts, {})
+        qualities = {p.quality for p in said if p.device in names}
+        return {(d.unsure, d.stale) for d in found if d.name in names}, qualities
+
+    parts.poller.last = make_station(mono_us=now_us)
+    assert told() == ({(False, False)}, {"good"})
+    parts.poller.last = make_station(mono_us=now_us, quality=Quality.UNCERTAIN)
+    assert told() == ({(True, True)}, {"uncertain"})
+    await parts.journal.close()
+
+
+@pytest.mark.parametrize(
+    ("silent", "failed"), [({"T3"}, {"c3"}), (set(), {"c1", "c2", "c3", "c4"})]
+)
+async def test_a_failed_poll_is_counted_for_the_converters_that_were_silent(
+    tmp_path, silent, failed
+):
+    from fakes.rig import separated
+
+    from gateway.hmi.state import DeviceView, PollTimes
+
+    site = site_of(tmp_path, separated)
+    parts, config, times = parts_of(site), site.sops[0], PollTimes()
+    web._taken(times, config, parts.station, 3, answered=True)
+    parts.station.silent = frozenset(silent)
+    web._taken(times, config, parts.station, 900, answered=False)
+    bare = [DeviceView(name=c, kind="k", address="a", connected=True) for c in config.controllers]
+    told = {d.name: (d.request_count, d.error_count) for d in map(times.into, bare)}
+    assert told == {c: (2, int(c in failed)) for c in ("c1", "c2", "c3", "c4")}
+    await parts.journal.close()
+
+
+@contextlib.asynccontextmanager
+async def page_of(site, parts, monkeypatch):
+    """Open the page beside a gateway that nobody runs; give what asks for its addresses."""
+    said = []
+    monkeypatch.setattr(web, "note", said.append)
+    async with web.doors_beside(site, site.sops[0], page=("127.0.0.1", 0), simulated=True)(parts):
+        root = said[0].removeprefix("page at ").rstrip("/")
+        async with aiohttp.ClientSession(root) as session:
+
+            async def fetched(path):
+                async with session.get(path) as response:
+                    return await response.text()
+
+            yield fetched
+
+
+async def test_readings_of_an_exchanged_meter_are_not_told_as_the_new_ones(tmp_path, monkeypatch):
+    def exchanged(text):
+        return text.replace("  m2: ", "  m9: ").replace("meter: m2,", "meter: m9,")
+
+    parts = parts_of(site_of(tmp_path))
+    row = {"import_wh": 7_000, "export_wh": 9_000, "p_w": 50, "quality": "good", "age_ms": 0,
+           "registers": [1, 2], "utc_us": parts.clock.utc_us()}  # fmt: skip
+    rows = [{"meter": f"m{k}", "terminal": f"T{k}", **row} for k in (2, 3)]
+    await parts.recorder.record("reading", meters=rows)
+    await parts.journal.close()
+
+    site = site_of(tmp_path, exchanged)
+    parts = parts_of(site)
+    async with page_of(site, parts, monkeypatch) as fetched:
+        told = json.loads(await fetched("/state.json"))
+        assert {p["device"] for p in told["points"]} == {"m3"}
+        exports_wh = {t["meter"]: t["meter_export_wh"] for t in told["terminals"]}
+        assert exports_wh == {"m1": None, "m9": None, "m3": 9_000, "m4": None}
+        answered = {d["name"]: d["connected"] for d in told["devices"]}
+        assert (answered["m9"], answered["m3"]) == (False, True)
+        counters = re.findall(r'sopgw_meter_energy.*meter="(m\d)"', await fetched("/metrics"))
+        assert set(counters) == {"m3"}
     await parts.journal.close()
 
 

@@ -3,9 +3,11 @@ import sys
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gateway.core.energy import Counters
 from gateway.hmi import daybook as module
 from gateway.hmi.daybook import REFUSED_MAX, DayBook
 from gateway.hmi.figures import utc_us
@@ -280,3 +282,88 @@ def test_an_exchanged_meter_begins_the_running_energy_anew():
         [*OPEN, reading(0, T1=0, T2=0, T3=0), reading(300, T2=-5_000, T3=7_000), another, later]
     )
     assert by_id(book)["A"].delivered_wh == 1_000
+
+
+METERS = {"T1": "mT1", "T2": "mT2", "T3": "mT3"}
+
+
+def begun(book, meters, *, readings=None, of=None):
+    """Begin a start with the site's meters and the readings that the state keeps, and of whom."""
+    terminals = [SimpleNamespace(id=t, meter=m) for t, m in meters.items()]
+    site = SimpleNamespace(sop=SimpleNamespace(terminals=terminals))
+    book.begin(SimpleNamespace(site=site, meters=of or meters, readings=readings or {}))
+    return book
+
+
+def counted(*rows):
+    return [
+        Counters(utc_us=START_US + second * 1_000_000, import_wh=1_000, export_wh=1_000 + wh, p_w=0)
+        for second, wh in rows
+    ]
+
+
+def test_what_a_meter_said_that_was_removed_or_exchanged_is_let_go_of():
+    book = book_of([*OPEN, reading(0, T2=0, T3=0, T4=0), reading(30, T2=-500, T3=700)])
+    begun(book, {**METERS, "T3": "new"})
+    assert {t: row["meter"] for t, row in book.counters.items()} == {"T2": "mT2"}
+    assert by_id(book)["A"].delivered_wh is None
+    another = reading(50, T2=-800, T3=-900_000)
+    another["meters"][1]["meter"] = "new"
+    book.take(9, another)
+    later = reading(90, T2=-1_000, T3=-899_300)
+    later["meters"][1]["meter"] = "new"
+    book.take(10, later)
+    assert by_id(book)["A"].delivered_wh == 500, "by the new meter's own first reading"
+
+
+def test_energy_goes_on_over_a_restart_from_the_first_reading_of_its_interval():
+    readings = {"T2": counted((-5, 900), (0, 0), (100, -1_000)), "T3": counted((2, 0), (90, 1_000))}
+    book = begun(book_of(OPEN), METERS, readings=readings)
+    book.take(9, reading(300, T2=-5_000, T3=7_000))
+    assert by_id(book)["A"].delivered_wh == 5_000
+
+
+def test_a_start_does_not_move_where_an_energy_is_counted_from():
+    book = book_of([*OPEN, reading(0, T2=0, T3=0), reading(300, T2=-5_000, T3=7_000)])
+    begun(book, METERS, readings={"T2": counted((5, -300)), "T3": counted((5, 300))})
+    assert by_id(book)["A"].delivered_wh == 5_000
+
+
+@pytest.mark.parametrize(
+    ("row", "of", "told_wh"),
+    [
+        ((60, 0), METERS, 5_000),
+        ((61, 0), METERS, None),
+        ((-1, 0), METERS, None),
+        ((0, 0), {**METERS, "T2": "old"}, None),
+    ],
+)
+def test_without_a_reading_near_the_start_there_is_no_estimate(row, of, told_wh):
+    readings = {"T2": counted(row), "T3": counted((0, 0))}
+    book = begun(book_of(OPEN), METERS, readings=readings, of=of)
+    book.take(9, reading(300, T2=-5_000, T3=7_000))
+    assert by_id(book)["A"].delivered_wh == told_wh
+
+
+def test_a_trade_from_before_the_first_known_configuration_has_the_newest():
+    book = book_of([accepted("A", "T2", "T3", 12_000)])
+    assert book.places("A") == (None, 0)
+    book.take(5, CONFIG)
+    book.take(6, accepted("B", "T1", "T3", 4_000))
+    assert (book.places("A"), book.places("B")) == ((5, 0), (5, 6))
+    book.take(8, CONFIG)
+    assert (book.places("A"), book.places("B")) == ((8, 0), (5, 6))
+
+
+def test_a_revision_restores_what_was_cancelled_but_not_what_was_reported_so():
+    def revised(*between):
+        restored = accepted("A", "T2", "T3", 9_000, 3)
+        book = book_of([CONFIG, accepted("A", "T2", "T3", 0, 2), *between, restored])
+        return [(t.status, t.contracted_wh) for t in book.trades(START_US)]
+
+    row = {"trade_id": "A", "planned_wh": 0, "delivered_wh": 0, "status": "cancelled",
+           "reasons": []}  # fmt: skip
+    assert revised() == [("planned", 9_000)]
+    assert revised({"kind": "delivery", "interval": INTERVAL, "trades": [row]}) == [
+        ("cancelled", 0)
+    ]

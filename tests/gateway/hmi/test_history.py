@@ -86,3 +86,14 @@ def test_energy_of_the_master_waits_for_a_meter_that_answers_late():
     assert [v for _, v in found] == [0, 0, 0, 0]
     found = history.energy(entries, "T2", start_us=0, end_us=901_000_000)
     assert [round(v, 1) for _, v in found] == [0, 3.3, 6.7, 10]
+
+
+def test_a_command_sets_no_power(entries):
+    before = history.power_set(entries, "T1"), history.power_set(entries, "T2")
+    for outcome in ("executed", "unknown"):
+        at = {"utc_us": entries[-1]["utc_us"]}
+        intent = {"kind": "intent", "index": len(entries), "setpoints": [], "ttl_s": 0,
+                  "command": "EXIT_STANDBY", "authority": "plan", **at}  # fmt: skip
+        ended = {"kind": "outcome", "intent_index": len(entries), "outcome": outcome, **at}
+        entries += [intent, {**ended, "index": len(entries) + 1}]
+    assert (history.power_set(entries, "T1"), history.power_set(entries, "T2")) == before

@@ -67,6 +67,21 @@ async def test_story_of_a_trade_is_its_own_and_in_order(shelf):
     )
 
 
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_story_without_its_own_configuration_has_a_later_one_or_none(shelf, known):
+    whole = await shelf.records().trade_entries("A-1")
+    shelf.entries.append(next(e for e in shelf.entries if e["kind"] == "config"))
+    shelf.book = DayBook()
+    for index, entry in enumerate(shelf.entries):
+        last = index == len(shelf.entries) - 1
+        if entry["kind"] == "trade.accepted" or (known and last):
+            shelf.book.take(index, entry)
+    found = await shelf.records().trade_entries("A-1")
+    config = [{**shelf.entries[-1], "index": len(shelf.entries) - 1}] if known else []
+    assert whole[0]["kind"] == "config"
+    assert found == [*config, *whole[1:]]
+
+
 async def test_unknown_trade_reads_nothing(shelf):
     assert await shelf.records().trade_entries("nobody") == []
     assert await shelf.records().receipt("nobody") is None

@@ -25,10 +25,10 @@ def test_view_is_frozen(view):
         view.mode = "off"
 
 
-def test_stale_devices_are_those_silent_old_or_frozen(make_view):
-    def device(name, connected, age_ms, frozen=False):
+def test_stale_devices_are_those_silent_old_frozen_or_unsure(make_view):
+    def device(name, connected, age_ms, **more):
         return DeviceView(
-            name=name, kind="k", address="a", connected=connected, age_ms=age_ms, frozen=frozen
+            name=name, kind="k", address="a", connected=connected, age_ms=age_ms, **more
         )
 
     view = make_view(
@@ -38,9 +38,10 @@ def test_stale_devices_are_those_silent_old_or_frozen(make_view):
             device("c", False, 10),
             device("d", True, None),
             device("e", True, 0, frozen=True),
+            device("f", True, 0, unsure=True),
         )
     )
-    assert view.stale == ("b", "c", "d", "e")
+    assert view.stale == ("b", "c", "d", "e", "f")
 
 
 def test_sums_of_the_fold_come_in_the_order_of_their_outcomes():

@@ -11,11 +11,11 @@ def test_trend_is_a_ring(view):
     assert trend.dc_voltage()[0] == (15, 801.5)
 
 
-def test_the_same_instant_is_kept_once_and_time_never_steps_back(view):
+def test_the_same_instant_is_kept_once_and_a_clock_set_back_takes_what_is_later(view):
     trend = Trend()
-    for utc_us in (5, 5, 4, 6):
-        trend.add(dataclasses.replace(view, utc_us=utc_us))
-    assert [at for at, _ in trend.dc_voltage()] == [5, 6]
+    for k, utc_us in enumerate((2, 5, 5, 9, 4, 6)):
+        trend.add(dataclasses.replace(view, utc_us=utc_us, v_dc_dv=8_000 + k))
+    assert trend.dc_voltage() == [(2, 800.0), (4, 800.4), (6, 800.5)]
 
 
 def test_unknown_values_break_the_line(view):

@@ -41,8 +41,10 @@ def test_a_silent_meter_has_nothing_and_a_lost_station_only_old_values(view):
     assert told["DcVoltage"].sureness is Sureness.STALE
 
 
-@pytest.mark.parametrize("fault", [{"connected": False}, {"age_ms": 60_000}, {"frozen": True}])
-def test_one_converter_that_is_silent_late_or_frozen_makes_all_of_them_old(view, fault):
+@pytest.mark.parametrize(
+    "fault", [{"connected": False}, {"age_ms": 60_000}, {"frozen": True}, {"unsure": True}]
+)
+def test_one_converter_that_is_silent_late_frozen_or_unsure_makes_all_of_them_old(view, fault):
     first = replace(view.devices[0], name="c1")
     second = replace(first, name="c2")
     told = by_name(replace(view, devices=(first, second, *view.devices[1:])))
