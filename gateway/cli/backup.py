@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,9 +107,11 @@ def create(
         box = backup_box.BoxWriter(file, about, passphrase=passphrase, recipients=public)
         manifest = backup_store.write(box, site, made=made)
         file.flush()
+        os.fsync(file.fileno())
         contents, ledger = _read_back(partial, box.opener)
         _refuse_damaged(partial, contents, ledger)
         partial.rename(path)
+    _keep_names(folder)
     size_bytes = path.stat().st_size
     row = {
         "made": made,
@@ -250,6 +254,18 @@ def ls(*, config_path: Path) -> None:
         for r in rows
     ]
     emit({"backups": rows}, text="\n".join(lines) or "no backup yet")
+
+
+def _keep_names(folder: Path) -> None:
+    """Make a rename outlast a power cut; not every medium can be asked for that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.cli.backup_store import BackupError, Contents, LedgerFound, own_evidence
-from gateway.cli.field import clock_of, user
+from gateway.cli.field import clock_of, own_ledger, user
 from gateway.cli.output import ExitCode, fail
 from gateway.config.problem import ConfigFileError
 from gateway.config.site_file import load_site
-from gateway.journal.anchoring import kept_here, vouched
-from gateway.journal.ledger_journal import LedgerJournal
+from gateway.journal.anchoring import kept_here
 from gateway.runtime.surroundings import INTAKE_FREE_PPM_MIN
 from ledger.log import checkpoint, note
 from ledger.log.anchor import contradictions
@@ -46,6 +45,8 @@ class Place:
     source: Path
     target: Path
     mode: int
+    of_service: bool = False
+    """It was the service's own where the backup was made, which an older backup does not say."""
 
 
 @contextmanager
@@ -87,7 +88,10 @@ def places(contents: Contents, *, site_file: Path, allowed: Sequence[Path]) -> l
         if not any(target.parent.resolve().is_relative_to(r) for r in roots):
             raise BackupError(f"{target} is outside {folder} and {STATE}: --allow its folder")
         source = contents.folder / name
-        found.append(Place(name=name, source=source, target=target, mode=mode & 0o777))
+        of_service = row.get("service") is True
+        found.append(
+            Place(name=name, source=source, target=target, mode=mode & 0o777, of_service=of_service)
+        )
     return found
 
 
@@ -207,8 +211,10 @@ def put(planned: Sequence[Place], *, ledger: Path, owner: Owner | None = None) -
     """Write every file where it belongs; return what was moved aside.
 
     The ledger is moved aside whole: segments of two histories must never lie side by side. What
-    root puts back is for ``owner``, or for whoever owns the folder it goes to.
+    root puts back is for ``owner``, or for whoever owns the folder it goes to; what was the
+    service's own is for whoever owns the ledger's, for nobody else could read it.
     """
+    service = owner or owner_of(ledger / "segments")
     aside = []
     if ledger.exists() and any(ledger.iterdir()):
         aside.append(_aside(ledger))
@@ -216,9 +222,12 @@ def put(planned: Sequence[Place], *, ledger: Path, owner: Owner | None = None) -
         if place.target.exists() and not place.target.is_relative_to(ledger):
             if place.target.read_bytes() == place.source.read_bytes():
                 place.target.chmod(place.mode)
+                if place.of_service and os.geteuid() == 0:
+                    os.chown(place.target, *service)
                 continue
             aside.append(_aside(place.target))
-        _put(place, owner or owner_of(place.target))
+        folders = owner or owner_of(place.target)
+        _put(place, service if place.of_service else folders, folders=folders)
     return aside
 
 
@@ -232,14 +241,15 @@ def _aside(path: Path) -> Path:
     return to
 
 
-def _put(place: Place, owner: Owner) -> None:
+def _put(place: Place, owner: Owner, *, folders: Owner) -> None:
+    """Write one file; a folder made on the way to another's secret must let him in."""
     folder = place.target.parent
-    secret = place.mode & 0o077 == 0
+    secret = place.mode & 0o077 == 0 and owner[0] == folders[0]
     is_root = os.geteuid() == 0
     made = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700 if secret else 0o755)
     for new in made if is_root else ():
-        os.chown(new, *owner)
+        os.chown(new, *folders)
     handle, name = tempfile.mkstemp(dir=folder, prefix=".restore-")
     with os.fdopen(handle, "wb") as out, place.source.open("rb") as file:
         shutil.copyfileobj(file, out)
@@ -259,22 +269,9 @@ async def note_restore(site_file: Path, *, made: str, entries_count: int) -> int
 
     Raises JournalError when the ledger or its key does not open.
     """
-    from gateway.app import RECEIPTS
-
     site = load_site(site_file)
-    journal = LedgerJournal.open(
-        directory=site.ledger.dir,
-        origin=site.ledger.origin,
-        key_file=site.ledger.key_file,
-        clock=clock_of(),
-        passphrase=site.ledger.passphrase(),
-        known=kept_here(site.ledger.dir, site.ledger.dir.parent / RECEIPTS),
-        vouched=vouched(site.ledger.dir),
-    )
+    journal = own_ledger(site, clock_of())
     try:
-        size = journal.status().size
-        for _index, entry in journal.entries(max(0, size - 1)):
-            journal.boot_number = int(entry.get("boot", 0))
         index, _entry = await journal.append(
             "operator",
             {

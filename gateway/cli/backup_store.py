@@ -27,7 +27,9 @@ from gateway.cli.backup_box import BoxError, BoxReader, BoxWriter, Opener, Wrong
 from gateway.cli.field import state_folder
 from gateway.cli.output import ExitCode, fail
 from gateway.config.problem import ConfigFileError
+from gateway.config.profile_folders import find_profile, shipped_folders
 from gateway.config.site_file import Site
+from gateway.config.yaml_reader import read_file
 from gateway.journal.ledger_journal import key_of
 from ledger.log import note, policy, reader, segment, verify
 from ledger.log.keys import KeyFileError
@@ -35,6 +37,7 @@ from ledger.log.record import Damage
 from ledger.log.segment import LedgerCorrupt
 
 RECORD = "backups.jsonl"  # of what was made here, beside the ledger
+ROW = frozenset(("made", "file", "bytes", "entries"))  # of its lines, what is told later
 MANIFEST = "manifest.json"
 MANIFEST_BYTES_MAX = 64 << 20
 COPY_BYTES = 1 << 20
@@ -90,7 +93,7 @@ def members_of(site: Site) -> list[Member]:
         paths |= set((state / name).rglob("*"))
     for name in LEDGER_FOLDERS:
         paths |= set((site.ledger.dir.resolve() / name).rglob("*"))
-    named = [path for _name, path in files_named(site)]
+    named = [path for _name, path in files_named(site)] + list(files_read(site))
     paths |= {p.resolve() for p in (*named, site.ledger.answer_key_file)}
     # What systemd hands over lies in memory; it is kept where the credential comes from.
     paths = {p for p in paths if not p.is_relative_to("/run")}
@@ -109,6 +112,28 @@ def files_named(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
     elif is_dataclass(value) and not isinstance(value, type) and type(value).__module__ in FILES_OF:
         for part in fields(value):
             yield from files_named(getattr(value, part.name), part.name)
+
+
+def files_read(site: Site) -> Iterator[Path]:
+    """Yield the profiles by path and the capabilities a site's text names: the site holds neither.
+
+    What is shipped with the program comes with it again.
+    """
+    root, folder = read_file(site.path, prefix="C").root, site.path.parent
+    if root is None:  # it has become no YAML since it was read
+        return
+    shipped = {f.resolve() for f in shipped_folders()}
+    devices, sops = root.get("devices"), root.get("sops")
+    for _, _, device in devices.pairs() if devices is not None else ():
+        path = find_profile(device.word("profile") or "", beside=(folder, folder / "profiles"))
+        if path is not None and path.resolve().parent not in shipped:
+            yield path
+    for _, _, sop in sops.pairs() if sops is not None else ():
+        terminals = sop.get("terminals")
+        for _, _, terminal in terminals.pairs() if terminals is not None else ():
+            word = terminal.word("capability")
+            if word is not None:
+                yield folder / word
 
 
 def name_of(path: Path, folder: Path) -> str:
@@ -159,9 +184,10 @@ def write(box: BoxWriter, site: Site, *, made: str) -> dict[str, Any]:
     """Pack a site into a box; return the manifest."""
     folder = site.path.resolve().parent
     rows = []
+    service_uid = service_uid_of(site)
     with tarfile.open(mode="w|", fileobj=cast(BinaryIO, box), format=tarfile.PAX_FORMAT) as tar:
         for member in members_of(site):
-            rows.append(_packed(tar, member))
+            rows.append(_packed(tar, member, service_uid))
         manifest = {
             **about_of(site, made=made),
             "site_file": name_of(site.path.resolve(), folder),
@@ -183,7 +209,14 @@ def write(box: BoxWriter, site: Site, *, made: str) -> dict[str, Any]:
     return manifest
 
 
-def _packed(tar: tarfile.TarFile, member: Member) -> dict[str, Any]:
+def service_uid_of(site: Site) -> int | None:
+    """Return whose the ledger's folder is, which is the service's user; None where it is root's."""
+    with contextlib.suppress(OSError):
+        return site.ledger.dir.stat().st_uid or None
+    return None
+
+
+def _packed(tar: tarfile.TarFile, member: Member, service_uid: int | None) -> dict[str, Any]:
     """Add one file with the size it has now; a file that grows meanwhile is cut there."""
     with member.path.open("rb") as file:
         status = os.fstat(file.fileno())
@@ -192,12 +225,13 @@ def _packed(tar: tarfile.TarFile, member: Member) -> dict[str, Any]:
         info.mtime = int(status.st_mtime)
         hashed = _Hashed(file)
         tar.addfile(info, cast(BinaryIO, hashed))
-    return {
+    row: dict[str, Any] = {
         "name": member.name,
         "bytes": status.st_size,
         "sha256": hashed.digest.hexdigest(),
         "mode": info.mode,
     }
+    return row | ({"service": True} if status.st_uid == service_uid else {})
 
 
 class _Hashed:
@@ -345,11 +379,19 @@ def digest_of(path: Path) -> str:
 
 
 def made_here(record: Path) -> list[dict[str, Any]]:
-    """Return the backups that were made here, and whether their files are still there."""
+    """Return the backups that were made here, and whether their files are still there.
+
+    A line that a power cut left half written is none.
+    """
     if not record.exists():
         return []
-    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-    return [row | {"present": Path(row["file"]).exists()} for row in rows]
+    rows = []
+    for line in record.read_bytes().splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict) and row.keys() >= ROW:
+                rows.append(row | {"present": Path(row["file"]).exists()})
+    return rows
 
 
 @contextlib.contextmanager

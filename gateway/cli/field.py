@@ -41,6 +41,7 @@ from gateway.model.errors import JournalError
 from gateway.model.terminal import Terminal as SopTerminal
 from gateway.ports import Clock
 from gateway.runtime.clock import BenchClock, SystemClock
+from gateway.runtime.latch import FILE as STOPPED
 
 TIMEBASE = "SOPGW_TIMEBASE"  # simulated time of a bench; never set on a plant
 READ_ONLY = "SOPGW_READONLY"
@@ -152,6 +153,7 @@ async def opened(config_path: Path, sop_id: str | None) -> AsyncIterator[Field]:
     field = Field(
         site=site, equipment=equipment, rack=Rack(equipment, clock), clock=clock, person=Terminal()
     )
+    field.rack.stopped = lambda: "; ".join(stop_left(site))
     try:
         yield field
     finally:
@@ -319,6 +321,7 @@ async def take_control(
     """Hold control alone: borrowed from the running service, else by opening the ledger.
 
     The service lends it in mode ``test``, to an engineer, while the plan's state still holds.
+    Without one nobody has it while a stop waits that ``sopgw stop`` left.
     """
     path = door_of(field.site.path, field.site)
     if path.exists() and await answers(path):
@@ -326,14 +329,9 @@ async def take_control(
         await _borrow(field, path, words, plan)
         await _note_begin(field, words, reason)
         return
+    refuse_while_stopped(field.site)
     try:
-        field.journal = LedgerJournal.open(
-            directory=field.site.ledger.dir,
-            origin=field.site.ledger.origin,
-            key_file=field.site.ledger.key_file,
-            clock=field.clock,
-            passphrase=field.site.ledger.passphrase(),
-        )
+        field.journal = own_ledger(field.site, field.clock)
     except JournalError as error:
         fail(
             ExitCode.LOCKED,
@@ -341,10 +339,49 @@ async def take_control(
             code="H011",
             help="without an entry before it, no power is moved",
         )
-    size = field.journal.status().size
-    for _index, entry in field.journal.entries(max(0, size - 1)):
-        field.journal.boot_number = int(entry.get("boot", 0))
     await _note_begin(field, words, reason)
+
+
+def own_ledger(site: Site, clock: Clock) -> LedgerJournal:
+    """Open the ledger where no service does, in its last boot; never one that was set back.
+
+    Raises JournalError as the service would: an entry after the last one of an older copy would
+    make another history of it.
+    """
+    from gateway.app import RECEIPTS
+    from gateway.journal.anchoring import kept_here, vouched
+
+    journal = LedgerJournal.open(
+        directory=site.ledger.dir,
+        origin=site.ledger.origin,
+        key_file=site.ledger.key_file,
+        clock=clock,
+        passphrase=site.ledger.passphrase(),
+        known=kept_here(site.ledger.dir, state_folder(site) / RECEIPTS),
+        vouched=vouched(site.ledger.dir),
+    )
+    size = journal.status().size
+    for _index, entry in journal.entries(max(0, size - 1)):
+        journal.boot_number = int(entry.get("boot", 0))
+    return journal
+
+
+def stop_left(site: Site) -> tuple[str, ...]:
+    """Say that a stop waits which ``sopgw stop`` left, and how it is taken back; else nothing."""
+    path = state_folder(site) / STOPPED
+    if not os.path.lexists(path):
+        return ()
+    return (
+        "stopped by `sopgw stop`, and nobody has armed since",
+        f"start the service, which takes the stop, then `sopgw arm`; without a service: rm {path}",
+    )
+
+
+def refuse_while_stopped(site: Site) -> None:
+    """End with exit 5 while a stop waits: whoever gave it was promised zero until it is armed."""
+    left = stop_left(site)
+    if left:
+        fail(ExitCode.REFUSED, f"blocked-by-interlocking: {left[0]}", code="H005", help=left[1])
 
 
 async def _note_begin(field: Field, words: Sequence[str], reason: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.cli.borrow import BorrowedJournal, Refusal
 from gateway.cli.door import door_of
-from gateway.cli.field import answers, clock_of, user
+from gateway.cli.field import answers, clock_of, own_ledger, user
 from gateway.cli.output import warn
 from gateway.cli.sat_read import VERB
 from gateway.commissioning.sat.canonical import canonical, sha256
@@ -56,17 +56,7 @@ async def _journal(site: Site, run: str) -> LedgerJournal | BorrowedJournal | No
             warn("S024", f"not anchored: {no}", help="sopgw mode set test --yes, then sign again")
             return None
     try:
-        journal = LedgerJournal.open(
-            directory=site.ledger.dir,
-            origin=site.ledger.origin,
-            key_file=site.ledger.key_file,
-            clock=clock_of(),
-            passphrase=site.ledger.passphrase(),
-        )
+        return own_ledger(site, clock_of())
     except JournalError as error:
         warn("S024", f"not anchored: {error}", help="stop the service, then sign again")
         return None
-    size = journal.status().size
-    for _index, entry in journal.entries(max(0, size - 1)):
-        journal.boot_number = int(entry.get("boot", 0))
-    return journal

@@ -18,6 +18,7 @@ import click
 from gateway.cli.field import (
     Field,
     clock_of,
+    refuse_while_stopped,
     sat_folder,
     station_wanted,
     take_control,
@@ -37,6 +38,7 @@ from gateway.commissioning.sat import sign as signing
 from gateway.commissioning.sat.canonical import canonical
 from gateway.commissioning.sat.plan import Check, Place, PlanError, SatPlan
 from gateway.commissioning.sat.record import CheckOutcome, RecordError, Row, RunRecord, runs_in
+from gateway.commissioning.sat.walk import NotAtZero
 from gateway.config.problem import ConfigFileError, Problem
 from gateway.config.site_file import Site
 from gateway.config.yaml_reader import Document, Node, read_file
@@ -176,7 +178,11 @@ class Executor:
         self._controls = False
 
     async def __call__(self, check: Check) -> CheckOutcome:
-        """Carry one check out; what it cannot do is an outcome, not an end."""
+        """Carry one check out; what it cannot do is an outcome, not an end.
+
+        Raises NotAtZero where the plant is not known to be at zero after it, and CommandFailed
+        while a stop waits.
+        """
         if check.manual:
             return await self._manual(check)
         if check.run == "doctor":
@@ -207,7 +213,10 @@ class Executor:
                 size = self._field.journal.status().size if self._field.journal else -1
                 outcome = await operation.run(self._field, given)
         except CommandFailed as failed:
-            return failed_outcome(failed, check)
+            outcome = failed_outcome(failed, check)
+            if failed.exit_code is ExitCode.UNVERIFIED:
+                raise NotAtZero(outcome, failed) from failed
+            return outcome
         except ConfigError as wrong:  # what the device says of itself is not what its profile says
             end = end_of(wrong)
             return failed_outcome(CommandFailed(end.exit_code, end.findings), check)
@@ -225,6 +234,7 @@ class Executor:
                 verdict=Verdict.UNDECIDED,
                 note=f"moves power and was not confirmed: sopgw sat run --confirm {sop}",
             )
+        refuse_while_stopped(self._field.site)
         if not self._controls:
             await take_control(self._field, ("sat", "run"), reason="acceptance")
             self._controls = True
@@ -273,7 +283,7 @@ def _with_entry(outcome: CheckOutcome, index: int) -> CheckOutcome:
 
 
 def failed_outcome(failed: CommandFailed, check: Check) -> CheckOutcome:
-    """Turn a refusal or a mute device into a finding: the walk goes on."""
+    """Turn a refusal or a mute device into a finding."""
     return CheckOutcome(
         verdict=Verdict.FAULT,
         findings=tuple(

@@ -250,6 +250,7 @@ class Rack:
         self.owner = owner
         self.timeout_sought = False  # once: later it is what this program wrote
         self.timeout_found_s: float | None = None  # of the station's watchdog; None: not known
+        self.stopped: Callable[[], str] = lambda: ""  # why nothing may move; empty where it may
         self._endpoints = Endpoints()
         self._units: dict[str, ModbusUnit] = {}
         self._nodes: dict[str, OpcuaDevice] = {}

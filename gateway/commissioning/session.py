@@ -111,6 +111,7 @@ class Session:
         self.station = rack.second_station()
         self.silent = False  # True: no sign of life, for the watchdog test
         self.dropped = False  # the connection was closed for a test
+        self.ending = False  # on its way to zero, which nothing may interrupt
         self.entries: list[int] = []  # ledger indexes of this session
         self._journal = journal
         self._say = say
@@ -129,6 +130,8 @@ class Session:
         instruction = self.instruction(
             powers, life_s=life_s, ramp_permille_per_s=ramp_permille_per_s
         )
+        if any(s.p_w or s.q_var for s in instruction.setpoints):
+            self.refuse_while_stopped()
         index = await self._intent(instruction)
         seen = await self.station.read()
         if seen.status_bits & LOCAL_BIT:
@@ -156,6 +159,12 @@ class Session:
             )
         self._reactive = reactive
         return sent_s
+
+    def refuse_while_stopped(self) -> None:
+        """Raise TestRefused while a stop waits that a person left for a gateway to take."""
+        why = self.rack.stopped()
+        if why:
+            raise TestRefused("gateway", why, "blocked-by-interlocking")
 
     def instruction(
         self,
@@ -306,10 +315,16 @@ class Session:
         self.dropped = False
 
     async def beat(self) -> None:
-        """Write the sign of life until cancelled; a missed one is the station's to judge."""
+        """Write the sign of life until cancelled; a missed one is the station's to judge.
+
+        A stop ends the test also where nothing is set any more: what was set last may have
+        reached the station after the stop did.
+        """
         period_us = self.rack.equipment.heartbeat_ms * 1000
         count = 0
         while True:
+            if not self.ending:
+                self.refuse_while_stopped()
             if not self.silent:
                 count += 1
                 with contextlib.suppress(DeviceError):
@@ -389,7 +404,7 @@ async def hold(
             try:
                 yield session
             finally:
-                session.silent = False
+                session.silent, session.ending = False, True
                 if session.dropped:
                     session.connect()  # on a closed one nothing can be taken back
                 try:

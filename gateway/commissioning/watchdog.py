@@ -48,6 +48,7 @@ class WatchdogResult:
     verdict: Verdict
     zero_after: Timed | None
     findings: tuple[Finding, ...]
+    note: str = ""  # why it was not tried
 
 
 def setting_finding(device: str, *, timeout_s: float, declared_s: float) -> Finding | None:

@@ -25,7 +25,8 @@ from gateway.commissioning.session import (
     hold,
     ramp_s,
 )
-from gateway.model.errors import DeviceError
+from gateway.devices.guard import GuardReason, GuardRefused
+from gateway.model.errors import DeviceError, DeviceRefused
 from gateway.model.setpoint import Ack, Command
 from gateway.model.telemetry import StationTelemetry
 from gateway.ports import Journal
@@ -103,6 +104,7 @@ async def run_signals(
         if answer is not Answer.DONE:
             verdict = Verdict.UNDECIDED if answer is Answer.SKIP else Verdict.FAULT
             rows.append(Row(name=signal.name, value_text=answer.value, verdict=verdict))
+            findings += [_failed(name, signal)] if answer is Answer.FAIL else []
             continue
         changed, after_s = await _await_bit(rack, signal, active=not rest, wait_s=wait_s)
         person.tell(f"seen: {_word(rest)} → {_word(changed)} after {after_s:.1f} s")
@@ -150,6 +152,17 @@ def _judge(name: str, signal: Signal, *, rest: bool, changed: bool, back: bool) 
             punch=Punch.A,
         )
     return None
+
+
+def _failed(name: str, signal: Signal) -> Finding:
+    """What a person found at the panel, and no bit tells."""
+    return Finding(
+        code="signal-failed",
+        where=f"{name} {signal.name}",
+        what=f"{signal.name} was tried and failed, says the person at the panel",
+        mend="have the panel mended, then repeat this test",
+        punch=Punch.A,
+    )
 
 
 def _word(active: bool) -> str:  # noqa: FBT001 - a bit and its word
@@ -200,7 +213,11 @@ async def _interlock(
     if at_rest is not Ack.ACCEPTED:
         return _undecided(signal, f"refused at rest: {cause_of(at_rest)}"), None
     rest = _bit(await rack.station().read(), signal)
-    if await person.ask(signal.provoke) is not Answer.DONE:
+    answer = await person.ask(signal.provoke)
+    if answer is Answer.FAIL:
+        failed = Row(name=signal.name, value_text="failed", limit="refused", verdict=Verdict.FAULT)
+        return failed, _failed(name, signal)
+    if answer is not Answer.DONE:
         return _undecided(signal, "not tried"), None
     changed, _after_s = await _await_bit(rack, signal, active=not rest, wait_s=wait_s)
     ack = await _select_zero(rack)
@@ -252,6 +269,7 @@ class _Notes:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.findings: list[Finding] = []
+        self.note = ""
 
     def add(self, name: str, value: str, limit: str, *, good: bool, code: str, what: str) -> None:
         self.rows.append(
@@ -273,6 +291,7 @@ class _Notes:
             verdict=worst([r.verdict for r in self.rows]),
             rows=tuple(self.rows),
             findings=tuple(self.findings),
+            note=self.note,
         )
 
 
@@ -305,6 +324,10 @@ async def run_estop(
 
         async with _kept_up(session, powers, flows):
             answer = await person.ask("Press the emergency stop at the panel now")
+        if answer is Answer.FAIL:
+            what = "the emergency stop was tried and failed, says the person at the panel"
+            found = (_estop_finding("estop-failed", what),)
+            return CheckOutcome(verdict=Verdict.FAULT, findings=found)
         if answer is not Answer.DONE:
             return CheckOutcome(verdict=Verdict.UNDECIDED, note="not pressed")
         pressed, _after_s = await _await_bit(rack, estop, active=True)
@@ -314,23 +337,15 @@ async def run_estop(
             "emergency stop seen", "yes" if pressed else "no", "yes", good=pressed,
             code="estop-unseen", what="the station does not report the emergency stop",
         )  # fmt: skip
-        word = await _refusal(session, terminal, p_w)
-        notes.add(
-            "a test write was", word or "accepted", "refused", good=bool(word),
-            code="estop-open", what="the station accepted a setpoint while stopped",
-        )  # fmt: skip
-        await person.ask("Release and reset the emergency stop")
-        await _await_bit(rack, estop, active=False)
-        await rack.pause(2.0)
-        seen = await rack.station().read()
-        notes.add(
-            "power after the release",
-            f"{_p(seen, terminal) / 1000:.1f} kW, {seen.state.name}",
-            "0 kW until armed",
-            good=abs(_p(seen, terminal)) <= band_w,
-            code="estop-returned",
-            what="power came back with the release",
-        )
+        refused, word = await _refused(session, terminal, p_w)
+        if refused is None:
+            notes.unknown("a test write was", f"not known to be refused: {word}", "refused")
+        else:
+            notes.add(
+                "a test write was", word, "refused", good=refused,
+                code="estop-open", what="the station accepted a setpoint while stopped",
+            )  # fmt: skip
+        await _release_note(notes, rack, person, estop, terminal=terminal, band_w=band_w)
     return notes.outcome()
 
 
@@ -408,12 +423,48 @@ def _p(seen: StationTelemetry, terminal: str) -> int:
     return next(t.p_w for t in seen.terminals if t.id == terminal)
 
 
-async def _refusal(session: Session, terminal: str, p_w: int) -> str:
-    """Try to set power; return the cause of the refusal, "" when it was accepted."""
+async def _refused(session: Session, terminal: str, p_w: int) -> tuple[bool | None, str]:
+    """Try to set power; tell whether that was refused, and why; None where nobody knows.
+
+    Only a no of the station is a refusal, or a state that it reports.
+    """
     try:
         await session.set({terminal: Power(p_w=p_w)})
-    except TestRefused as refused:
-        return refused.cause
-    except DeviceError:
-        return "blocked-by-process"
-    return ""
+    except TestRefused as no:
+        # Another than the station: who keeps the ledger, or somebody who stopped everything.
+        return (True, no.cause) if no.device == session.station.name else (None, no.what)
+    except DeviceRefused:
+        return True, "blocked-by-process"
+    except GuardRefused as no:
+        shut = no.reason is GuardReason.STATE
+        return (True, "blocked-by-process") if shut else (None, no.what)
+    except DeviceError as lost:
+        return None, lost.what
+    return False, "accepted"
+
+
+async def _release_note(
+    notes: _Notes, rack: Rack, person: Person, estop: Signal, *, terminal: str, band_w: float
+) -> None:
+    """Have the stop released: it must be seen to be, and power must not come back by itself."""
+    name, limit = "power after the release", "0 kW until armed"
+    answer = await person.ask(estop.restore)
+    active = False
+    if answer is Answer.DONE:
+        active, _after_s = await _await_bit(rack, estop, active=False)
+    await rack.pause(2.0)
+    seen = await rack.station().read()
+    flows = abs(_p(seen, terminal)) > band_w
+    value = f"{_p(seen, terminal) / 1000:.1f} kW, {seen.state.name}"
+    if answer in (Answer.SKIP, Answer.QUIT) and not flows:
+        notes.note = "the emergency stop was not released"
+        notes.unknown(name, "not released", limit)
+        return
+    notes.add(
+        name, value, limit, good=not flows,
+        code="estop-returned", what="power came back with the release",
+    )  # fmt: skip
+    if answer is Answer.FAIL or active:
+        stuck = _judge(rack.equipment.station.name, estop, rest=False, changed=True, back=True)
+        notes.rows.append(Row(name="released", value_text="no", limit="yes", verdict=Verdict.FAULT))
+        notes.findings += [stuck] if stuck else []

@@ -9,7 +9,7 @@ from gateway.commissioning import watchdog
 from gateway.commissioning.equipment import Rack, Say, silent
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs.holding import LIFE_S
-from gateway.commissioning.runs.person import Person
+from gateway.commissioning.runs.person import Answer, Person
 from gateway.commissioning.runs.steps import watching
 from gateway.commissioning.sat.record import CheckOutcome, Row
 from gateway.commissioning.session import ZERO_RATIO, Power, hold, ramp_s, timeout_found_s
@@ -97,6 +97,14 @@ async def run_watchdog(
         spans = await _killed(rack, order, hold_elsewhere, journal, say)
     else:
         spans = await _silent_here(rack, order, person, journal, say)
+    if spans.note:
+        return WatchdogResult(
+            how=order.how,
+            verdict=Verdict.UNDECIDED,
+            zero_after=None,
+            findings=(setting,) if setting else (),
+            note=spans.note,
+        )
     return watchdog.judge(
         name,
         order.how,
@@ -113,6 +121,11 @@ class _Spans:
     samples: list[WatchdogSample]
     t_silent_s: float
     t_back_s: float | None
+    note: str = ""  # why nothing can be judged
+
+
+def _untried(note: str) -> _Spans:
+    return _Spans(samples=[], t_silent_s=0.0, t_back_s=None, note=note)
 
 
 async def _silent_here(
@@ -130,10 +143,14 @@ async def _silent_here(
         t_back_s: float | None
         if order.how is How.UNPLUG:
             assert person is not None
-            await person.ask("Pull the network cable of the gateway, then go on")
+            answer = await person.ask("Pull the network cable of the gateway, then go on")
+            if answer is not Answer.DONE:
+                return _untried("the cable was not pulled")
             t_silent_s, t_back_s = rack.now_s(), None
             await rack.pause(order.expectation.zero_within_s + 1.0)
-            await person.ask("Plug the cable in again, then go on")
+            answer = await person.ask("Plug the cable in again, then go on")
+            if answer is not Answer.DONE:
+                return _untried("the cable was not plugged in again")
             session.silent = True
             await rack.pause(1.0)
         else:
@@ -195,6 +212,8 @@ def watchdog_outcome(
     note = f"{order.p_w / 1000:+.0f} kW at {order.terminal}"
     if result.verdict is Verdict.UNDECIDED and result.zero_after is not None:
         note += "; nobody looked often enough to tell: the device's own display or log may"
+    if result.note:
+        note += f"; {result.note}"
     disabled = any(f.code == "watchdog-disabled" for f in result.findings)
     on_loss = order.expectation.on_loss
     rows = []
@@ -213,7 +232,7 @@ def watchdog_outcome(
     rows.append(
         Row(
             name=f"{result.how}{reaction}: at zero after",
-            value_text="not tried" if disabled else zero,
+            value_text="not tried" if disabled or result.note else zero,
             limit=f"≤ {order.expectation.zero_within_s:.1f} s",
             verdict=result.verdict,
         )

@@ -1,7 +1,8 @@
 """Walks an acceptance run: which check comes next, where it stops, how it goes on.
 
-A failed check does not end the walk; it opens punch items. A step marked ``gated`` is not begun
-while a punch item A is open; a hold point is not passed without its witness.
+A failed check does not end the walk; it opens punch items. One after which the plant is not known
+to be at zero does: nothing more may be moved. A step marked ``gated`` is not begun while a punch
+item A is open; a hold point is not passed without its witness.
 """
 
 from __future__ import annotations
@@ -23,6 +24,18 @@ class Stopped:
     why: str
     step: str = ""
     text: str = ""
+
+
+class NotAtZero(Exception):  # noqa: N818 - an outcome
+    """After a check the plant is not known to be at zero; ``outcome`` is what stands in the record.
+
+    ``ended`` is what ends the walk, once that is written.
+    """
+
+    def __init__(self, outcome: CheckOutcome, ended: Exception) -> None:
+        super().__init__(str(ended))
+        self.outcome = outcome
+        self.ended = ended
 
 
 def next_check(state: RunState, *, after: frozenset[str]) -> Check | None:
@@ -83,7 +96,10 @@ async def walk(
     only_step: str = "",
     announce: Callable[[Step, Check, CheckOutcome | None], None],
 ) -> Stopped:
-    """Run checks in order until one of the reasons in Stopped."""
+    """Run checks in order until one of the reasons in Stopped.
+
+    What ended it is raised when the plant is not known to be at zero after a check.
+    """
     state = record.state()
     forced = _from(state, start_at) if start_at else []
     tried: set[str] = set()
@@ -106,9 +122,15 @@ async def walk(
             record.witnessed(step.id, witness=witness)
         announce(step, check, None)
         record.begin(check.id)
-        outcome = await execute(check)
+        ended: Exception | None = None
+        try:
+            outcome = await execute(check)
+        except NotAtZero as moving:
+            outcome, ended = moving.outcome, moving.ended
         record.done(check.id, outcome, by=by)
         announce(step, check, outcome)
+        if ended is not None:
+            raise ended
     return _end(record.state())
 
 

@@ -9,11 +9,12 @@ import stat
 import subprocess
 import tarfile
 import tempfile
+from pathlib import Path
 
 import pytest
 from fakes.lost_site import ORIGIN, SECRET, Lost, Seeing
 
-from gateway.cli import backup_box, backup_restore, backup_store
+from gateway.cli import backup, backup_box, backup_restore, backup_store
 from gateway.journal.anchoring import seen_file
 from gateway.journal.ledger_journal import LedgerJournal, read_entries
 from gateway.runtime.clock import SystemClock
@@ -390,6 +391,36 @@ def test_the_list_says_what_is_gone(create, lost, sopgw):
     assert (row["present"], row["entries"]) == (False, 40)
 
 
+def test_a_line_of_the_list_that_was_cut_hides_no_backup(create, lost, sopgw):
+    create()
+    with (lost.folder / backup_store.RECORD).open("ab") as record:
+        record.write(b'7\n{"made": "2026"}\n{"made": "20\xff')
+    answer = sopgw("backup", "ls", "-c", lost.file, "--json")
+    assert (answer.exit_code, len(answer.json["data"]["backups"])) == (0, 1)
+    words = ("doctor", "ledger.backup", "-c", lost.file, "--json")
+    (line,) = sopgw(*words).json["data"]["checks"]
+    assert "40 entries" in line["text"]
+
+
+def test_a_backup_is_on_the_medium_before_it_is_read_back_and_so_is_its_name(
+    create, lost, monkeypatch
+):
+    done, fsync, read_back = [], os.fsync, backup._read_back
+
+    def noted(descriptor):
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def read(file, opener):
+        done.append("read back")
+        return read_back(file, opener)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(backup, "_read_back", read)
+    file = create()
+    assert done == [file.with_suffix(".partial"), "read back", lost.usb]
+
+
 def test_short_and_missing_passphrases_are_refused(lost, sopgw):
     lost.passphrase.write_text("1234\n")
     answer = sopgw(
@@ -427,6 +458,28 @@ def test_every_file_that_the_site_names_goes_along(create, restore, lost, tmp_pa
     assert lost.modes() == before
 
 
+def test_profiles_and_capabilities_that_the_site_names_go_along(create, restore, lost, sopgw):
+    shipped = Path(__file__).resolve().parents[3] / "configs" / "profiles"
+    deep = lost.folder / "deep"
+    deep.mkdir()
+    shutil.copy(shipped / "sop-station-v1.yaml", deep)
+    corners = ("{p: 230 kW, q: 0 var}", "{p: 0 W, q: 200 kvar}",
+               "{p: -230 kW, q: 0 var}", "{p: 0 W, q: -200 kvar}")  # fmt: skip
+    lines = ["terminal: T2", "s: 250 kVA", "corners:", *(f"  - {c}" for c in corners)]
+    (deep / "T2.yaml").write_text("\n".join(lines) + "\n")
+    text = lost.file.read_text()
+    text = text.replace("profile: sop-station-v1,", "profile: deep/sop-station-v1.yaml,")
+    text = text.replace("T2: {index: 1,", "T2: {index: 1, capability: deep/T2.yaml,")
+    assert text.count("deep/") == 2
+    lost.file.write_text(text)
+    before = lost.modes()
+    file = create()
+    shutil.rmtree(lost.folder)
+    assert restore(file, "--confirm", "elm").exit_code == 0, "and nothing shipped goes along"
+    assert lost.modes() == before
+    assert sopgw("config", "check", lost.file, "--json").exit_code == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_what_root_puts_back_belongs_to_the_folders_owner_or_whom_it_names(tmp_path):
     state = tmp_path / "state"
@@ -447,3 +500,55 @@ def test_what_root_puts_back_belongs_to_the_folders_owner_or_whom_it_names(tmp_p
         assert [p.stat().st_uid for p in made] == [uid] * 3
     with pytest.raises(backup_store.BackupError, match="no user"):
         backup_restore.owner_named("nobody-of-that-name")
+
+
+def rows_of(file, folder):
+    """The manifest's rows of a backup."""
+    with file.open("rb") as stream:
+        opener = backup_box.Opener(passphrase=SECRET.encode())
+        return backup_store.read(stream, opener, folder).manifest["files"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_backup_says_which_files_were_the_services_own(create, lost, tmp_path):
+    assert not [r for r in rows_of(create(), tmp_path / "a") if "service" in r], "it was root"
+    for path in (lost.folder / "ledger", lost.folder / "secrets" / "broker"):
+        os.chown(path, 65_534, 65_534)
+    lost.usb = lost.usb / "second"
+    own = [r["name"] for r in rows_of(create(), tmp_path / "b") if r.get("service")]
+    assert own == ["site/secrets/broker"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_was_the_services_own_is_its_own_again_whosever_folder_it_lies_in(tmp_path):
+    state, site = tmp_path / "state", tmp_path / "etc"
+    state.mkdir()
+    site.mkdir()
+    os.chown(state, 65_534, 65_534)
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+
+    def place(name, *, of_service):
+        return backup_restore.Place(
+            name=name, source=source, target=site / name, mode=0o600, of_service=of_service
+        )
+
+    def put():
+        backup_restore.put(
+            [
+                place("accounts.json", of_service=True),
+                place("deep/own.key", of_service=True),
+                place("secrets/broker", of_service=False),
+            ],
+            ledger=state / "ledger",
+        )
+
+    put()
+    os.chown(site / "accounts.json", 0, 0)
+    put()  # as it is already, but not whose it is
+    found = {str(p.relative_to(site)): p.stat() for p in site.rglob("*")}
+    assert {n: s.st_uid for n, s in found.items()} == {
+        "accounts.json": 65_534, "deep": 0, "deep/own.key": 65_534, "secrets": 0, "secrets/broker": 0,
+    }  # fmt: skip
+    assert stat.S_IMODE(found["deep"].st_mode) == 0o755, "or it could not get at its own"
+    assert stat.S_IMODE(found["secrets"].st_mode) == 0o700

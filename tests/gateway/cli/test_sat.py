@@ -1,8 +1,15 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from gateway.cli.operations import OPERATIONS
+from gateway.commissioning.finding import Verdict
+from gateway.commissioning.sat.record import CheckOutcome
+from gateway.commissioning.session import NotBack
+from gateway.runtime.latch import FILE, leave
 
 ROOT = Path(__file__).resolve().parents[3]
 BENCH = ROOT / "configs" / "sites" / "bench4.yaml"
@@ -70,6 +77,42 @@ def test_a_mute_device_is_a_finding_and_the_walk_goes_on(site, run, sopgw):
     checks = sopgw("sat", "status", "--json").json["data"]["checks"]
     assert [c["status"] for c in checks if c["id"].startswith("3.")] == ["fault"] * 5
     assert {p["where"] for p in answer.json["data"]["punch"]} == {"station", "m1", "m2", "m3", "m4"}
+
+
+def statuses(sopgw, step):
+    checks = sopgw("sat", "status", "--json").json["data"]["checks"]
+    return [c["status"] for c in checks if c["id"].startswith(f"{step}.")]
+
+
+def test_a_walk_ends_where_the_station_is_not_known_to_be_at_zero(site, run, sopgw, monkeypatch):
+    called = []
+
+    async def moving(_field, _given):
+        called.append(1)
+        raise NotBack("station", "did not take zero")
+
+    operation = replace(OPERATIONS["check scale"], run=moving)
+    monkeypatch.setitem(OPERATIONS, "check scale", operation)
+    answer = sopgw("sat", "step", "3", "--json")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (7, "H007")
+    assert len(called) == 1
+    assert statuses(sopgw, 3) == ["fault", "open", "open", "open", "open"]
+
+
+def test_after_a_stop_no_further_check_of_a_walk_moves_power(site, run, sopgw, monkeypatch):
+    called = []
+
+    async def stopped_meanwhile(_field, _given):
+        called.append(1)
+        leave(site.parent / FILE, user="uid:7")
+        return CheckOutcome(verdict=Verdict.OK)
+
+    operation = replace(OPERATIONS["check wiring"], run=stopped_meanwhile)
+    monkeypatch.setitem(OPERATIONS, "check wiring", operation)
+    answer = sopgw("sat", "step", "4", "--confirm", "SOP-1", "--json")
+    assert (answer.exit_code, answer.json["errors"][0]["code"]) == (5, "H005")
+    assert len(called) == 1
+    assert statuses(sopgw, 4)[0] == "ok"
 
 
 def test_without_a_run_each_command_says_how_to_begin(site, sopgw):

@@ -298,6 +298,56 @@ async def test_a_station_switched_to_local_is_refused_before_anything_is_written
         assert b.site.write_count == before
 
 
+async def stopped_meanwhile(b, then, *, journal=None):
+    """A test that goes on in some way after somebody has stopped it all."""
+    words = []
+    b.rack.stopped = lambda: "; ".join(words)
+    async with hold(b.rack, journal=journal) as held:
+        await held.set({"T2": Power(p_w=50_000)}, life_s=60)
+        await b.rack.pause(3.0)
+        words.append("stopped by a person")
+        await then(held)
+
+
+async def test_after_a_stop_a_session_sets_nothing_but_zero(bench):
+    async with bench(factor=10) as b:
+        journal = MemoryJournal(b.rack.clock)
+        with pytest.raises(TestRefused, match="stopped by a person") as told:
+            await stopped_meanwhile(
+                b, lambda held: held.set({"T2": Power(p_w=60_000)}), journal=journal
+            )
+        assert told.value.cause == "blocked-by-interlocking"
+        intents = [e for e in journal.written if e["kind"] == "intent"]
+        assert [e["setpoints"][1]["p_w"] for e in intents] == [50_000, 0]
+        assert at_zero(b)
+
+
+async def test_a_stop_ends_a_session_that_has_nothing_more_to_set(bench):
+    async with bench(factor=10) as b:
+        with pytest.raises(TestRefused, match="stopped by a person"):
+            await stopped_meanwhile(b, lambda _held: b.rack.pause(30.0))
+        assert at_zero(b)
+
+
+async def test_a_stop_on_the_way_to_zero_does_not_interrupt_it(bench):
+    async with bench(factor=10) as b:
+        words = []
+        b.rack.stopped = lambda: "; ".join(words)
+        async with hold(b.rack) as held:
+            await held.set({"T2": Power(p_w=100_000)}, life_s=60)
+            await b.rack.pause(4.0)
+            select = held.station.select
+
+            async def stopping(instruction):
+                words.append("stopped by a person")
+                return await select(instruction)
+
+            held.station.select = stopping
+        assert words
+        assert at_zero(b)
+        assert (await b.rack.station().read()).state is State.RUN, "its ramp, not STOP"
+
+
 async def unanswered(b, journal):
     """A test whose order is carried out and not answered."""
     async with hold(b.rack, journal=journal) as held:

@@ -4,7 +4,8 @@ from firmware_sim.plant.states import Event
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import panel
 from gateway.commissioning.runs.person import Answer
-from gateway.commissioning.session import NotBack
+from gateway.commissioning.session import NotBack, Session
+from gateway.model.errors import OutcomeUnknown
 from gateway.model.setpoint import Command
 
 
@@ -194,3 +195,81 @@ async def test_power_that_does_not_come_back_to_zero_is_told_as_it_is(bench):
         b.person.ask = asked
         with pytest.raises(NotBack):
             await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
+
+
+def answering(b, *answers):
+    """A person who answers so, one question after the other, and does only what is done."""
+    ask, left = b.person.ask, list(answers)
+
+    async def asked(what):
+        b.person.answer = left.pop(0)
+        return await ask(what)
+
+    b.person.ask = asked
+
+
+async def test_what_fails_at_the_panel_opens_a_punch_item(bench):
+    async with bench() as b:
+        b.person.answer = Answer.FAIL
+        for run in (panel.run_signals, panel.run_interlocks):
+            outcome = await run(b.rack, b.person, panel.chosen(["local"]))
+            assert (outcome.verdict, codes(outcome)) == (
+                Verdict.FAULT, [("signal-failed", "station local")],
+            )  # fmt: skip
+            assert outcome.findings[0].punch == "A"
+
+
+async def test_an_emergency_stop_that_fails_is_a_fault_not_one_that_nobody_pressed(bench):
+    async with bench(factor=10) as b:
+        b.person.answer = Answer.FAIL
+        outcome = await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
+        assert (outcome.verdict, codes(outcome)) == (
+            Verdict.FAULT, [("estop-failed", "emergency stop")],
+        )  # fmt: skip
+        assert outcome.findings[0].punch == "A"
+        b.person.answer = Answer.SKIP
+        outcome = await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
+    assert (outcome.verdict, outcome.note) == (Verdict.UNDECIDED, "not pressed")
+
+
+async def test_a_test_write_that_nobody_answered_is_no_refusal(bench, monkeypatch):
+    put, told = Session.set, []
+
+    async def lost(self, powers, **more):
+        told.append(powers)
+        if len(told) == 2:  # the first brought the power on, the third takes it back
+            raise OutcomeUnknown("station", "no answer")
+        return await put(self, powers, **more)
+
+    monkeypatch.setattr(Session, "set", lost)
+    async with bench(factor=5) as b:
+        outcome = await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
+    assert (outcome.verdict, codes(outcome)) == (Verdict.UNDECIDED, [])
+    row = next(r for r in outcome.rows if r.name == "a test write was")
+    assert row.value_text == "not known to be refused: no answer"
+
+
+async def test_an_emergency_stop_that_nobody_released_leaves_what_follows_undecided(bench):
+    async with bench(factor=5) as b:
+        answering(b, Answer.DONE, Answer.SKIP)
+        outcome = await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
+    assert (outcome.verdict, codes(outcome)) == (Verdict.UNDECIDED, [])
+    assert outcome.note == "the emergency stop was not released"
+    assert outcome.rows[-1].value_text == "not released"
+
+
+async def test_an_emergency_stop_that_stays_active_after_its_release_is_stuck(bench):
+    async with bench(factor=10) as b:
+        site = b.person.site
+
+        class Welded:
+            def panel(self, word):
+                if word == "press":
+                    site.panel(word)
+
+        b.person.site = Welded()
+        outcome = await panel.run_estop(b.rack, b.person, terminal="T2", p_w=10_000)
+    assert (outcome.verdict, codes(outcome)) == (
+        Verdict.FAULT, [("signal-stuck", "station estop")],
+    )  # fmt: skip
+    assert outcome.findings[0].punch == "A"

@@ -7,6 +7,7 @@ from firmware_sim.plant.firmware import Failsafe
 from gateway.commissioning import watchdog
 from gateway.commissioning.finding import Verdict
 from gateway.commissioning.runs import silence
+from gateway.commissioning.runs.person import Answer
 from gateway.commissioning.runs.silence import WatchdogOrder
 from gateway.commissioning.session import TestRefused, hold
 from gateway.commissioning.watchdog import Expectation, How
@@ -95,6 +96,33 @@ async def test_a_pulled_cable_is_judged_by_what_stands_there_afterwards(bench):
     assert (result.verdict, result.findings) == (Verdict.UNDECIDED, ()), "nor is it guessed"
     assert "nobody looked" in outcome.note
     assert all(abs(p) < 2500 for p in powers_w[1:])
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ([Answer.SKIP], "the cable was not pulled"),
+        ([Answer.FAIL], "the cable was not pulled"),
+        ([Answer.DONE, Answer.QUIT], "the cable was not plugged in again"),
+    ],
+)
+async def test_a_cable_that_nobody_pulled_or_plugged_in_says_nothing_of_the_watchdog(
+    bench, answers, why
+):
+    async with bench("watchdog", factor=5) as b:
+
+        async def ask(_what):
+            return answers.pop(0)
+
+        b.person.ask = ask
+        expectation = silence.default_expectation(b.rack, "T2", 10_000)
+        order = WatchdogOrder(how=How.UNPLUG, terminal="T2", p_w=10_000, expectation=expectation)
+        result = await silence.run_watchdog(b.rack, order, person=b.person)
+        outcome = silence.watchdog_outcome(result, order, 5.0)
+        assert (outcome.verdict, outcome.findings) == (Verdict.UNDECIDED, ())
+        assert outcome.note.endswith(why)
+        assert outcome.rows[-1].value_text == "not tried"
+        assert all(abs(p) < 2500 for p in b.powers_w[1:])
 
 
 async def test_a_pulled_cable_behind_a_dead_watchdog_is_found(bench):

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from gateway.commissioning.finding import Finding, Punch
+from gateway.commissioning.finding import Finding, Punch, Verdict
 from gateway.commissioning.sat import walk
-from gateway.commissioning.sat.record import RecordError, RunRecord
+from gateway.commissioning.sat.record import CheckOutcome, RecordError, RunRecord
 
 REVERSED = Finding(code="ct-reversed", where="m2 L2", what="CT reversed", mend="swap S1 and S2")
 DISABLED = Finding(
@@ -56,6 +56,23 @@ def test_a_fault_does_not_end_the_walk_but_is_repeated_next_time(go, site, run):
     assert site.asked == ["2.1"]
     assert run.state().verdict == "accepted"
     assert run.state().checks["2.1"].attempts_count == 2
+
+
+def test_a_check_after_which_nobody_knows_of_zero_stands_in_the_record_and_ends_the_walk(site, run):
+    ended = RuntimeError("not known to be at zero")
+
+    async def moving(check):
+        if check.id == "2.1":
+            outcome = CheckOutcome(verdict=Verdict.FAULT, findings=(DISABLED,))
+            raise walk.NotAtZero(outcome, ended)
+        return await site.execute(check)
+
+    with pytest.raises(RuntimeError) as told:
+        asyncio.run(walk.walk(run, moving, by="e", announce=lambda *_: None))
+    assert told.value is ended
+    assert site.asked == ["1.1"], "nothing more was begun"
+    assert run.state().checks["2.1"].status == "fault"
+    assert [p.number for p in run.state().open_punch("A")] == ["A-01"]
 
 
 def test_a_gated_step_waits_until_no_a_item_is_open(go, site, run):
