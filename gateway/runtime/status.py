@@ -7,7 +7,9 @@ import sys
 from base64 import b64encode
 from typing import Any
 
+from gateway.core.energy import Counters
 from gateway.core.feeder import fields_of
+from gateway.core.state import State
 from gateway.ports import LedgerStatus
 from gateway.runtime.loop import Scan
 from gateway.runtime.orders import Orders
@@ -31,9 +33,7 @@ def status_fields(
     now = state.moments[-1] if state.moments else None
     station = poller.last
     ratings = {t.id: t for t in state.site.sop.terminals}
-    own = {t.id: t.meter for t in state.site.sop.terminals}
-    said = {t: track[-1] for t, track in state.readings.items() if track}
-    meters = {t: said[t] for t in said if state.meters.get(t) == own.get(t)}
+    meters = _read_last(state)
     return {
         "site": state.site.site,
         "sop": state.site.sop.id,
@@ -86,3 +86,10 @@ def status_fields(
             "contradiction": ledger.contradiction,
         },
     }
+
+
+def _read_last(state: State) -> dict[str, Counters]:
+    """The last reading of each terminal's meter; what one said that was exchanged since is none."""
+    own = {t.id: t.meter for t in state.site.sop.terminals}
+    said = {t: track[-1] for t, track in state.readings.items() if track}
+    return {t: said[t] for t in said if state.meters.get(t) == own.get(t)}
