@@ -16,11 +16,9 @@ from gateway.cli.output import (
 
 if TYPE_CHECKING:
     from gateway.config.site_file import Site as SiteFile
-    from gateway.ports import Station
+    from gateway.ports import Clock, Station
 
 DONE = ("executed", "accepted")
-TRIES = 3
-PAUSE_S = 1.0  # longer than a driver waits after a failure
 
 
 @command(
@@ -117,44 +115,28 @@ async def stop_directly(site: SiteFile) -> str:
     from gateway.devices.connect import Endpoints
     from gateway.runtime.clock import SystemClock
 
-    words = []
+    words, clock = [], SystemClock()
     for config in site.sops:
         core = core_site(site, config)
-        station = station_of(site, config, core, SystemClock(), Endpoints())
+        station = station_of(site, config, core, clock, Endpoints())
         try:
-            words.append(await to_zero(station, separate=config.separate))
+            words.append(await to_zero(station, clock, separate=config.separate))
         finally:
             await station.close()
     refused = [w for w in words if w not in DONE]
     return "; ".join(refused) or words[0]
 
 
-async def to_zero(station: Station, *, separate: bool) -> str:
+async def to_zero(station: Station, clock: Clock, *, separate: bool) -> str:
     """Tell one station; its word, or why nobody knows.
 
-    What is read first may fail: the stop leaves all the same. A station that does not take the
-    way to standby (a foreign lease, a lost answer) is told to stop. Converters of their own are
-    told the same again instead: a master that opens while a slave still feeds loses its voltage.
+    What is read first may fail: the stop leaves all the same.
     """
-    import asyncio
     from contextlib import suppress
 
     from gateway.model.errors import DeviceError
-    from gateway.model.setpoint import Command
+    from gateway.runtime.dispatch import tell_to_stop
 
     with suppress(DeviceError):
         await station.read()  # what it holds, who has it: good to know, not needed
-    word = ""
-    for number in range(TRIES):
-        if number:
-            await asyncio.sleep(PAUSE_S)
-        again = Command.ENTER_STANDBY if separate else Command.STOP
-        try:
-            ack = await station.command(again if number else Command.ENTER_STANDBY)
-        except DeviceError as error:
-            word = str(error)
-        else:
-            word = ack.name.lower()
-            if word in DONE:
-                break
-    return word
+    return await tell_to_stop(station, clock, separate=separate)

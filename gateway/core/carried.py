@@ -11,6 +11,7 @@ from gateway.core.records import Active, Fields, IntentRecord, Site
 from gateway.model.reason import ReasonCode
 from gateway.model.setpoint import Command
 
+_STOP = Command.ENTER_STANDBY.name
 REFUSED = {ReasonCode.SELECT_FAILED, ReasonCode.READBACK_DIFFERS, ReasonCode.DEVICE_REJECTED}
 
 
@@ -61,8 +62,8 @@ def refusals_of_zero(before_count: int, intent: IntentRecord, entry: Fields) -> 
     A stop that was not carried out takes one back, so that a setpoint and a stop take turns.
     """
     if intent.command is not None:
-        in_vain = intent.command == Command.ENTER_STANDBY.name and entry["outcome"] != "executed"
+        in_vain = entry.get("outcome") != "executed" and intent.command == _STOP
         return max(0, before_count - in_vain)
     refused = any(r["code"] in REFUSED for r in entry.get("reasons", ()))
-    refused |= entry["kind"] == "readback" and entry["outcome"] == "failed"
+    refused |= entry["kind"] == "readback" and entry.get("outcome") == "failed"
     return before_count + 1 if refused and intent.authority == "failsafe" else 0

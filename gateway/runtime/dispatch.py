@@ -43,6 +43,35 @@ def instruction_id(fields: Mapping[str, Any]) -> int:
     return int.from_bytes(hashlib.sha256(canonical).digest()[:4], "big") or 1
 
 
+async def tell_to_stop(
+    station: Station, clock: Clock, *, separate: bool, trying: Callable[[], None] = lambda: None
+) -> str:
+    """Tell a station to go to zero; its word, or why nobody knows. ``trying`` is called each time.
+
+    One that twice does not take the way to standby (a foreign lease, its state, no answer) is told
+    to stop: last, for from there a person starts it. Converters of their own are told the same
+    again: a master that opens while a slave still feeds loses its voltage.
+    """
+    word = ""
+    for number in range(STOP_TRIES):
+        trying()
+        if number:
+            pause_us = clock.at_least(number * STOP_PAUSE_REAL_US)
+            await clock.sleep_until(clock.mono_us() + pause_us)
+        last = number == STOP_TRIES - 1
+        try:
+            ack = await station.command(
+                Command.STOP if last and not separate else Command.ENTER_STANDBY
+            )
+        except DeviceError as error:
+            word = str(error)
+        else:
+            word = ack.name.lower()
+            if ack in (Ack.EXECUTED, Ack.ACCEPTED):
+                break
+    return word
+
+
 class Dispatcher:
     """Carries decisions to one station, one at a time."""
 
@@ -139,34 +168,16 @@ class Dispatcher:
         return True
 
     async def stop_now(self) -> str:
-        """Take the station to zero at once; recorded afterwards, never waiting for the ledger.
-
-        One that twice does not take the way to standby (a foreign lease, its state) is told to
-        stop. Converters of their own are told the same again: a master that opens while a slave
-        still feeds loses its voltage.
-        """
-        word, command = "", Command.ENTER_STANDBY
+        """Take the station to zero at once; recorded afterwards, never waiting for the ledger."""
         try:
-            for number in range(STOP_TRIES):
-                self._halted_until_us = self._clock.mono_us() + HALT_US
-                if number:
-                    pause_us = self._clock.at_least(number * STOP_PAUSE_REAL_US)
-                    await self._clock.sleep_until(self._clock.mono_us() + pause_us)
-                try:
-                    ack = await self._station.command(command)
-                except DeviceError as error:
-                    word = str(error)
-                    taken = not isinstance(error, DeviceNotSent) or error.retryable
-                else:
-                    word = ack.name.lower()
-                    if ack in (Ack.EXECUTED, Ack.ACCEPTED):
-                        return word
-                    taken = False
-                if not taken and number == STOP_TRIES - 2 and not self._site.separate:
-                    command = Command.STOP  # from there a person starts it: last
-            return word
+            return await tell_to_stop(
+                self._station, self._clock, separate=self._site.separate, trying=self._halt
+            )
         finally:
-            self._halted_until_us = self._clock.mono_us() + HALT_US
+            self._halt()
+
+    def _halt(self) -> None:
+        self._halted_until_us = self._clock.mono_us() + HALT_US
 
     @property
     def _halted(self) -> bool:

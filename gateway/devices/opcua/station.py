@@ -271,9 +271,13 @@ class OpcuaStation:
         if command not in ALWAYS_ALLOWED:
             self._guard.check_lease(self._seen)
         self._selected = None
-        if command in STOPS:
-            self._stop_count += 1
-        (ack,) = await self._call(method, ("UInt16", argument), ("UInt16", self._guard.owner))
+        self._stop_count += command in STOPS
+        (ack,) = await self._call(
+            method,
+            ("UInt16", argument),
+            ("UInt16", self._guard.owner),
+            stops=command in STOPS,
+        )
         return self._ack(ack)
 
     async def heartbeat(self, count: int) -> None:
@@ -341,15 +345,19 @@ class OpcuaStation:
         *arguments: tuple[str, Any],
         output_count: int = 1,
         until_us: int | None = None,
+        stops: bool = False,
     ) -> list[int]:
-        """Call a Method once, before ``until_us``; exactly so many whole numbers must come back."""
+        """Call a Method once, before ``until_us``; exactly so many whole numbers must come back.
+
+        What does not stop power itself leaves only where no stop came meanwhile.
+        """
         node = self._nodes[method]
         owner = node.rpartition("|")[0]
         stop_count = self._stop_count
 
         def obstacle() -> str:
             """Why it may no longer leave: it waited for the server, or for a new connection."""
-            if stop_count != self._stop_count:
+            if not stops and stop_count != self._stop_count:
                 return "a stop was ordered"
             late = until_us is not None and self._clock.mono_us() > until_us
             return "the selection grew old" if late else ""

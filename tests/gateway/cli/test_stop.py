@@ -1,8 +1,8 @@
 """The stop that finds no gateway: it leaves whatever the station says, or does not say, first."""
 
 import pytest
+from fakes.memory_journal import ManualClock
 
-from gateway.cli import stop
 from gateway.cli.stop import to_zero
 from gateway.devices.guard import GuardReason, GuardRefused
 from gateway.model.errors import DeviceNotSent, OutcomeUnknown
@@ -31,31 +31,26 @@ class Station:
         return answer
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    monkeypatch.setattr(stop, "PAUSE_S", 0.0)
-
-
 async def test_a_station_that_cannot_be_read_is_told_all_the_same():
     station = Station(Ack.EXECUTED, read=MUTE)
-    assert await to_zero(station, separate=False) == "executed"
+    assert await to_zero(station, ManualClock(), separate=False) == "executed"
     assert station.told == [Command.ENTER_STANDBY]
 
 
 @pytest.mark.parametrize("first", [FOREIGN, UNANSWERED, Ack.REJECTED_LEASE, Ack.REJECTED_STATE])
 async def test_a_station_that_does_not_take_the_way_to_standby_is_told_to_stop(first):
-    station = Station(first, Ack.EXECUTED)
-    assert await to_zero(station, separate=False) == "executed"
-    assert station.told == [Command.ENTER_STANDBY, Command.STOP]
+    station = Station(first, first, Ack.EXECUTED)
+    assert await to_zero(station, ManualClock(), separate=False) == "executed"
+    assert station.told == [Command.ENTER_STANDBY, Command.ENTER_STANDBY, Command.STOP]
 
 
 async def test_of_separate_converters_no_contactor_opens_because_one_is_mute():
     station = Station(UNANSWERED, UNANSWERED, Ack.EXECUTED, read=MUTE)
-    assert await to_zero(station, separate=True) == "executed"
+    assert await to_zero(station, ManualClock(), separate=True) == "executed"
     assert station.told == [Command.ENTER_STANDBY] * 3
 
 
 async def test_a_station_that_says_nothing_at_all_is_said_to_be_unknown():
     station = Station(UNANSWERED, MUTE, MUTE, read=MUTE)
-    assert "no connection" in await to_zero(station, separate=False)
+    assert "no connection" in await to_zero(station, ManualClock(), separate=False)
     assert len(station.told) == 3

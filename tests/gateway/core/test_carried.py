@@ -92,5 +92,6 @@ def test_a_zero_that_was_taken_ends_the_count_and_a_stop_in_vain_lets_a_zero_be_
     assert refusals_of_zero(3, stop, taken) == 3
     assert refusals_of_zero(3, stop, taken | {"outcome": "rejected"}) == 2
     assert refusals_of_zero(0, stop, taken | {"outcome": "rejected"}) == 0
+    assert refusals_of_zero(3, stop, ENTRY | {"kind": "abort", "reasons": []}) == 2
     other = intent(command="CONFIGURE", setpoints={})
     assert refusals_of_zero(3, other, taken | {"outcome": "rejected"}) == 3

@@ -319,6 +319,7 @@ def ways(station, answers):
     "first",
     [
         GuardRefused("station", GuardReason.LEASE, "held by 9"),
+        OutcomeUnknown("station", "no answer"),
         Ack.REJECTED_LOCAL,
         Ack.REJECTED_STATE,
     ],

@@ -139,6 +139,18 @@ async def test_an_operate_that_waited_for_the_server_does_not_follow_a_stop():
     assert server.called == [driver._nodes[SELECT_METHOD], driver._nodes[stop]]
 
 
+async def test_a_stop_leaves_though_another_came_while_it_waited():
+    standby, stop = METHODS[Command.ENTER_STANDBY], METHODS[Command.STOP]
+    driver, server = station({standby: [Ack.EXECUTED], stop: [Ack.EXECUTED]})
+
+    async def stopped():
+        assert await driver.command(Command.STOP) is Ack.EXECUTED
+
+    server.meanwhile = stopped
+    assert await driver.command(Command.ENTER_STANDBY) is Ack.EXECUTED
+    assert server.called == [driver._nodes[stop], driver._nodes[standby]]
+
+
 async def test_an_operate_that_waited_too_long_for_a_connection_does_not_leave():
     driver, server = await selected()
 
